@@ -1,0 +1,11 @@
+//! alch: infrastructure as an ordinary script.
+//!
+//! The library behind the `alch` binary. `docs/` and CONTRIBUTING.md show the map; each module's first paragraph says what
+//! lives in it and what does not.
+
+pub mod engine;
+pub mod model;
+pub mod provider;
+pub mod secret;
+pub mod state;
+pub mod util;

@@ -1,0 +1,2 @@
+//! The `alch` binary.
+fn main() {}

@@ -1,0 +1,288 @@
+//! The provider seam: what the engine asks of a resource kind, and the registry of kinds.
+//!
+//! One [`Provider`] serves one kind. The engine knows only this module; the implementations below it (`cloudflare`,
+//! `std`, and the script's own kinds in `script`) are put into a [`Registry`] by the command that runs.
+
+pub mod registry;
+pub mod validate;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Fqn, KindSchema, Map, ScopePath, StagePath, Value};
+
+pub use registry::Registry;
+
+/// Counts calls that leave the process: HTTP requests, child processes, closures of script-defined kinds.
+#[derive(Debug, Clone, Default)]
+pub struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    /// Counts one call.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a declaration is checked in: enough to normalise props and to make the physical name, without any I/O.
+#[derive(Debug, Clone)]
+pub struct CheckContext {
+    /// The resource.
+    pub fqn: Fqn,
+    /// Its stage.
+    pub stage: StagePath,
+    /// The scopes around it.
+    pub scope: ScopePath,
+    /// The id in the script.
+    pub id: String,
+    /// Folder that relative paths in props are relative to: that of the script.
+    pub folder: Arc<std::path::Path>,
+}
+
+/// What `check` answers.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The props with defaults filled in and file contents replaced by their hashes where the kind does so.
+    /// These are stored, diffed and handed to `create` and `update`. They may hold references.
+    pub props: Map,
+    /// What the provider will call the object.
+    pub physical_name: String,
+    /// Whether the script named the object itself (`name:`), so that stages could collide.
+    pub explicit_name: bool,
+    /// Outputs that are known before any call (`name` at least where the kind has it).
+    pub known: Map,
+    /// Names of objects outside state that must be unique within the target, for the collision check:
+    /// usually `kind:physical name`; `None` for kinds without an object of their own.
+    pub identity: Option<String>,
+}
+
+/// One mistake in the props of a declaration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PropError {
+    /// Path of keys and indices to the prop; empty for the declaration itself.
+    pub path: Vec<String>,
+    /// What is wrong, one sentence without a full stop.
+    pub message: String,
+    /// What to do, where there is something to say.
+    pub help: Option<String>,
+    /// Whether the place is the key (unknown prop) and not the value (wrong type).
+    pub at_key: bool,
+}
+
+/// What must happen to an existing object so that it has the new props.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// An update in place.
+    Update,
+    /// A new object, because of these props.
+    Replace(Vec<String>),
+}
+
+/// What an operation runs in.
+#[derive(Clone)]
+pub struct OperationContext {
+    /// The resource.
+    pub fqn: Fqn,
+    /// Its physical name.
+    pub physical_name: String,
+    /// The same for every try of the same creation: for kinds whose API takes idempotency keys or marks.
+    pub idempotency_key: String,
+    /// Folder that relative paths in props are relative to.
+    pub folder: Arc<std::path::Path>,
+    /// Where calls are counted.
+    pub meter: Meter,
+    /// Cancelled on the second Ctrl-C: calls in flight should end at once.
+    pub cancel: CancellationToken,
+    /// Tells the user what a long operation is doing.
+    pub progress: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl std::fmt::Debug for OperationContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OperationContext")
+            .field("fqn", &self.fqn)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An object as state knows it.
+#[derive(Debug, Clone)]
+pub struct Existing {
+    /// The props it was last successfully given, secrets opened.
+    pub props: Map,
+    /// Its outputs, secrets opened.
+    pub outputs: Map,
+    /// Its name at the provider.
+    pub physical_name: String,
+}
+
+/// An object that `find` came upon.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its outputs, in the same shape as `create` answers.
+    pub outputs: Map,
+    /// When it was made, where the provider tells: an object older than the intent is not ours.
+    pub created_at: Option<Timestamp>,
+    /// Whether a mark on the object says that this very resource made it (`Some(true)`), that another did
+    /// (`Some(false)`), or nothing (`None`).
+    pub ours: Option<bool>,
+}
+
+/// What sort of failure a provider met: decides exit codes, retries and what recovery does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The request was refused for what it says; the object is as it was.
+    Refused,
+    /// An object of that name is there already.
+    Conflict,
+    /// The object is not there.
+    NotFound,
+    /// Credentials are missing, wrong or too weak.
+    Authentication,
+    /// The answer never came or cannot be trusted: the change may or may not have happened.
+    Ambiguous,
+    /// Cancelled by the user.
+    Cancelled,
+    /// The operation took longer than it may.
+    Timeout,
+}
+
+/// Why an operation failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct ProviderError {
+    /// What sort of failure it is.
+    pub kind: FailureKind,
+    /// What the provider said, in words for the user.
+    pub message: String,
+    /// The provider's own code (`7502`), where there is one.
+    pub code: Option<String>,
+    /// The call that failed (`POST /accounts/../d1/database`), where there was one.
+    pub call: Option<String>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl ProviderError {
+    /// A failure with a message alone.
+    #[must_use]
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            code: None,
+            call: None,
+            help: None,
+        }
+    }
+
+    /// The same with a next step.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// One resource kind.
+///
+/// Props handed to the asynchronous methods are resolved: no reference or template is left in them (a handle has become
+/// [`Value::Resource`]), and secrets are plain.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// What the kind accepts and answers.
+    fn schema(&self) -> &KindSchema;
+
+    /// Normalises props that already fit the schema and makes the physical name. Does no I/O but reading local files
+    /// that the props name. References stand in `props` as they are.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>>;
+
+    /// Tells what a change of props means. Either side may hold references, which count as different unless equal.
+    /// The default looks at `replaces` of the schema.
+    fn diff(&self, prior: &Map, next: &Map) -> Change {
+        validate::diff_by_schema(self.schema(), prior, next)
+    }
+
+    /// The outputs of the object now; `None` when it is gone.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that cannot be told.
+    async fn read(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Map>, ProviderError>;
+
+    /// Makes the object and answers its outputs.
+    ///
+    /// # Errors
+    /// [`ProviderError`]; of kind `Conflict` when an object of that name is there already.
+    async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError>;
+
+    /// Changes the object in place and answers its outputs.
+    ///
+    /// # Errors
+    /// [`ProviderError`]; of kind `NotFound` when the object is gone.
+    async fn update(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+        existing: &Existing,
+    ) -> Result<Map, ProviderError>;
+
+    /// Deletes the object. An object that is gone already counts as deleted.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when it may still be there.
+    async fn delete(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<(), ProviderError>;
+
+    /// Looks for an object by the physical name in `context` (or by its mark): for recovery and adoption.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that cannot be told.
+    async fn find(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+    ) -> Result<Option<Found>, ProviderError>;
+
+    /// How long one operation may take.
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(600)
+    }
+
+    /// Whether the kind is defined by the script, so that `destroy` needs the script too.
+    fn needs_script(&self) -> bool {
+        false
+    }
+}
+
+/// The value of a prop that is text, for providers.
+#[must_use]
+pub fn text_prop<'a>(props: &'a Map, name: &str) -> Option<&'a str> {
+    props.get(name).and_then(Value::as_str)
+}

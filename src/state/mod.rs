@@ -1,0 +1,209 @@
+//! Durable state: the `Store` seam, the record format, and the file store behind it.
+//!
+//! A [`Store`] hands out one exclusive [`Session`] per stage. A session loads the stage once, appends journal entries that
+//! are durable when `append` returns, and folds them into a checkpoint at the end. What is torn, empty or unreadable is
+//! an error with the command that repairs it, never "no state".
+
+pub mod record;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::model::{AppName, StagePath};
+
+pub use record::{
+    Deployment, Intent, JournalEntry, KeyCheck, LockHolder, LockStatus, OldObject, Operation,
+    Record, StageHeader, StageState, Status,
+};
+
+/// Why state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another run holds the stage.
+    #[error("stage {stage} is locked by {holder}")]
+    Locked {
+        /// The stage.
+        stage: StagePath,
+        /// Who holds it.
+        holder: Box<LockHolder>,
+    },
+    /// Something on disk is torn, empty or contradicts itself.
+    #[error("state of {stage} is damaged: {problem} (`{place}`)")]
+    Corrupt {
+        /// The stage, or the application where the stage cannot be told.
+        stage: String,
+        /// The file or object.
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Another run took the stage over: what this one still wants to write is refused.
+    #[error("this run lost stage {stage}: epoch {ours} was overtaken by epoch {theirs}")]
+    Fenced {
+        /// The stage.
+        stage: StagePath,
+        /// The epoch of this run.
+        ours: u64,
+        /// The epoch in charge now.
+        theirs: u64,
+    },
+    /// Written by a newer alch.
+    #[error("`{place}` was written in format {found}; this alch reads up to {known}")]
+    TooNew {
+        /// The file or object.
+        place: String,
+        /// Its format.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// The file system or the bucket said no.
+    #[error("cannot {operation} `{place}`")]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file or object.
+        place: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl From<crate::util::fs::FsError> for StateError {
+    fn from(error: crate::util::fs::FsError) -> Self {
+        Self::Io {
+            operation: error.operation,
+            place: error.path.display().to_string(),
+            source: error.source,
+        }
+    }
+}
+
+/// How to take the lock of a stage.
+#[derive(Debug, Clone)]
+pub struct LockRequest {
+    /// How long to wait for another run to end; zero answers at once.
+    pub wait: Duration,
+    /// What the holder is doing, for the person who meets the lock: the command line without secrets.
+    pub command: String,
+}
+
+/// How many backups and logs are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Backups per stage.
+    pub backups: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { backups: 10 }
+    }
+}
+
+/// Durable bytes for stages.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The applications that have state.
+    ///
+    /// # Errors
+    /// [`StateError`] when that cannot be read.
+    async fn apps(&self) -> Result<Vec<AppName>, StateError>;
+
+    /// The stages of an application that have state.
+    ///
+    /// # Errors
+    /// [`StateError`] when that cannot be read.
+    async fn stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError>;
+
+    /// Reads a stage without the lock; what the journal holds beyond the last checkpoint is applied in memory. `None` when
+    /// the stage has never been written.
+    ///
+    /// # Errors
+    /// [`StateError::Corrupt`] and the others.
+    async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError>;
+
+    /// Takes the stage for one run, recovers what a crashed run left, and makes the stage where there is none.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] when another run holds it after `request.wait`.
+    async fn open(
+        &self,
+        stage: &StagePath,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError>;
+
+    /// Who holds the locks of an application, alive or not.
+    ///
+    /// # Errors
+    /// [`StateError`] when that cannot be read.
+    async fn locks(&self, app: &AppName) -> Result<Vec<LockStatus>, StateError>;
+
+    /// Removes a lock. A live holder is refused unless `force`.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] when the holder lives. Answers `false` when there was no lock.
+    async fn unlock(&self, stage: &StagePath, force: bool) -> Result<bool, StateError>;
+
+    /// Every problem found in a stage's files, each as a [`StateError::Corrupt`] or the like; empty when all is well.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] when the folder itself cannot be read.
+    async fn validate(&self, stage: &StagePath) -> Result<Vec<StateError>, StateError>;
+
+    /// The finished deployments of a stage, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StateError`] when they cannot be read.
+    async fn deployments(
+        &self,
+        stage: &StagePath,
+        limit: usize,
+    ) -> Result<Vec<Deployment>, StateError>;
+}
+
+/// One run's exclusive hold on a stage. Heartbeats go on in the background until [`Session::release`] or drop.
+#[async_trait]
+pub trait Session: Send + Sync {
+    /// The stage as it was when the lock was taken, recovered. Callable once; later calls answer an empty state.
+    fn take_state(&self) -> StageState;
+
+    /// The fencing token of this run.
+    fn epoch(&self) -> u64;
+
+    /// Appends entries in order. Durable on return; calls at the same time share an fsync.
+    ///
+    /// # Errors
+    /// [`StateError::Fenced`] when the stage was taken over; [`StateError::Io`] when the disk refuses.
+    async fn append(&self, entries: Vec<JournalEntry>) -> Result<(), StateError>;
+
+    /// Folds everything appended into records, writes the header and empties the journal. Records that did not change are
+    /// not rewritten; without any change nothing is written at all.
+    ///
+    /// # Errors
+    /// As [`Session::append`].
+    async fn checkpoint(&self, header: StageHeader) -> Result<(), StateError>;
+
+    /// Writes the record of this finished run.
+    ///
+    /// # Errors
+    /// As [`Session::append`].
+    async fn record_deployment(&self, deployment: Deployment) -> Result<(), StateError>;
+
+    /// Removes all files of a stage whose last resource is gone.
+    ///
+    /// # Errors
+    /// As [`Session::append`].
+    async fn remove_stage(&self) -> Result<(), StateError>;
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] when the lock file cannot be removed.
+    async fn release(&self) -> Result<(), StateError>;
+}
+
+/// A store shared by everything in a run.
+pub type SharedStore = Arc<dyn Store>;

@@ -1,0 +1,6 @@
+//! What every module may use: files with paths in their errors, clock and id seams, hashing, text.
+
+pub mod clock;
+pub mod fs;
+pub mod ids;
+pub mod text;
