@@ -256,7 +256,7 @@ pub fn describe(ty: &PropType) -> String {
         PropType::List(item) => format!("array of {}", describe(item)),
         PropType::MapOf(item) => format!("map of {}", describe(item)),
         PropType::Object(_) => "map".to_owned(),
-        PropType::Resource(kinds) if kinds.is_empty() => "resource".to_owned(),
+        PropType::Resource([]) => "resource".to_owned(),
         PropType::Resource(kinds) => kinds.join(" or "),
         PropType::Either(types) => types.iter().map(describe).collect::<Vec<_>>().join(" or "),
         PropType::Binding => "binding".to_owned(),
