@@ -6,7 +6,8 @@ use crate::model::{Diagnostic, Fqn, Position, StagePath};
 
 use super::{
     plan::PlannedAction,
-    run::{Failure, Phase},
+    failure::Failure,
+    options::Phase,
 };
 
 /// What happens to a resource.
