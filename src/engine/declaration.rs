@@ -109,4 +109,3 @@ pub enum AttributeState {
     /// The schema has no such attribute.
     NoSuchAttribute,
 }
-

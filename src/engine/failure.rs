@@ -41,6 +41,15 @@ pub enum RunError {
         /// Stages that have.
         others: Vec<StagePath>,
     },
+    /// A name given to `moved` is not a name.
+    #[error("{0}")]
+    Name(String),
+    /// `moved` cannot be carried out.
+    #[error(transparent)]
+    Rename(#[from] super::rename::RenameError),
+    /// The user stopped it before it began.
+    #[error("cancelled")]
+    Cancelled,
     /// What the run would do is not what the saved plan says.
     #[error("the plan is stale: {reason}")]
     StalePlan {
@@ -91,8 +100,10 @@ pub enum FailureCause {
     /// The user stopped the run.
     #[error("cancelled")]
     Cancelled,
+    /// Its scope failed, and what the run had made there was removed again.
+    #[error("its scope was cleaned up")]
+    CleanedUp,
     /// A saved plan did not foresee it.
     #[error("the plan is stale: {0}")]
     StalePlan(String),
 }
-

@@ -7,7 +7,7 @@
 mod decide;
 mod declaration;
 mod delete;
-mod diagnose;
+pub mod diagnose;
 pub mod event;
 mod failure;
 mod node;

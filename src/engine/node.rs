@@ -160,7 +160,10 @@ impl Graph {
         let ready = std::mem::take(&mut self.ready);
         self.ready = ready
             .into_iter()
-            .map(|entry| ReadyNode { height: self.node(entry.order.0).height, order: entry.order })
+            .map(|entry| ReadyNode {
+                height: self.node(entry.order.0).height,
+                order: entry.order,
+            })
             .collect();
     }
 }

@@ -130,6 +130,10 @@ pub struct RunOptions {
     pub script: Option<String>,
     /// The command line without secrets, for the lock and the deployment record.
     pub command: String,
+    /// Who runs it, for the deployment record.
+    pub actor: String,
+    /// Where it runs, for the deployment record.
+    pub host: String,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
     /// How deletes go about it; `finalize` options of the script override it.
@@ -148,4 +152,3 @@ pub struct ResourceOptions {
     /// `delete: false`: keep the object when the resource leaves the script.
     pub retain: Option<bool>,
 }
-

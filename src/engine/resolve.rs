@@ -149,7 +149,10 @@ fn hashable(graph: &Graph, reference: &Reference) -> Option<Value> {
                 .iter()
                 .filter(|(name, _)| {
                     schema.open_attributes
-                        || schema.attributes.iter().any(|a| a.identity && a.name == name.as_str())
+                        || schema
+                            .attributes
+                            .iter()
+                            .any(|a| a.identity && a.name == name.as_str())
                 })
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect();
@@ -204,16 +207,27 @@ pub(super) fn props_hash(
         return Err(error);
     }
     if unknown {
-        return Ok(PropsHash { whole: None, references });
+        return Ok(PropsHash {
+            whole: None,
+            references,
+        });
     }
     let whole = hash_props(
         keyring,
         &node.kind,
         &node.checked.physical_name,
         &node.checked.props,
-        &|reference| values.get(reference).copied().unwrap_or(Fingerprint([0; 32])),
+        &|reference| {
+            values
+                .get(reference)
+                .copied()
+                .unwrap_or(Fingerprint([0; 32]))
+        },
     )?;
-    Ok(PropsHash { whole: Some(whole), references })
+    Ok(PropsHash {
+        whole: Some(whole),
+        references,
+    })
 }
 
 /// The text form that reference hashes are stored under.
@@ -267,22 +281,34 @@ pub(super) fn resolve_props(
             Value::Ref(reference) => lookup(graph, reference),
             Value::Template(parts) => {
                 let mut text = String::new();
+                let mut secret = false;
                 for part in parts {
-                    match part {
-                        TemplatePart::Text(piece) => text.push_str(piece),
-                        TemplatePart::Ref(reference) => {
-                            let value = lookup(graph, reference)?;
-                            match text_form(&value) {
-                                Some(piece) => text.push_str(&piece),
-                                None => {
-                                    return Err(ResolveError::Missing(format!(
-                                        "{reference} (a {} cannot be put into text)",
-                                        value.type_name()
-                                    )));
-                                }
-                            }
+                    let reference = match part {
+                        TemplatePart::Text(piece) => {
+                            text.push_str(piece);
+                            continue;
                         }
+                        TemplatePart::Ref(reference) => reference,
+                    };
+                    match lookup(graph, reference)? {
+                        Value::Secret(part) => {
+                            let vault = keyring.vault().map_err(ResolveError::Vault)?;
+                            text.push_str(&vault.open(&part).map_err(ResolveError::Vault)?);
+                            secret = true;
+                        }
+                        value => match text_form(&value) {
+                            Some(piece) => text.push_str(&piece),
+                            None => {
+                                return Err(ResolveError::Missing(format!(
+                                    "{reference} (a {} cannot be put into text)",
+                                    value.type_name()
+                                )));
+                            }
+                        },
                     }
+                }
+                if secret {
+                    return Ok(Value::Secret(Secret::plain(text)));
                 }
                 Ok(Value::String(text))
             }
