@@ -36,8 +36,6 @@ pub(super) enum NodeState {
     Done(Arc<Record>),
     /// Plans: what would happen, and what is known of its outputs.
     Planned {
-        /// What would happen.
-        action: Action,
         /// Outputs that are known without the provider.
         known: Map,
     },
@@ -89,7 +87,7 @@ impl Node {
     pub(super) fn output(&self, name: &str) -> Option<&Value> {
         match &self.state {
             NodeState::Done(record) => record.outputs.get(name),
-            NodeState::Planned { known, .. } => known.get(name),
+            NodeState::Planned { known } => known.get(name),
             _ => self.checked.known.get(name),
         }
     }
@@ -139,11 +137,6 @@ impl Graph {
 
     pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id.0 as usize]
-    }
-
-    /// Whether nothing runs and nothing can start.
-    pub(super) fn is_idle(&self) -> bool {
-        self.running == 0 && self.ready.is_empty()
     }
 
     /// Sets every node's height, the longest chain of nodes that wait for it, and re-orders what is ready: O(V + E).

@@ -197,7 +197,7 @@ impl Run {
             }
         }
         known.extend(node.checked.known.clone());
-        NodeState::Planned { action, known }
+        NodeState::Planned { known }
     }
 
     #[expect(

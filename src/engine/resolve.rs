@@ -114,7 +114,7 @@ pub(super) fn builtin(node: &Node, name: &str) -> Option<Value> {
 fn view(node: &Node) -> Option<ResourceView> {
     let outputs = match &node.state {
         NodeState::Done(record) => record.outputs.clone(),
-        NodeState::Planned { known, .. } => {
+        NodeState::Planned { known } => {
             let schema = node.schema();
             let complete = !schema.open_attributes
                 && schema
@@ -318,14 +318,14 @@ pub(super) fn resolve_props(
     }
     if map_has_secret(&out) {
         let vault = keyring.vault().map_err(ResolveError::Vault)?;
-        return open_all(vault, out).map_err(ResolveError::Vault);
+        return open_all(vault, &out).map_err(ResolveError::Vault);
     }
     Ok(out)
 }
 
 /// Opens the secrets of props and of the resources in them.
-fn open_all(vault: &crate::secret::Vault, props: Map) -> Result<Map, VaultError> {
-    let opened = vault.open_map(&props)?;
+fn open_all(vault: &crate::secret::Vault, props: &Map) -> Result<Map, VaultError> {
+    let opened = vault.open_map(props)?;
     let value = Value::Map(opened).try_map_leaves(&mut Vec::new(), &mut |_, leaf| match leaf {
         Value::Resource(view) => Ok(Value::Resource(std::sync::Arc::new(ResourceView {
             outputs: vault.open_map(&view.outputs)?,

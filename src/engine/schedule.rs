@@ -85,7 +85,6 @@ impl Run {
             return Some(match prior {
                 Some(record) => NodeState::Done(record),
                 None => NodeState::Planned {
-                    action: Action::Unchanged,
                     known: node.checked.known.clone(),
                 },
             });
