@@ -156,7 +156,7 @@ pub(crate) struct Object {
 /// A cloud without names of owners and without idempotency keys: the hard case.
 pub(crate) struct SimCloud {
     schema: KindSchema,
-    clock: Arc<dyn Clock>,
+    clock: Mutex<Arc<dyn Clock>>,
     rng: Mutex<StdRng>,
     fate: Mutex<Arc<Fate>>,
     next_id: AtomicU64,
@@ -170,7 +170,7 @@ pub(crate) struct SimCloud {
 pub(crate) const KIND: &str = "sim::Thing";
 
 impl SimCloud {
-    pub(crate) fn new(clock: Arc<dyn Clock>, seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let schema = KindSchema {
             kind: KIND.into(),
             doc: "a thing of the simulated cloud".to_owned(),
@@ -193,7 +193,7 @@ impl SimCloud {
         };
         Self {
             schema,
-            clock,
+            clock: Mutex::new(Arc::new(alch::util::clock::SystemClock)),
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             fate: Mutex::new(Fate::none()),
             next_id: AtomicU64::new(1),
@@ -205,13 +205,18 @@ impl SimCloud {
     }
 
     /// A new life of the program: its own fate, nothing in flight.
-    pub(crate) fn begin(&self, fate: Arc<Fate>) {
+    pub(crate) fn begin(&self, fate: Arc<Fate>, clock: Arc<dyn Clock>) {
         *self.fate.lock().unwrap() = fate;
+        *self.clock.lock().unwrap() = clock;
         *self.in_flight.lock().unwrap() = (0, 0);
     }
 
     fn fate(&self) -> Arc<Fate> {
         Arc::clone(&self.fate.lock().unwrap())
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock.lock().unwrap())
     }
 
     /// One request: it travels, commits, and its answer travels back. The program can die on either way.
@@ -230,13 +235,13 @@ impl SimCloud {
         let fate = self.fate();
         let delay = self.rng.lock().unwrap().random_range(1..50);
         fate.point().await;
-        self.clock.sleep(Duration::from_millis(delay)).await;
+        self.clock().sleep(Duration::from_millis(delay)).await;
         if fate.is_dead() {
             std::future::pending::<()>().await;
         }
         let answer = commit(&mut self.objects.lock().unwrap());
         fate.point().await;
-        self.clock.sleep(Duration::from_millis(delay)).await;
+        self.clock().sleep(Duration::from_millis(delay)).await;
         self.in_flight.lock().unwrap().0 -= 1;
         answer
     }
@@ -286,7 +291,7 @@ impl Provider for SimCloud {
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
         let id = self.next_id.fetch_add(1, Ordering::SeqCst);
-        let now = self.clock.now();
+        let now = self.clock().now();
         let name = context.physical_name.clone();
         self.request(context, |objects| {
             if objects.contains_key(&name) {
