@@ -4,6 +4,7 @@
 //! lives in it and what does not.
 
 pub mod engine;
+pub mod local;
 pub mod model;
 pub mod provider;
 pub mod secret;
