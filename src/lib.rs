@@ -8,4 +8,5 @@ pub mod model;
 pub mod provider;
 pub mod secret;
 pub mod state;
+pub mod ui;
 pub mod util;
