@@ -1,0 +1,63 @@
+//! Ctrl-C in two steps: the first lets calls in flight end and be recorded, the second stops at once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{cli::exit::Exit, engine::Cancel, ui::Ui};
+
+const NONE: u8 = 0;
+const INTERRUPTED: u8 = 1;
+const TERMINATED: u8 = 2;
+
+/// Remembers whether a second signal came, and which.
+#[derive(Debug, Clone, Default)]
+pub struct Signals(Arc<AtomicU8>);
+
+impl Signals {
+    /// Watches SIGINT and SIGTERM until the runtime ends. Call it from within the runtime.
+    ///
+    /// # Errors
+    /// When the operating system refuses a handler.
+    pub fn watch(cancel: Cancel, ui: Arc<Ui>) -> std::io::Result<Self> {
+        let signals = Self::default();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let second = Arc::clone(&signals.0);
+        // Ends with the runtime, which lives as long as the command.
+        tokio::spawn(async move {
+            let mut count = 0_u32;
+            loop {
+                let which = tokio::select! {
+                    _ = interrupt.recv() => INTERRUPTED,
+                    _ = terminate.recv() => TERMINATED,
+                };
+                count += 1;
+                if count == 1 {
+                    ui.note(
+                        "stopping: nothing new starts, calls in flight end and are recorded; once more stops at once",
+                    );
+                    cancel.soft.cancel();
+                } else {
+                    second.store(which, Ordering::SeqCst);
+                    cancel.soft.cancel();
+                    cancel.hard.cancel();
+                }
+            }
+        });
+        Ok(signals)
+    }
+
+    /// The exit that a second signal asks for.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        match self.0.load(Ordering::SeqCst) {
+            NONE => None,
+            TERMINATED => Some(Exit::Terminated),
+            _ => Some(Exit::Interrupted),
+        }
+    }
+}
