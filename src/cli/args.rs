@@ -128,13 +128,28 @@ pub struct RunFlags {
     #[arg(long, help_heading = "Permissions")]
     pub allow_exec: bool,
     /// Let the script reach a host.
-    #[arg(long, value_name = "HOST", value_delimiter = ',', help_heading = "Permissions")]
+    #[arg(
+        long,
+        value_name = "HOST",
+        value_delimiter = ',',
+        help_heading = "Permissions"
+    )]
     pub allow_net: Vec<String>,
     /// Let the script read below a path outside its folder.
-    #[arg(long, value_name = "PATH", value_delimiter = ',', help_heading = "Permissions")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_delimiter = ',',
+        help_heading = "Permissions"
+    )]
     pub allow_read: Vec<PathBuf>,
     /// Let the script write below a path outside its folder.
-    #[arg(long, value_name = "PATH", value_delimiter = ',', help_heading = "Permissions")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_delimiter = ',',
+        help_heading = "Permissions"
+    )]
     pub allow_write: Vec<PathBuf>,
 }
 

@@ -86,9 +86,7 @@ fn is_name(name: &str) -> bool {
 fn plain(value: &str) -> &str {
     let end = value
         .char_indices()
-        .find(|(index, c)| {
-            *c == '#' && (*index == 0 || value[..*index].ends_with([' ', '\t']))
-        })
+        .find(|(index, c)| *c == '#' && (*index == 0 || value[..*index].ends_with([' ', '\t'])))
         .map_or(value.len(), |(index, _)| index);
     value[..end].trim_end()
 }
@@ -150,7 +148,11 @@ mod tests {
             ("=x", 1, 1),
         ] {
             let error = parse(text).unwrap_err();
-            assert_eq!((error.line, error.column), (line, column), "{text:?} {error}");
+            assert_eq!(
+                (error.line, error.column),
+                (line, column),
+                "{text:?} {error}"
+            );
         }
     }
 }

@@ -9,9 +9,7 @@ use crate::{
         diagnose::{state_diagnostic, vault_diagnostic},
         rename::RenameError,
     },
-    model::{
-        Diagnostic, ErrorCode, Label, NameError, SourceFile, StagePath, diagnostic::codes,
-    },
+    model::{Diagnostic, ErrorCode, Label, NameError, SourceFile, StagePath, diagnostic::codes},
     secret::VaultError,
     state::StateError,
     util::fs::FsError,
@@ -88,7 +86,8 @@ impl CliError {
             return error.with_help("`alch run` deploys it");
         }
         let names: Vec<String> = others.iter().map(|other| format!("`{other}`")).collect();
-        error.with_note(format!("stages with state: {}", names.join(", ")))
+        error
+            .with_note(format!("stages with state: {}", names.join(", ")))
             .with_help("choose one with `--stage NAME`")
     }
 }

@@ -217,7 +217,11 @@ mod tests {
             (&[Authentication, Refused], 0, Exit::Partial),
             (&[Timeout], 0, Exit::Timeout),
         ] {
-            assert_eq!(Exit::of_summary(&summary(kinds, handled)), exit, "{kinds:?}");
+            assert_eq!(
+                Exit::of_summary(&summary(kinds, handled)),
+                exit,
+                "{kinds:?}"
+            );
         }
         let mut stopped = summary(&[Refused], 0);
         stopped.outcome = Outcome::Cancelled;

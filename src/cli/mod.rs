@@ -5,11 +5,14 @@
 
 pub mod args;
 mod commands;
+mod deploy;
 pub mod env_file;
 pub mod environment;
 pub mod error;
 pub mod exit;
+mod select;
 pub mod settings;
+mod shim;
 mod signals;
 mod wiring;
 

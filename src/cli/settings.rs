@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{args::RunFlags, env_file, environment::Environment, error::CliError},
-    engine::run::{DeleteOptions, DeleteStrategy},
+    engine::{DeleteOptions, DeleteStrategy},
     model::StageName,
     secret::KeyMaterial,
     util::fs,
@@ -113,7 +113,7 @@ struct AccountMetadata {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct CredentialFile {
-    api_token: Option<Zeroizing<String>>,
+    api_token: Option<String>,
     account_id: Option<String>,
 }
 
@@ -141,6 +141,8 @@ pub struct Settings {
     profile_target: Option<Target>,
     /// Name of the profile.
     pub profile: String,
+    /// Whether `--profile` named it.
+    profile_flag: bool,
     account: Option<String>,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
@@ -172,15 +174,7 @@ impl Settings {
             .or_else(|| environment.get("ALCHEMY_PROFILE").map(str::to_owned))
             .unwrap_or_else(|| DEFAULT_PROFILE.to_owned());
         let asked_for = flags.profile.is_some() || environment.get("ALCHEMY_PROFILE").is_some();
-        let entry = profile_entry(&user_folder, &profile, asked_for)?;
-        let profile_target = match entry.target.as_deref() {
-            Some(name) => Some(Target::parse(name, &format!("profile `{profile}`"))?),
-            None => None,
-        };
-        let cloudflare = entry.cloudflare.unwrap_or_default();
-        let account = cloudflare
-            .account_id
-            .or(cloudflare.metadata.unwrap_or_default().id);
+        let (profile_target, account) = read_profile(&user_folder, &profile, asked_for)?;
         let stage_flag = flags
             .stage
             .as_deref()
@@ -208,6 +202,7 @@ impl Settings {
             target_flag: flags.target,
             profile_target,
             profile,
+            profile_flag: flags.profile.is_some(),
             account,
             lock_wait: Duration::from_millis(lock_wait),
             delete,
@@ -233,6 +228,29 @@ impl Settings {
             }
         }
         Ok(StageName::new(DEFAULT_STAGE)?)
+    }
+
+    /// The same with the script's profile; `--profile` stands above it.
+    ///
+    /// # Errors
+    /// [`CliError`] when there is no such profile.
+    pub fn with_profile(&self, script: &str) -> Result<Self, CliError> {
+        let mut out = self.clone();
+        if !self.profile_flag {
+            script.clone_into(&mut out.profile);
+            (out.profile_target, out.account) = read_profile(&self.user_folder, script, true)?;
+        }
+        Ok(out)
+    }
+
+    /// The same for test scopes: no flag chooses their stage, and they stay local unless `--target` says otherwise.
+    #[must_use]
+    pub fn for_tests(&self) -> Self {
+        Self {
+            stage_flag: None,
+            profile_target: None,
+            ..self.clone()
+        }
     }
 
     /// The target: `--target` over the script's option over the profile's over `local`.
@@ -287,7 +305,7 @@ impl Settings {
             .environment
             .get("CLOUDFLARE_API_TOKEN")
             .map(|token| Zeroizing::new(token.to_owned()))
-            .or(stored.api_token);
+            .or(stored.api_token.map(Zeroizing::new));
         let Some(token) = token else {
             return Err(CliError::new(
                 crate::model::diagnostic::codes::AUTHENTICATION,
@@ -330,8 +348,17 @@ fn with_env_files(environment: &Environment, files: &[PathBuf]) -> Result<Enviro
                 .with_help("`--env-file` names a file of `KEY=VALUE` lines")
         })?;
         let read = env_file::parse(&text).map_err(|error| {
-            CliError::usage(format!("`{}` is not an env file: {}", file.display(), error.problem))
-                .at(file.display().to_string(), redacted(&text), error.line, error.column)
+            CliError::usage(format!(
+                "`{}` is not an env file: {}",
+                file.display(),
+                error.problem
+            ))
+            .at(
+                file.display().to_string(),
+                redacted(&text),
+                error.line,
+                error.column,
+            )
         })?;
         variables.extend(read);
     }
@@ -352,6 +379,25 @@ fn redacted(text: &str) -> String {
             None => format!("{line}\n"),
         })
         .collect()
+}
+
+/// The target and the account of a profile.
+fn read_profile(
+    user_folder: &Path,
+    profile: &str,
+    asked_for: bool,
+) -> Result<(Option<Target>, Option<String>), CliError> {
+    let entry = profile_entry(user_folder, profile, asked_for)?;
+    let target = entry
+        .target
+        .as_deref()
+        .map(|name| Target::parse(name, &format!("profile `{profile}`")))
+        .transpose()?;
+    let cloudflare = entry.cloudflare.unwrap_or_default();
+    let account = cloudflare
+        .account_id
+        .or(cloudflare.metadata.unwrap_or_default().id);
+    Ok((target, account))
 }
 
 fn profile_entry(
@@ -463,10 +509,10 @@ fn delete_options(environment: &Environment) -> Result<DeleteOptions, CliError> 
             "parallel" => DeleteStrategy::Parallel,
             "batched" => DeleteStrategy::Batched(batch.unwrap_or(10)),
             other => {
-                return Err(CliError::usage(format!(
-                    "`$ALCHEMY_DESTROY_STRATEGY` is `{other}`"
-                ))
-                .with_help("strategies are `sequential`, `parallel` and `batched`"));
+                return Err(
+                    CliError::usage(format!("`$ALCHEMY_DESTROY_STRATEGY` is `{other}`"))
+                        .with_help("strategies are `sequential`, `parallel` and `batched`"),
+                );
             }
         };
     } else if let Some(size) = batch {
@@ -559,7 +605,10 @@ mod tests {
         let resolve = |flags: &RunFlags, variables: &[(&str, &str)]| {
             Settings::resolve(&environment(folder.path(), variables), flags, None)
         };
-        assert_eq!(resolve(&flags, &[]).unwrap().target(None).unwrap(), Target::Local);
+        assert_eq!(
+            resolve(&flags, &[]).unwrap().target(None).unwrap(),
+            Target::Local
+        );
         let work = resolve(&flags, &[("ALCHEMY_PROFILE", "work")]).unwrap();
         assert_eq!(work.target(None).unwrap(), Target::Cloudflare);
         assert_eq!(work.target(Some("local")).unwrap(), Target::Local);
@@ -586,7 +635,13 @@ mod tests {
         };
         let settings =
             Settings::resolve(&environment(folder.path(), &[("C", "3")]), &flags, None).unwrap();
-        let value = |name| settings.environment.get(name).unwrap_or_default().to_owned();
+        let value = |name| {
+            settings
+                .environment
+                .get(name)
+                .unwrap_or_default()
+                .to_owned()
+        };
         assert_eq!([value("A"), value("B"), value("C")], ["1", "2", "3"]);
         let missing = RunFlags {
             env_file: vec!["none.env".into()],
@@ -682,6 +737,9 @@ mod tests {
             settings(&[("ALCHEMY_PASSWORD", "p")]).key(None),
             KeyMaterial::Password(_)
         ));
-        assert!(matches!(settings(&[]).key(Some("p")), KeyMaterial::Password(_)));
+        assert!(matches!(
+            settings(&[]).key(Some("p")),
+            KeyMaterial::Password(_)
+        ));
     }
 }

@@ -5,9 +5,17 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 
-use crate::{cli::exit::Exit, engine::Cancel, ui::Ui};
+use crate::{
+    cli::{error::CliError, exit::Exit},
+    engine::Cancel,
+    model::diagnostic::codes,
+    ui::Ui,
+};
 
 const NONE: u8 = 0;
 const INTERRUPTED: u8 = 1;
@@ -18,14 +26,19 @@ const TERMINATED: u8 = 2;
 pub struct Signals(Arc<AtomicU8>);
 
 impl Signals {
-    /// Watches SIGINT and SIGTERM until the runtime ends. Call it from within the runtime.
+    /// Watches SIGINT and SIGTERM until the runtime ends.
     ///
     /// # Errors
-    /// When the operating system refuses a handler.
-    pub fn watch(cancel: Cancel, ui: Arc<Ui>) -> std::io::Result<Self> {
+    /// [`CliError`] when the operating system refuses a handler.
+    pub fn watch(runtime: &Runtime, cancel: &Cancel, ui: &Arc<Ui>) -> Result<Self, CliError> {
+        let _guard = runtime.enter();
+        let refused = |error: std::io::Error| {
+            CliError::new(codes::USAGE, "cannot watch for signals").with_note(error.to_string())
+        };
         let signals = Self::default();
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+        let (cancel, ui) = (cancel.clone(), Arc::clone(ui));
         let second = Arc::clone(&signals.0);
         // Ends with the runtime, which lives as long as the command.
         tokio::spawn(async move {

@@ -221,7 +221,9 @@ mod tests {
             .iter()
             .map(|happened| event(happened, at) + "\n")
             .collect();
-        assert_data_eq!(text, str![[r#"
+        assert_data_eq!(
+            text,
+            str![[r#"
 {"type":"run_start","at":"1970-01-01T00:00:00Z","app":"my-app","phase":"up","stage":"dev","target":"local"}
 {"type":"unchanged","at":"1970-01-01T00:00:00Z","fqn":"my-app/dev/same","kind":"cloudflare::D1Database"}
 {"type":"apply_start","at":"1970-01-01T00:00:00Z","action":"create","fqn":"my-app/dev/database/main-db","kind":"cloudflare::D1Database"}
@@ -231,7 +233,8 @@ mod tests {
 {"type":"apply_skipped","at":"1970-01-01T00:00:00Z","because":"my-app/dev/api","fqn":"my-app/dev/route"}
 {"type":"change_summary","at":"1970-01-01T00:00:00Z","app":"my-app","calls":41,"counts":{"adopted":0,"created":3,"deleted":0,"failed":1,"forgotten":0,"replaced":0,"skipped":1,"unchanged":120,"updated":0},"critical_path_ms":3200,"elapsed_ms":4100,"failed":[{"action":"create","fqn":"my-app/dev/api","kind":"cloudflare::Worker","message":"a Worker of that name exists","position":null}],"handled":0,"left":[],"outcome":"partial","phase":"up","skipped":["my-app/dev/route"],"stage":"dev"}
 
-"#]]);
+"#]]
+        );
     }
 
     #[test]

@@ -129,7 +129,10 @@ fn inspect(context: &Context, args: &StageArgs) -> Result<Exit, CliError> {
     for deployment in &recent {
         text.push_str(&format!(
             "deployment  {} {} by {}@{}, {}\n",
-            deployment.finished_at, deployment.command, deployment.actor, deployment.host,
+            deployment.finished_at,
+            deployment.command,
+            deployment.actor,
+            deployment.host,
             deployment.result
         ));
     }
@@ -145,7 +148,8 @@ fn state(context: &Context, args: &StageArgs, scope: Option<&str>) -> Result<Exi
         .into_iter()
         .map(display)
         .collect();
-    let fields = json!({ "stage": stage.to_string(), "serial": state.serial, "resources": records });
+    let fields =
+        json!({ "stage": stage.to_string(), "serial": state.serial, "resources": records });
     let text = format!("{fields:#}");
     context.ui.result("scope_state", fields, text);
     Ok(Exit::Success)
@@ -160,9 +164,7 @@ fn validate(context: &Context, args: &StageArgs, all: bool) -> Result<Exit, CliE
     };
     let mut damaged = 0;
     for stage in &stages {
-        let problems = project
-            .runtime
-            .block_on(project.store.validate(stage))?;
+        let problems = project.runtime.block_on(project.store.validate(stage))?;
         damaged += problems.len();
         report(context, stage, problems);
     }

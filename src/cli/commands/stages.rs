@@ -13,7 +13,11 @@ pub(in crate::cli) fn run(context: &Context, args: &StagesArgs) -> Result<Exit, 
     let mut rows = Vec::new();
     let mut objects = Vec::new();
     for stage in project.stages()? {
-        if args.app.as_deref().is_some_and(|app| app != stage.app.as_str()) {
+        if args
+            .app
+            .as_deref()
+            .is_some_and(|app| app != stage.app.as_str())
+        {
             continue;
         }
         let Some(state) = project.runtime.block_on(project.store.load(&stage))? else {
@@ -44,6 +48,8 @@ pub(in crate::cli) fn run(context: &Context, args: &StagesArgs) -> Result<Exit, 
     } else {
         table::render(["APP", "STAGE", "TARGET", "RESOURCES"], &rows)
     };
-    context.ui.result("stages", json!({ "stages": objects }), text);
+    context
+        .ui
+        .result("stages", json!({ "stages": objects }), text);
     Ok(Exit::Success)
 }

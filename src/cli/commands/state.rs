@@ -249,7 +249,11 @@ fn forget(
         yes,
         &question,
         name.id(),
-        &format!("alch state rm {} --stage {} --yes", name.within_stage(), stage.stage),
+        &format!(
+            "alch state rm {} --stage {} --yes",
+            name.within_stage(),
+            stage.stage
+        ),
     )?;
     edit(context, &project, &stage, &settings, |state| {
         state.header.order.retain(|other| *other != name);
