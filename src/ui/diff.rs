@@ -198,6 +198,7 @@ mod tests {
             }
             .to_owned(),
             changes,
+            props_hash: String::new(),
             conditional: false,
             position: None,
         })
