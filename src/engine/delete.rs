@@ -212,6 +212,16 @@ impl Run {
         action: Action,
         options: &DeleteOptions,
     ) -> Result<(), FailureCause> {
+        if let Some(plan) = &self.options.expected_plan
+            && !plan.actions.iter().any(|planned| {
+                planned.fqn == record.fqn && !matches!(planned.action, Action::Unchanged)
+            })
+        {
+            return Err(FailureCause::StalePlan(format!(
+                "it does not say that `{}` goes",
+                record.fqn.within_stage()
+            )));
+        }
         if action == Action::Forget {
             return Ok(());
         }

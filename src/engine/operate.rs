@@ -397,7 +397,11 @@ impl Run {
     ) -> Result<Record, VaultError> {
         let now = self.world.clock.now();
         let mut old_objects = old.map(|old| old.old_objects.clone()).unwrap_or_default();
-        if let Some(old) = old {
+        // An object that was adopted, or that the script asked to keep, stays when another takes its place.
+        if let Some(old) = old
+            && !old.retain
+            && (!old.adopted || self.options.delete_adopted)
+        {
             old_objects.push(OldObject {
                 kind: old.kind.clone(),
                 physical_name: old.physical_name.clone(),

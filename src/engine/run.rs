@@ -754,17 +754,7 @@ impl Run {
             .filter(|node| node.told && matches!(node.state, NodeState::Failed(_)))
             .filter(|_| script_succeeded)
             .count();
-        let handled_skips = graph
-            .nodes
-            .iter()
-            .filter(|node| script_succeeded && node.told)
-            .filter(|node| {
-                matches!(&node.state, NodeState::Failed(failure)
-                if matches!(failure.cause, FailureCause::Dependency(_)))
-            })
-            .count();
-        let unhandled =
-            (graph.failed.len() + graph.skipped.len()).saturating_sub(handled.max(handled_skips));
+        let unhandled = (graph.failed.len() + graph.skipped.len()).saturating_sub(handled);
         let outcome = if self.world.cancel.soft.is_cancelled() {
             Outcome::Cancelled
         } else if unhandled > 0 || !script_succeeded {
