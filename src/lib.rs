@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod engine;
+pub mod local;
 pub mod model;
 pub mod provider;
 pub mod secret;

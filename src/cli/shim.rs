@@ -43,7 +43,7 @@ pub mod std_kinds {
 }
 pub mod script {
     use crate::{engine::*, model::*, provider::*, secret::*};
-    use std::{collections::BTreeMap, path::*, sync::Arc};
+    use ::std::{collections::BTreeMap, path::*, sync::Arc};
     #[derive(Clone)]
     pub struct HostOptions {
         pub project: PathBuf,
