@@ -185,10 +185,24 @@ impl Output {
         assert.eq(self.told(), expected);
     }
 
-    /// The last line of stderr, times taken out.
+    /// The last line of stderr; times and the number of calls, unless it is 0, are taken out.
     pub fn last_line(&self) -> String {
         let line = self.stderr.lines().last().unwrap_or_default();
-        normalise(line, &self.root)
+        let line = normalise(line, &self.root);
+        match line.rsplit_once(", ") {
+            Some((before, calls)) if calls.ends_with("API calls)") && calls != "0 API calls)" => {
+                format!("{before}, [CALLS])")
+            }
+            _ => line,
+        }
+    }
+
+    /// The lines of stderr, sorted: the order of what runs at the same time is not fixed.
+    pub fn sorted_lines(&self) -> Vec<String> {
+        let text = normalise(&self.stderr, &self.root);
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
     }
 
     /// The messages of `--json`.
