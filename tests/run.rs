@@ -46,7 +46,10 @@ fn showcase_runs_and_then_is_unchanged() {
 fn a_plan_shows_what_a_run_then_does() {
     let project = Project::with_script(SCRIPT);
     project.alch(["plan"]).check(str![[r#""#]]);
-    assert!(!project.path(".alchemy/shop").exists(), "a plan wrote state");
+    assert!(
+        !project.path(".alchemy/shop").exists(),
+        "a plan wrote state"
+    );
     project.alch(["plan", "--detailed-exitcode"]).code(2);
     project.alch(["run"]).success();
     project
@@ -68,12 +71,18 @@ fn a_saved_plan_is_kept_to() {
 fn one_change_is_one_update_and_one_removal_one_delete() {
     let project = Project::with_script(SCRIPT);
     project.alch(["run"]).success();
-    project.file("alchemy.run.rhai", SCRIPT.replace("shop-cache", "shop-cache-2"));
+    project.file(
+        "alchemy.run.rhai",
+        SCRIPT.replace("shop-cache", "shop-cache-2"),
+    );
     assert_eq!(
         project.alch(["run"]).success().last_line(),
         "0 created, 1 updated, 0 deleted, 1 unchanged in [TIME] (critical path [TIME], [CALLS])"
     );
-    project.file("alchemy.run.rhai", "alchemy(\"shop\"); run(\"database\", || Database(\"main-db\"));");
+    project.file(
+        "alchemy.run.rhai",
+        "alchemy(\"shop\"); run(\"database\", || Database(\"main-db\"));",
+    );
     assert_eq!(
         project.alch(["run"]).success().last_line(),
         "0 created, 0 updated, 1 deleted, 1 unchanged in [TIME] (critical path [TIME], [CALLS])"
@@ -151,7 +160,12 @@ fn json_tells_the_whole_run() {
     let project = Project::with_script(SCRIPT);
     let output = project.alch(["run", "--json"]).success();
     let messages = output.messages();
-    let count = |kind: &str| messages.iter().filter(|message| message["type"] == kind).count();
+    let count = |kind: &str| {
+        messages
+            .iter()
+            .filter(|message| message["type"] == kind)
+            .count()
+    };
     assert_eq!(messages[0]["type"], "version");
     assert_eq!(messages[0]["ui"], "1.0");
     assert_eq!(count("run_start"), 1);
@@ -187,13 +201,24 @@ print(`the key is ${env("API_KEY")}`);
     project
         .env("API_KEY", "hunter2-very-secret")
         .env("ALCHEMY_PASSWORD", "correct horse battery");
-    for arguments in [&["run", "--verbose"][..], &["run", "--json"], &["plan", "--full"], &["state", "show", "api"]] {
+    for arguments in [
+        &["run", "--verbose"][..],
+        &["run", "--json"],
+        &["plan", "--full"],
+        &["state", "show", "api"],
+    ] {
         let output = project.alch(arguments.iter().copied()).success();
         for text in [&output.stdout, &output.stderr] {
             assert!(!text.contains("hunter2"), "{arguments:?}: {text}");
             assert!(!text.contains("battery"), "{arguments:?}: {text}");
         }
     }
-    assert_eq!(project.files_with("hunter2-very-secret"), Vec::<std::path::PathBuf>::new());
-    assert_eq!(project.files_with("correct horse"), Vec::<std::path::PathBuf>::new());
+    assert_eq!(
+        project.files_with("hunter2-very-secret"),
+        Vec::<std::path::PathBuf>::new()
+    );
+    assert_eq!(
+        project.files_with("correct horse"),
+        Vec::<std::path::PathBuf>::new()
+    );
 }

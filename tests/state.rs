@@ -20,18 +20,26 @@ let cache = KV("cache");
 fn ls_names_resources_and_where_they_stand() {
     let project = deployed();
     project.alch(["state", "ls"]).check(str![[r#""#]]);
-    project.alch(["state", "ls", "database"]).check(str![[r#""#]]);
-    project.alch(["state", "ls", "databse"]).check(str![[r#""#]]);
+    project
+        .alch(["state", "ls", "database"])
+        .check(str![[r#""#]]);
+    project
+        .alch(["state", "ls", "databse"])
+        .check(str![[r#""#]]);
 }
 
 #[test]
 fn show_tells_all_of_a_resource_or_suggests_one() {
     let project = deployed();
-    let shown = project.alch(["state", "show", "database/main-db", "--json"]).success();
+    let shown = project
+        .alch(["state", "show", "database/main-db", "--json"])
+        .success();
     let record = &shown.messages()[1];
     assert_eq!(record["fqn"], "shop/dev/database/main-db");
     assert_eq!(record["physical_name"], "main-db-dev");
-    project.alch(["state", "show", "database/main"]).check(str![[r#""#]]);
+    project
+        .alch(["state", "show", "database/main"])
+        .check(str![[r#""#]]);
 }
 
 #[test]
@@ -40,7 +48,9 @@ fn mv_renames_without_touching_the_object() {
     project
         .alch(["state", "mv", "cache", "store"])
         .check(str![[r#""#]]);
-    project.alch(["state", "mv", "cache", "store"]).check(str![[r#""#]]);
+    project
+        .alch(["state", "mv", "cache", "store"])
+        .check(str![[r#""#]]);
     project.alch(["state", "ls"]).check(str![[r#""#]]);
 }
 
@@ -48,7 +58,9 @@ fn mv_renames_without_touching_the_object() {
 fn rm_needs_consent_and_keeps_the_object() {
     let project = deployed();
     project.alch(["state", "rm", "cache"]).check(str![[r#""#]]);
-    project.alch(["state", "rm", "cache", "--yes"]).check(str![[r#""#]]);
+    project
+        .alch(["state", "rm", "cache", "--yes"])
+        .check(str![[r#""#]]);
     let again = project.alch(["run"]);
     assert_eq!(again.code, Some(4), "the object is there and nobody's");
 }
@@ -71,9 +83,19 @@ fn scopes_are_listed_inspected_and_validated() {
 fn damage_is_never_taken_for_no_state() {
     let project = deployed();
     project.file(".alchemy/shop/dev/state.json", "");
-    for arguments in [&["run"][..], &["plan"], &["state", "ls"], &["stages"], &["scope", "validate"]] {
+    for arguments in [
+        &["run"][..],
+        &["plan"],
+        &["state", "ls"],
+        &["stages"],
+        &["scope", "validate"],
+    ] {
         let output = project.alch(arguments.iter().copied()).code(12);
-        assert!(output.stderr.contains("E0402"), "{arguments:?}: {}", output.stderr);
+        assert!(
+            output.stderr.contains("E0402"),
+            "{arguments:?}: {}",
+            output.stderr
+        );
     }
     project.alch(["destroy", "--yes"]).check(str![[r#""#]]);
 }
@@ -81,7 +103,10 @@ fn damage_is_never_taken_for_no_state() {
 #[test]
 fn several_applications_need_a_choice() {
     let project = deployed();
-    project.file("other.rhai", "alchemy(\"other\"); KV(\"cache\", #{ title: \"other-cache\" });");
+    project.file(
+        "other.rhai",
+        "alchemy(\"other\"); KV(\"cache\", #{ title: \"other-cache\" });",
+    );
     project.alch(["run", "other.rhai"]).success();
     project.alch(["state", "ls"]).check(str![[r#""#]]);
     project.alch(["state", "ls", "--app", "other"]).success();
