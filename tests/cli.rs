@@ -249,7 +249,9 @@ For more information, try '--help'.
 
 #[test]
 fn numbers_out_of_range_are_refused() {
-    Project::new().alch(["run", "--concurrency", "0"]).check(str![[r#"
+    Project::new()
+        .alch(["run", "--concurrency", "0"])
+        .check(str![[r#"
 exit 2
 -- stderr
 error: invalid value '0' for '--concurrency <N>': 0 is not in 1..=256
@@ -282,7 +284,9 @@ error[E0113]: there is no script `alchemy.run.rhai`
 
 #[test]
 fn a_missing_named_script_is_named() {
-    Project::new().alch(["plan", "infra/site.rhai"]).check(str![[r#"
+    Project::new()
+        .alch(["plan", "infra/site.rhai"])
+        .check(str![[r#"
 exit 2
 -- stderr
 error[E0113]: there is no script `infra/site.rhai`
@@ -397,4 +401,21 @@ error[E0404]: cannot write `[ROOT]/project/no/such/folder.ndjson`
  = note: No such file or directory (os error 2)
 
 "#]]);
+}
+
+#[test]
+fn mistakes_in_the_command_line_are_json_as_well() {
+    let output = Project::new()
+        .alch(["run", "--stgae", "x", "--json"])
+        .code(2);
+    let messages = output.messages();
+    assert_eq!(
+        messages[1]["message"],
+        "unexpected argument '--stgae' found"
+    );
+    assert_eq!(
+        messages[1]["help"][0],
+        "a similar argument exists: '--stage'"
+    );
+    assert_eq!(output.stderr, "");
 }

@@ -1,4 +1,6 @@
 //! Tests of the built binary: one program, one file a subject.
 
 mod cli;
+mod run;
+mod state;
 mod support;

@@ -78,7 +78,7 @@ pub enum Command {
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
     /// List the exit codes.
-    #[command(long_about = exit::table(), disable_help_flag = false)]
+    #[command(long_about = exit::table())]
     ExitCodes,
 }
 
@@ -86,7 +86,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   alch run                                  alchemy.run.rhai, stage `dev`, local cloud
   alch run infra/site.rhai --stage pr-123
-  alch run --destroy --stage pr-123         the script decides what it leaves behind
+  alch run --destroy --stage pr-123         delete everything, kinds that the script defines too
   alch run --plan plan.json                 exactly what `alch plan --out plan.json` showed
   alch run -- one two                       `arguments` of the script";
 

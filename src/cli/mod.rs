@@ -10,6 +10,7 @@ pub mod env_file;
 pub mod environment;
 pub mod error;
 pub mod exit;
+mod logging;
 mod select;
 pub mod settings;
 mod shim;
@@ -21,6 +22,7 @@ use std::{ffi::OsString, io, process::ExitCode, sync::Arc};
 use clap::Parser as _;
 
 use crate::{
+    model::{Diagnostic, diagnostic::codes},
     secret::Redactor,
     ui::{Detail, Ui, UiOptions, Verbosity},
     util::clock::SystemClock,
@@ -53,15 +55,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
         Ok(cli) => (Some(cli), None),
         Err(error) => (None, Some(error)),
     };
-    let globals = cli
-        .as_ref()
-        .map_or_else(Globals::default, |cli| cli.globals.clone());
+    let globals = match &cli {
+        Some(cli) => cli.globals.clone(),
+        // A program that asked for NDJSON gets it for its mistakes, too.
+        None => Globals {
+            json: arguments.iter().any(|word| word == "--json"),
+            ..Globals::default()
+        },
+    };
     let detail = cli.as_ref().map_or(Detail::Normal, detail);
     let redactor = Redactor::default();
     let ui = match start_ui(&globals, detail, &redactor, &environment) {
         Ok(ui) => ui,
         Err(error) => return without_ui(error, &redactor, &environment),
     };
+    logging::start(&environment, &ui);
     let json = globals.json;
     let exit = match (cli, refused) {
         (Some(cli), _) => {
@@ -77,7 +85,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
             let text = error.render().ansi().to_string();
             let text = text.trim_end();
             if error.use_stderr() {
-                ui.note(text);
+                if json {
+                    ui.diagnostic(mistake(&error));
+                } else {
+                    ui.note(text);
+                }
                 Exit::Usage
             } else {
                 ui.raw(text);
@@ -92,6 +104,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
         Some(_) if exit == Exit::Success => Exit::Error,
         _ => exit,
     }
+}
+
+/// A mistake in the command line as data.
+fn mistake(error: &clap::Error) -> Diagnostic {
+    let text = error.render().to_string();
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(first);
+    let mut diagnostic = Diagnostic::error(codes::USAGE, message);
+    for tip in lines.filter_map(|line| line.trim().strip_prefix("tip: ")) {
+        diagnostic.help.push(tip.to_owned());
+    }
+    diagnostic
 }
 
 fn dispatch(context: &Context, command: Command) -> Exit {

@@ -58,7 +58,7 @@ pub mod script {
         pub arguments: Vec<String>,
     }
     #[derive(Clone, Default)]
-    pub struct Limits;
+    pub struct Limits(u8);
     #[derive(Clone)]
     pub enum Allow {
         None,

@@ -23,14 +23,18 @@ const TERMINATED: u8 = 2;
 
 /// Remembers whether a second signal came, and which.
 #[derive(Debug, Clone, Default)]
-pub struct Signals(Arc<AtomicU8>);
+pub(super) struct Signals(Arc<AtomicU8>);
 
 impl Signals {
     /// Watches SIGINT and SIGTERM until the runtime ends.
     ///
     /// # Errors
     /// [`CliError`] when the operating system refuses a handler.
-    pub fn watch(runtime: &Runtime, cancel: &Cancel, ui: &Arc<Ui>) -> Result<Self, CliError> {
+    pub(super) fn watch(
+        runtime: &Runtime,
+        cancel: &Cancel,
+        ui: &Arc<Ui>,
+    ) -> Result<Self, CliError> {
         let _guard = runtime.enter();
         let refused = |error: std::io::Error| {
             CliError::new(codes::USAGE, "cannot watch for signals").with_note(error.to_string())
@@ -66,7 +70,7 @@ impl Signals {
 
     /// The exit that a second signal asks for.
     #[must_use]
-    pub fn exit(&self) -> Option<Exit> {
+    pub(super) fn exit(&self) -> Option<Exit> {
         match self.0.load(Ordering::SeqCst) {
             NONE => None,
             TERMINATED => Some(Exit::Terminated),

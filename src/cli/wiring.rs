@@ -11,9 +11,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
     cli::shim::{
-        FileStore,
-        cloudflare::{self, Client},
-        local::{self, Cloud, RouterOptions},
         script::{
             self, Allow, AppOptions, HostOptions, Launcher, Limits, Permissions, Program,
             ScriptResult,
@@ -27,10 +24,14 @@ use crate::{
         settings::{Grants, Settings, Target},
     },
     engine::{Cancel, Failure, Phase, Plan, Run, RunOptions, World},
+    local::{Cloud, RouterOptions},
     model::{AppName, Diagnostic, SourceFile, StageName, StagePath, diagnostic::codes},
-    provider::{Meter, Registry},
+    provider::{
+        Meter, Registry,
+        cloudflare::{self, Client},
+    },
     secret::Redactor,
-    state::SharedStore,
+    state::{SharedStore, file::FileStore},
     ui::plain::Explain,
     util::{clock::SystemClock, fs, ids::SystemIds},
 };
@@ -52,11 +53,7 @@ pub(super) fn runtime() -> Result<Runtime, CliError> {
 
 /// The store of a project. Nothing is read or made.
 pub(super) fn store(project: &Path) -> SharedStore {
-    (FileStore::new(
-        project.join(STATE_FOLDER),
-        Arc::new(SystemClock),
-        Arc::new(SystemIds),
-    ))
+    Arc::new(FileStore::new(project.join(STATE_FOLDER)))
 }
 
 /// How failures become diagnostics: with the frame of their declaration, read from the script as it is now.
@@ -384,14 +381,14 @@ fn use_target(
 fn local_client(project: &Path, latency: Option<Duration>) -> Arc<Client> {
     let folder = project.join(STATE_FOLDER).join("local");
     Arc::new(Client::over_router(
-        local::ACCOUNT_ID,
+        crate::local::ACCOUNT_ID,
         Box::new(move || {
             let cloud = Cloud::open(&folder).map_err(|error| error.to_string())?;
             let options = RouterOptions {
                 token: None,
                 latency: latency.unwrap_or_default(),
             };
-            Ok(local::router(cloud, options))
+            Ok(crate::local::router(cloud, options))
         }),
     ))
 }

@@ -1,9 +1,6 @@
 //! A project in a temporary folder, and the built binary run in it.
 
-#![allow(
-    dead_code,
-    reason = "each test file uses the part that it needs"
-)]
+#![allow(dead_code, reason = "each test file uses the part that it needs")]
 
 use std::{
     fmt::Write as _,
@@ -47,7 +44,9 @@ impl Project {
     /// A copy of `examples/<name>`.
     pub fn example(name: &str) -> Self {
         let project = Self::new();
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+        let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("examples")
+            .join(name);
         copy(&from, &project.folder());
         project
     }
@@ -129,7 +128,10 @@ impl Project {
             let entry = entry.expect("a readable entry");
             if entry.file_type().is_file() {
                 let bytes = std::fs::read(entry.path()).expect("a readable file");
-                if bytes.windows(needle.len()).any(|window| window == needle.as_bytes()) {
+                if bytes
+                    .windows(needle.len())
+                    .any(|window| window == needle.as_bytes())
+                {
                     out.push(entry.into_path());
                 }
             }
@@ -183,10 +185,24 @@ impl Output {
         assert.eq(self.told(), expected);
     }
 
-    /// The last line of stderr, times taken out.
+    /// The last line of stderr; times and the number of calls, unless it is 0, are taken out.
     pub fn last_line(&self) -> String {
         let line = self.stderr.lines().last().unwrap_or_default();
-        normalise(line, &self.root)
+        let line = normalise(line, &self.root);
+        match line.rsplit_once(", ") {
+            Some((before, calls)) if calls.ends_with("API calls)") && calls != "0 API calls)" => {
+                format!("{before}, [CALLS])")
+            }
+            _ => line,
+        }
+    }
+
+    /// The lines of stderr, sorted: the order of what runs at the same time is not fixed.
+    pub fn sorted_lines(&self) -> Vec<String> {
+        let text = normalise(&self.stderr, &self.root);
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
     }
 
     /// The messages of `--json`.
@@ -202,7 +218,10 @@ impl Output {
     }
 
     fn told(&self) -> String {
-        let mut out = format!("exit {}\n", self.code.map_or("signal".to_owned(), |c| c.to_string()));
+        let mut out = format!(
+            "exit {}\n",
+            self.code.map_or("signal".to_owned(), |c| c.to_string())
+        );
         for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             if !text.is_empty() {
                 write!(out, "-- {name}\n{}", normalise(text, &self.root)).expect("a string");
@@ -272,7 +291,10 @@ fn duration(text: &str) -> Option<usize> {
 fn what_differs_from_run_to_run_is_taken_out() {
     let root = Path::new("/tmp/x");
     assert_eq!(
-        normalise("in 4.1 s (12 ms), 3 min 5 s, 5 stages, /tmp/x/y at 2024-01-15T10:30:00.1Z", root),
+        normalise(
+            "in 4.1 s (12 ms), 3 min 5 s, 5 stages, /tmp/x/y at 2024-01-15T10:30:00.1Z",
+            root
+        ),
         "in [TIME] ([TIME]), [TIME], 5 stages, [ROOT]/y at [MOMENT]"
     );
 }

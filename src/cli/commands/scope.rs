@@ -45,9 +45,8 @@ fn list(context: &Context, app: Option<&str>) -> Result<Exit, CliError> {
         };
         let mut counts: BTreeMap<String, usize> = BTreeMap::from([(stage.to_string(), 0)]);
         for fqn in state.records.keys() {
-            let scope = match fqn.as_str().rsplit_once('/') {
-                Some((scope, _)) => scope,
-                None => continue,
+            let Some((scope, _)) = fqn.as_str().rsplit_once('/') else {
+                continue;
             };
             *counts.entry(scope.to_owned()).or_default() += 1;
         }

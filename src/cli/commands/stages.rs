@@ -10,6 +10,7 @@ use crate::{
 
 pub(in crate::cli) fn run(context: &Context, args: &StagesArgs) -> Result<Exit, CliError> {
     let project = Project::find(context)?;
+    let mut exit = Exit::Success;
     let mut rows = Vec::new();
     let mut objects = Vec::new();
     for stage in project.stages()? {
@@ -20,8 +21,29 @@ pub(in crate::cli) fn run(context: &Context, args: &StagesArgs) -> Result<Exit, 
         {
             continue;
         }
-        let Some(state) = project.runtime.block_on(project.store.load(&stage))? else {
-            continue;
+        let state = match project.runtime.block_on(project.store.load(&stage)) {
+            Ok(Some(state)) => state,
+            Ok(None) => continue,
+            Err(error) => {
+                // One damaged stage must not hide the others.
+                let error = CliError::from(error);
+                exit = error.exit;
+                for diagnostic in error.diagnostics {
+                    context.ui.diagnostic(diagnostic);
+                }
+                objects.push(json!({
+                    "app": stage.app.as_str(),
+                    "stage": stage.stage.as_str(),
+                    "damaged": true,
+                }));
+                rows.push([
+                    stage.app.to_string(),
+                    stage.stage.to_string(),
+                    String::new(),
+                    "unreadable".to_owned(),
+                ]);
+                continue;
+            }
         };
         let target = state.header.target.clone().unwrap_or_default();
         objects.push(json!({
@@ -51,5 +73,5 @@ pub(in crate::cli) fn run(context: &Context, args: &StagesArgs) -> Result<Exit, 
     context
         .ui
         .result("stages", json!({ "stages": objects }), text);
-    Ok(Exit::Success)
+    Ok(exit)
 }
