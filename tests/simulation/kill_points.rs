@@ -4,7 +4,7 @@
 //! disk. Each scenario is a step from one program to the next; the kill is enumerated over all effects of the step.
 
 use alch::{
-    engine::{DeleteStrategy, Phase},
+    engine::{DeleteStrategy, Phase, RunError},
     state::sim_disk::{Fault, Loss},
 };
 
@@ -19,10 +19,19 @@ struct Scenario {
 
 fn scenarios() -> Vec<Scenario> {
     let chain = || vec![thing("a", 1), thing("b", 2).uses(&["a"]), thing("c", 3)];
-    let scenario = |name, before, after| Scenario { name, before, after, life: Life::default() };
+    let scenario = |name, before, after| Scenario {
+        name,
+        before,
+        after,
+        life: Life::default(),
+    };
     vec![
         scenario("create", vec![], chain()),
-        scenario("update", chain(), vec![thing("a", 9), thing("b", 8).uses(&["a"]), thing("c", 3)]),
+        scenario(
+            "update",
+            chain(),
+            vec![thing("a", 9), thing("b", 8).uses(&["a"]), thing("c", 3)],
+        ),
         scenario("delete", chain(), vec![thing("a", 1)]),
         scenario(
             "create, update and delete at once",
@@ -32,14 +41,24 @@ fn scenarios() -> Vec<Scenario> {
         scenario(
             "replace",
             chain(),
-            vec![thing("a", 1).at("there"), thing("b", 2).uses(&["a"]), thing("c", 3)],
+            vec![
+                thing("a", 1).at("there"),
+                thing("b", 2).uses(&["a"]),
+                thing("c", 3),
+            ],
         ),
         Scenario {
-            life: Life { phase: Phase::Destroy, ..Life::default() },
+            life: Life {
+                phase: Phase::Destroy,
+                ..Life::default()
+            },
             ..scenario("destroy", chain(), vec![])
         },
         Scenario {
-            life: Life { deletes: DeleteStrategy::Parallel, ..Life::default() },
+            life: Life {
+                deletes: DeleteStrategy::Parallel,
+                ..Life::default()
+            },
             ..scenario("delete in parallel", chain(), vec![])
         },
     ]
@@ -50,12 +69,21 @@ fn die_and_recover(scenario: &Scenario, seed: u64, kills: &[Kill]) -> Option<()>
     let context = || format!("{} killed at {kills:?}, seed {seed}", scenario.name);
     let mut simulation = Simulation::new(seed);
     if !scenario.before.is_empty() {
-        simulation.live(&scenario.before, &Life::default()).unwrap().summary();
+        simulation
+            .live(&scenario.before, &Life::default())
+            .unwrap()
+            .summary();
     }
     for kill in kills {
-        let life = Life { kill: *kill, ..scenario.life.clone() };
+        let life = Life {
+            kill: *kill,
+            ..scenario.life.clone()
+        };
         if let Some(ended) = simulation.live(&scenario.after, &life) {
-            ended.summary();
+            // An earlier death may have come after the last thing of a destroy: then there is no stage any more.
+            if !matches!(ended.result, Err(RunError::NoSuchStage { .. })) {
+                ended.summary();
+            }
             return None;
         }
     }
@@ -64,7 +92,10 @@ fn die_and_recover(scenario: &Scenario, seed: u64, kills: &[Kill]) -> Option<()>
     if !destroys || !simulation.state().is_empty() {
         let ended = simulation.live(&scenario.after, &scenario.life).unwrap();
         assert!(
-            ended.result.as_ref().is_ok_and(|summary| summary.failed.is_empty()),
+            ended
+                .result
+                .as_ref()
+                .is_ok_and(|summary| summary.failed.is_empty()),
             "{}: {:?}\n{}",
             context(),
             ended.result,
@@ -75,7 +106,12 @@ fn die_and_recover(scenario: &Scenario, seed: u64, kills: &[Kill]) -> Option<()>
     if !destroys {
         let again = simulation.live(&scenario.after, &Life::default()).unwrap();
         again.summary();
-        assert_eq!(again.calls, 0, "{}: the run after the recovery called", context());
+        assert_eq!(
+            again.calls,
+            0,
+            "{}: the run after the recovery called",
+            context()
+        );
     }
     Some(())
 }
@@ -101,7 +137,11 @@ fn every_single_death_is_survived() {
             while die_and_recover(&scenario, 3, &[way(point)]).is_some() {
                 point += 1;
             }
-            assert!(point > 3, "{}: only {point} points were seen", scenario.name);
+            assert!(
+                point > 3,
+                "{}: only {point} points were seen",
+                scenario.name
+            );
             total += point;
         }
     }
@@ -113,12 +153,12 @@ fn a_death_during_recovery_is_survived() {
     for scenario in scenarios() {
         for (index, way) in ways().into_iter().enumerate() {
             let second_way = ways()[(index + 2) % ways().len()];
-            // Every third first death, every fifth second one: the pairs spread over the grid.
-            for first in (0..).step_by(3) {
+            // Every fifth first death, every seventh second one: the pairs spread over the grid.
+            for first in (0..).step_by(5) {
                 if die_and_recover(&scenario, 7, &[way(first)]).is_none() {
                     break;
                 }
-                for second in (first % 5..).step_by(5) {
+                for second in (first % 7..).step_by(7) {
                     let kills = [way(first), second_way(second)];
                     if die_and_recover(&scenario, 7, &kills).is_none() {
                         break;
@@ -142,15 +182,4 @@ fn the_same_seed_gives_the_same_events() {
         };
         assert_eq!(events(0), events(1), "{}", scenario.name);
     }
-}
-
-#[test]
-fn debug_trace() {
-    let mut simulation = Simulation::new(3);
-    let life = Life { kill: Kill::Disk(21, Fault::CrashBefore, Loss::Everything), ..Life::default() };
-    let chain = vec![thing("a", 1), thing("b", 2).uses(&["a"]), thing("c", 3)];
-    simulation.live(&chain, &life);
-    for (i,l) in simulation.disk.trace().iter().enumerate() { println!("{} {l}", i+1); }
-    println!("{:#?}", simulation.state());
-    println!("{:#?}", simulation.cloud.objects.lock().unwrap());
 }
