@@ -6,6 +6,7 @@
 pub mod engine;
 pub mod model;
 pub mod provider;
+pub mod script;
 pub mod secret;
 pub mod state;
 pub mod util;
