@@ -1,1 +1,6 @@
-fn main() {}
+//! Tests of the built binary: one program, one file a subject.
+
+mod cli;
+mod run;
+mod state;
+mod support;

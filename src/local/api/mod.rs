@@ -1,0 +1,213 @@
+//! The router: paths, authentication, and the answers to what does not exist.
+//!
+//! Every handler is a plain blocking function from a [`call::Call`] to a response; `call` is the one place where requests
+//! are read and work moves to a blocking thread. One file a product; each has its own `routes()`.
+
+mod account;
+mod call;
+mod d1;
+mod d1_query;
+mod envelope;
+mod error;
+mod kv;
+mod kv_values;
+mod page;
+// mod queue_consumers;
+// mod queue_messages;
+// mod queues;
+mod r2;
+mod r2_objects;
+// mod workers;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+};
+use sha2::{Digest as _, Sha256};
+
+use self::error::ApiError;
+use super::Cloud;
+
+/// How the API is offered.
+#[derive(Debug, Clone, Default)]
+pub struct RouterOptions {
+    /// The token that clients must send; none in process, where nobody else can call.
+    pub token: Option<String>,
+    /// Added to every call, for tests and benchmarks.
+    pub latency: Duration,
+}
+
+/// The API as a tower service: Cloudflare's paths under `/client/v4`.
+pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
+    Router::new()
+        .merge(account::routes())
+        .merge(d1::routes())
+        .merge(kv::routes())
+        .merge(r2::routes())
+        // .merge(queues::routes())
+        // .merge(workers::routes())
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(Arc::new(options), enter))
+        // Bodies are bounded where they are read.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(cloud)
+}
+
+/// The full path pattern of something in an account.
+fn account_path(rest: &str) -> String {
+    format!("/client/v4/accounts/{{account}}/{rest}")
+}
+
+async fn no_route(uri: Uri) -> ApiError {
+    ApiError::no_route(uri.path())
+}
+
+async fn no_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::no_method(&method, uri.path())
+}
+
+async fn enter(
+    State(options): State<Arc<RouterOptions>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !options.latency.is_zero() {
+        tokio::time::sleep(options.latency).await;
+    }
+    if let Some(token) = &options.token
+        && let Err(error) = authenticate(token, request.headers(), request.uri().path())
+    {
+        return error.into_response();
+    }
+    next.run(request).await
+}
+
+fn authenticate(token: &str, headers: &HeaderMap, path: &str) -> Result<(), ApiError> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let given = value
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, given)| given.trim())
+            .filter(|given| !given.is_empty());
+        let Some(given) = given else {
+            return Err(ApiError::bad_authorization());
+        };
+        if same(given, token) {
+            return Ok(());
+        }
+        if path == account::VERIFY {
+            return Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                1000,
+                "Invalid API Token",
+            ));
+        }
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            9109,
+            "Invalid access token",
+        ));
+    }
+    let key = headers.get("x-auth-key").and_then(|key| key.to_str().ok());
+    match (key, headers.contains_key("x-auth-email")) {
+        (Some(key), true) if same(key, token) => Ok(()),
+        (Some(_), true) => Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            9103,
+            "Unknown X-Auth-Key or X-Auth-Email",
+        )),
+        _ => Err(ApiError::bad_request(
+            9106,
+            "Missing X-Auth-Key, X-Auth-Email or Authorization headers",
+        )),
+    }
+}
+
+/// Compares digests, so that the time taken tells nothing about the token.
+fn same(given: &str, token: &str) -> bool {
+    Sha256::digest(given.as_bytes()) == Sha256::digest(token.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use serde_json::json;
+
+    use crate::local::testing::{Client, code};
+
+    #[tokio::test]
+    async fn unknown_routes_and_methods_answer_like_cloudflare() {
+        let client = Client::new();
+        let (status, body) = client.call("GET", "/accounts/local/nothing", None).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert_eq!(body["errors"][0]["code"], 7003);
+        assert_eq!(body["errors"][1]["code"], 7000);
+        assert_eq!(body["success"], false);
+        let (status, body) = client
+            .call("PUT", "/accounts/local/d1/database", None)
+            .await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(code(&body), 7001);
+    }
+
+    #[tokio::test]
+    async fn a_key_in_the_wrong_encoding_is_no_route() {
+        let client = Client::new();
+        let (status, body) = client
+            .call("GET", "/accounts/local/r2/buckets/%FF", None)
+            .await;
+        assert_eq!((status, code(&body)), (StatusCode::NOT_FOUND, 7003));
+    }
+
+    #[tokio::test]
+    async fn the_token_is_asked_for_and_checked() {
+        let client = Client::with_token("secret-token");
+        let path = "/accounts/local/d1/database";
+        for (headers, status, expected) in [
+            (vec![], 400, 9106),
+            (vec![("authorization", "secret-token")], 400, 6003),
+            (vec![("authorization", "Basic secret-token")], 400, 6003),
+            (vec![("authorization", "Bearer wrong")], 403, 9109),
+            (vec![("x-auth-key", "secret-token")], 400, 9106),
+            (
+                vec![("x-auth-key", "wrong"), ("x-auth-email", "a@example.com")],
+                403,
+                9103,
+            ),
+            (vec![("authorization", "Bearer secret-token")], 200, 0),
+            (
+                vec![
+                    ("x-auth-key", "secret-token"),
+                    ("x-auth-email", "a@example.com"),
+                ],
+                200,
+                0,
+            ),
+        ] {
+            let (got, body) = client.send("GET", path, &headers, Vec::new()).await;
+            assert_eq!(
+                (got.as_u16(), code(&body)),
+                (status, expected),
+                "{headers:?}"
+            );
+        }
+        let (status, body) = client
+            .send(
+                "GET",
+                "/user/tokens/verify",
+                &[("authorization", "Bearer wrong")],
+                Vec::new(),
+            )
+            .await;
+        assert_eq!((status.as_u16(), code(&body)), (401, 1000));
+        assert_eq!(body["result"], json!(null));
+    }
+}

@@ -1,0 +1,101 @@
+//! The embedded local cloud: Cloudflare's REST API over SQLite files, inside this program.
+//!
+//! [`router`] is the API as a tower service: `alch` calls it in process, [`serve`] offers it on loopback. Control state
+//! (what exists) is one SQLite file; data (D1, KV, R2) is laid out as Miniflare lays it out, so that a running Worker and
+//! the API see the same bytes. Only `util` is used from the rest of the crate; nothing here knows of scripts, plans or
+//! providers.
+//!
+//! Invariants: a name conflict is decided by a unique constraint, never by looking first, because several processes share
+//! one folder; a request either takes effect as a whole or not at all; no input makes it panic.
+
+pub mod api;
+pub mod layout;
+
+mod control;
+mod data;
+mod seal;
+mod serve;
+#[cfg(test)]
+mod testing;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use self::{
+    api::{RouterOptions, router},
+    control::ControlError,
+    serve::{ServeOptions, Server, serve},
+};
+use crate::util::fs::FsError;
+
+/// The id of the one account of the local cloud. Requests may name any other account: there is only this one.
+pub const ACCOUNT_ID: &str = "10ca1c10ad0000000000000000000000";
+
+/// Why the local cloud cannot be opened or served.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudError {
+    /// The path of the data folder is something else.
+    #[error("the local cloud's data folder `{}` is not a folder", path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The loopback port cannot be had.
+    #[error("cannot listen on 127.0.0.1:{port}; choose another port, or 0 for any free one")]
+    Listen {
+        /// The port that was asked for.
+        port: u16,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server stopped with an error.
+    #[error("the local cloud's server stopped")]
+    Serve {
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FsError),
+}
+
+/// The local cloud of one folder. Cheap to make: nothing is opened before the first request.
+#[derive(Debug)]
+pub struct Cloud {
+    folder: PathBuf,
+    control: control::Control,
+    /// Bounds the requests in work, and with them memory: each may hold a body.
+    permits: tokio::sync::Semaphore,
+}
+
+/// How many requests are in work at once; more wait.
+const REQUESTS_AT_ONCE: usize = 64;
+
+impl Cloud {
+    /// Names the folder that holds (or will hold) the data. Nothing is read or made.
+    ///
+    /// # Errors
+    /// [`CloudError::NotAFolder`] when the path exists and is no folder.
+    pub fn open(folder: &Path) -> Result<Arc<Self>, CloudError> {
+        if folder.exists() && !folder.is_dir() {
+            return Err(CloudError::NotAFolder {
+                path: folder.to_owned(),
+            });
+        }
+        Ok(Arc::new(Self {
+            folder: folder.to_owned(),
+            control: control::Control::new(folder.join("control.sqlite")),
+            permits: tokio::sync::Semaphore::new(REQUESTS_AT_ONCE),
+        }))
+    }
+
+    /// The folder that holds the data.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
