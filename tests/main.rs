@@ -1,5 +1,6 @@
 //! Tests of the built binary: one program, one file a subject.
 
+mod architecture;
 mod cli;
 mod run;
 mod state;
