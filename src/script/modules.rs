@@ -8,8 +8,8 @@ use std::{
 
 use include_dir::{Dir, include_dir};
 use rhai::{
-    Dynamic, Engine, EvalAltResult, GlobalRuntimeState, Module, ModuleResolver, Position, Scope,
-    SharedModule,
+    Dynamic, Engine, EvalAltResult, GlobalRuntimeState, Module, ModuleResolver, Position, Scope, Shared,
+
 };
 
 use crate::{
@@ -123,7 +123,7 @@ pub(super) fn load(host: &Host, engine: &Engine, found: &Found) -> Result<Arc<Lo
 /// The resolver behind `import` at run time.
 pub(super) struct Resolver {
     host: Arc<Host>,
-    ready: Mutex<HashMap<String, SharedModule>>,
+    ready: Mutex<HashMap<String, Shared<Module>>>,
     /// Modules being evaluated, outermost first: a second visit is a cycle.
     loading: Mutex<Vec<String>>,
 }
@@ -152,7 +152,7 @@ impl ModuleResolver for Resolver {
         source: Option<&str>,
         path: &str,
         position: Position,
-    ) -> Result<SharedModule, Box<EvalAltResult>> {
+    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
         let importer = source.and_then(|name| self.host.sources.get(name));
         let found = find(&self.host, importer.as_deref(), path)
             .map_err(|diagnostic| Self::raise(diagnostic, position))?;
@@ -184,7 +184,7 @@ impl ModuleResolver for Resolver {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|other| *other != name);
-        let module: SharedModule = module
+        let module: Shared<Module> = module
             .map_err(|error| {
                 Box::new(EvalAltResult::ErrorInModule(name.clone(), error, position))
             })?
@@ -203,7 +203,7 @@ impl ModuleResolver for Resolver {
         _scope: &mut Scope<'_>,
         path: &str,
         position: Position,
-    ) -> Result<SharedModule, Box<EvalAltResult>> {
+    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
         let source = global.source().map(str::to_owned);
         self.resolve(engine, source.as_deref(), path, position)
     }

@@ -6,7 +6,7 @@ use rhai::{Dynamic, ImmutableString, Map};
 use zeroize::Zeroizing;
 
 use crate::{
-    engine::{Phase, run::DeleteOptions, run::DeleteStrategy},
+    engine::{DeleteOptions, DeleteStrategy, Phase},
     model::{Diagnostic, Secret, StageName, diagnostic::codes, schema::snake_case},
     util::text,
 };
