@@ -139,9 +139,7 @@ pub(super) fn deploy_stage(
     let exit = signals
         .exit()
         .unwrap_or_else(|| exit(result.error.as_ref(), result.summary.as_ref()));
-    if let Some(error) = result.error
-        && !told_already(&error, result.summary.as_ref(), &context.environment)
-    {
+    if let Some(error) = result.error {
         context.ui.diagnostic(error);
     }
     Ok(Deployed {
@@ -157,18 +155,4 @@ fn exit(error: Option<&Diagnostic>, summary: Option<&Summary>) -> Exit {
         Some(error) => Exit::of_diagnostic(error),
         None => of_summary,
     }
-}
-
-/// Whether the error that ended the script is the failure of a resource, which the end of the run has told with its frame.
-fn told_already(
-    error: &Diagnostic,
-    summary: Option<&Summary>,
-    environment: &super::environment::Environment,
-) -> bool {
-    let Some(summary) = summary else {
-        return false;
-    };
-    crate::ui::plain::unhandled(summary, &wiring::explain(environment))
-        .iter()
-        .any(|told| told.message == error.message)
 }

@@ -13,7 +13,8 @@ use crate::{
 };
 
 use super::{
-    convert, host::Host,
+    convert,
+    host::Host,
     modules,
     natives::resources::{self, COMMON_OPTIONS},
     signature::{self, Form},
@@ -26,7 +27,15 @@ pub(super) fn program(host: &Host, engine: &Engine, main: &Arc<Loaded>) -> Vec<D
     let mut problems = Vec::new();
     let mut seen = HashSet::from([main.file.name.clone()]);
     let mut chain = vec![main.file.name.clone()];
-    file(host, engine, &functions, main, &mut chain, &mut seen, &mut problems);
+    file(
+        host,
+        engine,
+        &functions,
+        main,
+        &mut chain,
+        &mut seen,
+        &mut problems,
+    );
     problems
 }
 
@@ -360,9 +369,10 @@ impl<'a> Checker<'a> {
         let fixed = ["global", "json", "yaml", "toml"];
         let known = names.iter().map(String::as_str).chain(fixed);
         // A function sees the imports of its file.
-        let imported = self.loaded.ast.statements().iter().any(
-            |statement| matches!(statement, Stmt::Import(parts, _) if parts.1.name == root),
-        );
+        let imported =
+            self.loaded.ast.statements().iter().any(
+                |statement| matches!(statement, Stmt::Import(parts, _) if parts.1.name == root),
+            );
         if imported || known.clone().any(|name| name == root) {
             return;
         }
@@ -500,8 +510,11 @@ impl<'a> Checker<'a> {
                 }
             };
             self.problem(
-                Diagnostic::error(codes::UNKNOWN_PROP, format!("unknown prop `{name}` of `{owner}`"))
-                    .with_help(help),
+                Diagnostic::error(
+                    codes::UNKNOWN_PROP,
+                    format!("unknown prop `{name}` of `{owner}`"),
+                )
+                .with_help(help),
                 key.pos,
             );
         }
@@ -577,7 +590,10 @@ fn owner(spans: &[(Position, Position, Vec<String>)], at: Position) -> Option<us
 }
 
 fn wrong_arity(name: &str, counts: &BTreeSet<usize>, count: usize) -> Diagnostic {
-    let counts: Vec<String> = counts.iter().map(|count| text::plural(*count, "argument")).collect();
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|count| text::plural(*count, "argument"))
+        .collect();
     Diagnostic::error(
         codes::WRONG_ARGUMENTS,
         format!("`{name}` takes {}; you passed {count}", counts.join(" or ")),

@@ -8,8 +8,8 @@ use std::{
 
 use include_dir::{Dir, include_dir};
 use rhai::{
-    Dynamic, Engine, EvalAltResult, GlobalRuntimeState, Module, ModuleResolver, Position, Scope, Shared,
-
+    Dynamic, Engine, EvalAltResult, GlobalRuntimeState, Module, ModuleResolver, Position, Scope,
+    Shared,
 };
 
 use crate::{
@@ -64,8 +64,10 @@ pub(super) fn find(
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("there are {}", names.join(", ")),
                 };
-                Err(Diagnostic::error(codes::MODULE, format!("no standard module `{path}`"))
-                    .with_help(help))
+                Err(
+                    Diagnostic::error(codes::MODULE, format!("no standard module `{path}`"))
+                        .with_help(help),
+                )
             }
         };
     }
@@ -84,11 +86,16 @@ pub(super) fn find(
         file = name.into();
     }
     let shown = file.to_string_lossy().into_owned();
-    permissions::check_path(&host.options.permissions, &host.options.project, &shown, Access::Read)
-        .map_err(|error| match super::fault::find(&error) {
-            Some(fault) => fault.diagnostic().clone(),
-            None => Diagnostic::error(codes::PERMISSION, error.to_string()),
-        })?;
+    permissions::check_path(
+        &host.options.permissions,
+        &host.options.project,
+        &shown,
+        Access::Read,
+    )
+    .map_err(|error| match super::fault::find(&error) {
+        Some(fault) => fault.diagnostic().clone(),
+        None => Diagnostic::error(codes::PERMISSION, error.to_string()),
+    })?;
     match file.canonicalize() {
         Ok(real) => Ok(Found::File(real)),
         Err(_) => Err(Diagnostic::error(codes::MODULE, format!("no module `{path}`"))
@@ -100,7 +107,11 @@ pub(super) fn find(
 }
 
 /// Loads a module unless it is loaded already.
-pub(super) fn load(host: &Host, engine: &Engine, found: &Found) -> Result<Arc<Loaded>, Vec<Diagnostic>> {
+pub(super) fn load(
+    host: &Host,
+    engine: &Engine,
+    found: &Found,
+) -> Result<Arc<Loaded>, Vec<Diagnostic>> {
     match found {
         Found::Standard(name, text) => match host.sources.get(name) {
             Some(loaded) => Ok(loaded),
@@ -185,9 +196,7 @@ impl ModuleResolver for Resolver {
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|other| *other != name);
         let module: Shared<Module> = module
-            .map_err(|error| {
-                Box::new(EvalAltResult::ErrorInModule(name.clone(), error, position))
-            })?
+            .map_err(|error| Box::new(EvalAltResult::ErrorInModule(name.clone(), error, position)))?
             .into();
         self.ready
             .lock()

@@ -133,15 +133,26 @@ pub(super) fn read(path: &Path, limit: usize) -> Result<String, Diagnostic> {
     if bytes.len() > limit {
         return Err(Diagnostic::error(
             codes::TOO_LARGE,
-            format!("`{shown}` is {} bytes long; at most {limit} are accepted", bytes.len()),
+            format!(
+                "`{shown}` is {} bytes long; at most {limit} are accepted",
+                bytes.len()
+            ),
         )
-        .with_help("read data from a file with `json(file(\"data.json\"))` instead of writing it out"));
+        .with_help(
+            "read data from a file with `json(file(\"data.json\"))` instead of writing it out",
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
+        let line = error.as_bytes()[..at]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
         Diagnostic::error(codes::ENCODING, format!("`{shown}` is not UTF-8 text"))
-            .with_note(format!("the first byte that is not text stands in line {line}"))
+            .with_note(format!(
+                "the first byte that is not text stands in line {line}"
+            ))
             .with_help("save the file as UTF-8")
     })
 }

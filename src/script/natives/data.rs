@@ -37,7 +37,10 @@ impl Format {
         let fail = |error: &dyn Display| {
             fault::fail(
                 codes::RUNTIME,
-                format!("the text is not valid {}: {error}", self.name().to_uppercase()),
+                format!(
+                    "the text is not valid {}: {error}",
+                    self.name().to_uppercase()
+                ),
             )
         };
         match self {
@@ -54,7 +57,10 @@ impl Format {
         let fail = |error: &dyn Display| {
             fault::fail(
                 codes::RUNTIME,
-                format!("the value cannot be written as {}: {error}", self.name().to_uppercase()),
+                format!(
+                    "the value cannot be written as {}: {error}",
+                    self.name().to_uppercase()
+                ),
             )
         };
         match self {
@@ -137,9 +143,12 @@ fn formats(engine: &mut Engine, host: &Arc<Host>) {
         Format::Json.write(&plain(&on, &Dynamic::from_map(map.clone()))?)
     });
     let on = Arc::clone(host);
-    engine.register_fn("to_json", move |list: &mut rhai::Array| -> Outcome<String> {
-        Format::Json.write(&plain(&on, &Dynamic::from_array(list.clone()))?)
-    });
+    engine.register_fn(
+        "to_json",
+        move |list: &mut rhai::Array| -> Outcome<String> {
+            Format::Json.write(&plain(&on, &Dynamic::from_array(list.clone()))?)
+        },
+    );
 }
 
 /// Registers all of them.

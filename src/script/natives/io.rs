@@ -34,7 +34,8 @@ fn read_text(host: &Host, path: &str) -> Outcome<String> {
 
 fn write(host: &Host, path: &str, bytes: &[u8]) -> Outcome<()> {
     let options = &host.options;
-    let path = permissions::check_path(&options.permissions, &options.project, path, Access::Write)?;
+    let path =
+        permissions::check_path(&options.permissions, &options.project, path, Access::Write)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)
         .and_then(|()| fs::write_atomic(&path, bytes))
@@ -47,7 +48,10 @@ fn glob(host: &Host, pattern: &str) -> Outcome<Array> {
         .literal_separator(true)
         .build()
         .map_err(|error| {
-            fault::fail(codes::WRONG_ARGUMENTS, format!("`{pattern}` is no pattern: {error}"))
+            fault::fail(
+                codes::WRONG_ARGUMENTS,
+                format!("`{pattern}` is no pattern: {error}"),
+            )
         })?
         .compile_matcher();
     let project = &host.options.project;
@@ -113,7 +117,9 @@ fn exec(
         .kill_on_drop(true);
     let output = host
         .wait(context.engine(), async move { command.output().await })?
-        .map_err(|error| fault::fail(codes::RUNTIME, format!("cannot start `{program}`: {error}")))?;
+        .map_err(|error| {
+            fault::fail(codes::RUNTIME, format!("cannot start `{program}`: {error}"))
+        })?;
     let text = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         host.options.redactor.redact(text.trim_end()).into_owned()
@@ -140,28 +146,43 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     let on = Arc::clone(host);
     engine.register_fn("file", move |path: ImmutableString| read_text(&on, &path));
     let on = Arc::clone(host);
-    engine.register_fn("read_blob", move |path: ImmutableString| -> Outcome<rhai::Blob> {
-        let options = &on.options;
-        let path =
-            permissions::check_path(&options.permissions, &options.project, &path, Access::Read)?;
-        fs::read(&path).map_err(|error| file_error(&error))
-    });
+    engine.register_fn(
+        "read_blob",
+        move |path: ImmutableString| -> Outcome<rhai::Blob> {
+            let options = &on.options;
+            let path = permissions::check_path(
+                &options.permissions,
+                &options.project,
+                &path,
+                Access::Read,
+            )?;
+            fs::read(&path).map_err(|error| file_error(&error))
+        },
+    );
     let on = Arc::clone(host);
-    engine.register_fn("file_exists", move |path: ImmutableString| -> Outcome<bool> {
-        let options = &on.options;
-        let path =
-            permissions::check_path(&options.permissions, &options.project, &path, Access::Read)?;
-        Ok(path.exists())
-    });
+    engine.register_fn(
+        "file_exists",
+        move |path: ImmutableString| -> Outcome<bool> {
+            let options = &on.options;
+            let path = permissions::check_path(
+                &options.permissions,
+                &options.project,
+                &path,
+                Access::Read,
+            )?;
+            Ok(path.exists())
+        },
+    );
     let on = Arc::clone(host);
     engine.register_fn(
         "write_file",
         move |path: ImmutableString, text: ImmutableString| write(&on, &path, text.as_bytes()),
     );
     let on = Arc::clone(host);
-    engine.register_fn("write_file", move |path: ImmutableString, bytes: rhai::Blob| {
-        write(&on, &path, &bytes)
-    });
+    engine.register_fn(
+        "write_file",
+        move |path: ImmutableString, bytes: rhai::Blob| write(&on, &path, &bytes),
+    );
     let on = Arc::clone(host);
     engine.register_fn("glob", move |pattern: ImmutableString| glob(&on, &pattern));
     register_exec(engine, host);

@@ -67,9 +67,14 @@ fn fetch(host: &Host, context: &NativeCallContext, url: &str, options: Map) -> O
         options,
         &["method", "headers", "body", "json", "timeout"],
     )?;
-    let method = options.string("method")?.unwrap_or_else(|| "GET".to_owned());
+    let method = options
+        .string("method")?
+        .unwrap_or_else(|| "GET".to_owned());
     let method = Method::from_bytes(method.to_uppercase().as_bytes()).map_err(|_| {
-        fault::fail(codes::WRONG_ARGUMENTS, format!("`{method}` is no HTTP method"))
+        fault::fail(
+            codes::WRONG_ARGUMENTS,
+            format!("`{method}` is no HTTP method"),
+        )
     })?;
     let timeout = Duration::from_millis(options.count("timeout")?.unwrap_or(30_000));
     let mut request = client(&host.options.permissions)?
@@ -92,7 +97,10 @@ fn fetch(host: &Host, context: &NativeCallContext, url: &str, options: Map) -> O
         let body = value.to_plain_json().map_err(|error| {
             fault::fail(
                 codes::FORCED_UNKNOWN,
-                format!("the body cannot be sent: at `{}`: {}", error.path, error.problem),
+                format!(
+                    "the body cannot be sent: at `{}`: {}",
+                    error.path, error.problem
+                ),
             )
         })?;
         request = request.json(&body);
