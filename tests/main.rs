@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod simulation;
 mod run;
 mod state;
 mod support;

@@ -83,7 +83,7 @@ impl Run {
                         };
                         self.update(job, prior, existing).await
                     }
-                    None => self.create(job, None).await,
+                    None => self.create_again(job).await,
                 }
             }
             Decision::Update => {
@@ -95,9 +95,25 @@ impl Run {
         }
     }
 
+    /// Makes the object anew after the one in state turned out to be gone: the record goes first, so that a crash from here
+    /// on is the crash of an ordinary create.
+    async fn create_again(&self, job: &Job) -> Result<Done, FailureCause> {
+        self.append(JournalEntry::Removed { fqn: job.fqn.clone() }).await?;
+        self.create(job, None).await
+    }
+
     /// Makes the object. `old` is the record of the object that it replaces.
     async fn create(&self, job: &Job, old: Option<&Record>) -> Result<Done, FailureCause> {
         let instance = self.world.ids.ulid(self.world.clock.now());
+        self.create_instance(job, old, instance).await
+    }
+
+    async fn create_instance(
+        &self,
+        job: &Job,
+        old: Option<&Record>,
+        instance: String,
+    ) -> Result<Done, FailureCause> {
         let action = if old.is_some() {
             Action::Replace
         } else {
@@ -218,7 +234,11 @@ impl Run {
                 self.take_over(job, None, &context, found.outputs, &prior.instance, adopted)
                     .await
             }
-            _ => self.create(job, None).await,
+            // The same object as before, as far as recovery is concerned: another crash finds it by the same name and mark.
+            _ if prior.physical_name == job.checked.physical_name => {
+                self.create_instance(job, None, prior.instance.clone()).await
+            }
+            _ => self.create_again(job).await,
         }
     }
 
@@ -243,7 +263,7 @@ impl Run {
             }
             Err(FailureCause::Provider(error)) if error.kind == FailureKind::NotFound => {
                 // Deleted behind our back: the declared state needs it, so it is made again.
-                self.create(job, None).await
+                self.create_again(job).await
             }
             Err(error) => {
                 let mut record = prior.clone();

@@ -12,7 +12,10 @@ use alch::{
     },
     provider::{Meter, Registry},
     secret::KeyMaterial,
-    state::{SharedStore, StageState},
+    state::{
+        SharedStore, StageState,
+        sim_disk::{Fault, Loss},
+    },
     util::{clock::Clock, ids::Ids},
 };
 
@@ -66,11 +69,21 @@ impl Thing {
     }
 }
 
+/// Where a life ends early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kill {
+    Never,
+    /// At this step of a request, counted from 0: as it leaves, or as its answer arrives.
+    Cloud(u64),
+    /// At this effect of the disk, counted from 1, in this way, losing this of what was not synced.
+    Disk(u64, Fault, Loss),
+}
+
 /// How one life goes about it.
 #[derive(Clone)]
 pub(crate) struct Life {
     pub(crate) phase: Phase,
-    pub(crate) fate: Arc<Fate>,
+    pub(crate) kill: Kill,
     pub(crate) concurrency: usize,
     pub(crate) deletes: DeleteStrategy,
     pub(crate) expected_plan: Option<Arc<Plan>>,
@@ -80,7 +93,7 @@ impl Default for Life {
     fn default() -> Self {
         Self {
             phase: Phase::Up,
-            fate: Fate::none(),
+            kill: Kill::Never,
             concurrency: 4,
             deletes: DeleteStrategy::Sequential,
             expected_plan: None,
@@ -122,7 +135,7 @@ impl Simulation {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             cloud: Arc::new(SimCloud::new(seed)),
-            disk: SimulatedStore::new(seed),
+            disk: SimulatedStore::new(),
             seed,
             lives: 0,
         }
@@ -131,6 +144,14 @@ impl Simulation {
     /// Runs the program once. `None` when it died on the way; its memory is then gone, and what its disk had not synced.
     pub(crate) fn live(&mut self, things: &[Thing], life: &Life) -> Option<Ended> {
         self.lives += 1;
+        let fate = match life.kill {
+            Kill::Never => Fate::none(),
+            Kill::Cloud(step) => Fate::at(step),
+            Kill::Disk(effect, fault, loss) => {
+                self.disk.strike(effect, fault, loss);
+                Fate::none()
+            }
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -141,19 +162,20 @@ impl Simulation {
             let now = 1_800_000_000 + i64::try_from(self.lives).unwrap() * 1_000;
             let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(now));
             let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(self.seed ^ (self.lives << 32)));
-            self.cloud.begin(Arc::clone(&life.fate), Arc::clone(&clock));
-            let store = self.disk.open(&life.fate, &clock, &ids, self.lives);
+            self.cloud.begin(Arc::clone(&fate), Arc::clone(&clock));
+            let store = self.disk.open(&fate, &clock, &ids, self.lives);
             tokio::select! {
                 biased;
-                () = life.fate.death() => None,
+                () = fate.death() => None,
                 ended = drive(Arc::clone(&self.cloud), store, clock, ids, things, life) => Some(ended),
             }
         });
         drop(runtime);
-        if life.fate.is_dead() {
+        if fate.is_dead() {
             self.disk.crash();
             return None;
         }
+        self.disk.calm();
         ended
     }
 

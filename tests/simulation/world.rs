@@ -43,11 +43,6 @@ impl Fate {
         Arc::new(Self { last: AtomicU64::new(last), ..Self::default() })
     }
 
-    /// How many effects there were.
-    pub(crate) fn effects(&self) -> u64 {
-        self.effects.load(Ordering::SeqCst)
-    }
-
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }
@@ -58,12 +53,17 @@ impl Fate {
             return false;
         }
         if self.effects.fetch_add(1, Ordering::SeqCst) == self.last.load(Ordering::SeqCst) {
-            self.dead.store(true, Ordering::SeqCst);
-            self.died.notify_waiters();
-            self.died.notify_one();
+            self.kill();
             return false;
         }
         true
+    }
+
+    /// Ends the process from outside: the power failed.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        self.died.notify_waiters();
+        self.died.notify_one();
     }
 
     /// Waits until the process has died.
@@ -84,26 +84,30 @@ impl Fate {
 /// Simulated time: wall clock and monotonic clock move with tokio's paused time.
 pub(crate) struct SimClock {
     base: Timestamp,
-    start: tokio::time::Instant,
+    /// `None` where time stands still.
+    start: Option<tokio::time::Instant>,
 }
 
 impl SimClock {
+    /// A clock that runs with the runtime it is made in.
     pub(crate) fn starting_at(seconds: i64) -> Self {
-        Self {
-            base: Timestamp::from_second(seconds).unwrap(),
-            start: tokio::time::Instant::now(),
-        }
+        Self { start: Some(tokio::time::Instant::now()), ..Self::standing_at(seconds) }
+    }
+
+    /// A clock that always says the same.
+    pub(crate) fn standing_at(seconds: i64) -> Self {
+        Self { base: Timestamp::from_second(seconds).unwrap(), start: None }
     }
 }
 
 #[async_trait]
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        self.base + self.start.elapsed()
+        self.base + self.monotonic()
     }
 
     fn monotonic(&self) -> Duration {
-        self.start.elapsed()
+        self.start.map_or(Duration::ZERO, |start| start.elapsed())
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -15,5 +15,8 @@ mod session;
 mod store;
 mod validate;
 
+#[cfg(test)]
+mod crash_tests;
+
 pub use process::{Process, Processes, SystemProcesses};
 pub use store::FileStore;
