@@ -7,7 +7,7 @@ use crate::support::Project;
 const SCRIPT: &str = r#"
 let app = alchemy("shop");
 let db = alchemy.run("database", || Database("main-db"));
-let cache = KV("cache", #{ title: "shop-cache" });
+let cache = KV("cache");
 print(`database ${db.name}`);
 "#;
 
@@ -81,9 +81,7 @@ fn a_saved_plan_is_kept_to() {
     let project = Project::with_script(SCRIPT);
     project.alch(["plan", "--out", "plan.json"]).success();
     project.alch(["run", "--plan", "plan.json"]).success();
-    project
-        .alch(["run", "--plan", "plan.json"])
-        .check(str![[r#"
+    project.alch(["run", "--plan", "plan.json"]).check(str![[r#"
 exit 11
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -104,7 +102,7 @@ fn one_change_is_one_update_and_one_removal_one_delete() {
     project.alch(["run"]).success();
     project.file(
         "alchemy.run.rhai",
-        SCRIPT.replace("shop-cache", "shop-cache-2"),
+        SCRIPT.replace(r#"KV("cache")"#, r#"KV("cache", #{ title: "shop-cache" })"#),
     );
     assert_eq!(
         project.alch(["run"]).success().last_line(),
@@ -162,7 +160,7 @@ error[E0406]: stage shop/prod has no state
     let output = project.alch(["destroy", "--yes"]).success();
     assert_eq!(
         output.sorted_lines()[0],
-        "  deleted   cache  shop-cache  [TIME]"
+        "  deleted   cache  cache-dev  [TIME]"
     );
     project.alch(["destroy", "--yes"]).code(6);
 }
@@ -191,7 +189,17 @@ Greeting.declare("hello", #{ text: "hi" });
 "#,
     );
     project.alch(["run"]).success();
-    project.alch(["destroy", "--yes"]).check(str![[r#""#]]);
+    project.alch(["destroy", "--yes"]).check(str![[r#"
+exit 0
+-- stdout
+bye hello
+-- stderr
+alch: app shop, stage dev, phase destroy, target local
+- deleting  hello (my::Greeting)
+  deleted   hello  shop-hello-dev  [TIME]
+0 created, 0 updated, 1 deleted, 0 unchanged in [TIME] (critical path [TIME], 1 API call)
+
+"#]]);
 }
 
 #[test]
@@ -217,7 +225,6 @@ exit 0
 database main-db-dev
 -- stderr
 alch: app shop, stage dev, phase read, target local
-0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
 "#]]);
 }

@@ -27,18 +27,14 @@ shop/dev/database/main-db  cloudflare::D1Database   main-db-dev    ready
 shop/dev/cache             cloudflare::KVNamespace  cache-dev      ready
 
 "#]]);
-    project
-        .alch(["state", "ls", "database"])
-        .check(str![[r#"
+    project.alch(["state", "ls", "database"]).check(str![[r#"
 exit 0
 -- stdout
 FQN                        KIND                    PHYSICAL NAME  STATUS
 shop/dev/database/main-db  cloudflare::D1Database  main-db-dev    ready
 
 "#]]);
-    project
-        .alch(["state", "ls", "databse"])
-        .check(str![[r#"
+    project.alch(["state", "ls", "databse"]).check(str![[r#"
 exit 6
 -- stderr
 error[E0406]: scope `databse` of shop/dev has no state
@@ -83,9 +79,9 @@ renamed cache to store (1 resource); rename it in the script as well
     project
         .alch(["state", "mv", "cache", "store"])
         .check(str![[r#"
-exit 1
+exit 6
 -- stderr
-error[E0206]: `shop/dev/cache` is not in state
+error[E0411]: `shop/dev/cache` is not in state
  |
  = note: nothing was changed
  = help: `alch state ls` lists what is in state
