@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-const KIND: &str = "cloudflare::KVNamespace";
+pub(super) const KIND: &str = "cloudflare::KVNamespace";
 const PATH: &str = "storage/kv/namespaces";
 /// Pairs in one bulk write; the API takes ten times as many, but 100 MB in all.
 const BATCH: usize = 1000;

@@ -19,7 +19,7 @@ pub mod r2_bucket;
 #[cfg(test)]
 mod testing;
 pub mod transport;
-// pub mod worker;
+pub mod worker;
 
 use std::sync::Arc;
 
@@ -34,5 +34,5 @@ pub fn register(registry: &Registry, client: &Arc<Client>) {
     registry.add(Arc::new(kv_namespace::KvNamespace::new(Arc::clone(client))));
     registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
     registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
-    // registry.add(Arc::new(worker::Worker::new(Arc::clone(client))));
+    registry.add(Arc::new(worker::Worker::new(Arc::clone(client))));
 }
