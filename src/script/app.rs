@@ -301,7 +301,7 @@ fn register_methods(engine: &mut Engine, host: &Arc<Host>) {
         "finalize",
         move |_: &mut ScopeRef, options: Map| -> Outcome<()> {
             let run = on.run("finalize")?;
-            let options = options::delete_options(options, run.options().delete.clone())?;
+            let options = options::delete_options(options, &run.options().delete)?;
             run.set_delete_options(options);
             Ok(())
         },

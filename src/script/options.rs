@@ -208,7 +208,7 @@ pub(super) fn app_options(map: Map) -> Outcome<AppOptions> {
 }
 
 /// The options of `finalize(#{ .. })`, over what the run has.
-pub(super) fn delete_options(map: Map, base: DeleteOptions) -> Outcome<DeleteOptions> {
+pub(super) fn delete_options(map: Map, base: &DeleteOptions) -> Outcome<DeleteOptions> {
     #[derive(Clone, Copy)]
     enum Word {
         Sequential,
@@ -321,7 +321,7 @@ mod tests {
         };
         let options = delete_options(
             map(r#"#{ destroyStrategy: "batched", batchSize: 3, retry_delay: 250, dryRun: true }"#),
-            base,
+            &base,
         )
         .unwrap();
         assert_eq!(options.strategy, DeleteStrategy::Batched(3));

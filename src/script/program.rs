@@ -40,7 +40,6 @@ impl Program {
     }
 
     /// Looks up the text of the script or of a module by the name that diagnostics use.
-    #[must_use]
     pub fn sources(&self) -> impl Fn(&str) -> Option<Arc<SourceFile>> + use<> {
         let sources = Arc::clone(&self.sources);
         move |name| sources.get(name).map(|loaded| Arc::clone(&loaded.file))

@@ -119,7 +119,7 @@ impl ScriptKind {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |engine| {
             let result = invoke(
-                &host, engine, &closures, &function, call, &context, props, output,
+                &host, engine, &closures, &function, call, &context, props, output.as_ref(),
             );
             // The engine may have given up on the call: then nobody wants the answer.
             drop(answer.send(result));
@@ -146,7 +146,7 @@ fn invoke(
     call: Call,
     context: &OperationContext,
     props: Map,
-    output: Option<Map>,
+    output: Option<&Map>,
 ) -> Result<Option<Map>, ProviderError> {
     let mut ctx = ScriptMap::new();
     let phase = match call {
@@ -161,7 +161,7 @@ fn invoke(
         "idempotencyKey".into(),
         context.idempotency_key.clone().into(),
     );
-    let output_value = match &output {
+    let output_value = match output {
         Some(map) => Dynamic::from_map(convert::from_map(host, map.clone())),
         None => Dynamic::UNIT,
     };
@@ -391,7 +391,7 @@ fn define(
         let Some(value) = options.take(name) else {
             return Ok(None);
         };
-        let list = value.clone().into_typed_array::<ImmutableString>();
+        let list = value.into_typed_array::<ImmutableString>();
         match list {
             Ok(list) => Ok(Some(list.iter().map(ToString::to_string).collect())),
             Err(_) => Err(refuse(
