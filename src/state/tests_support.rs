@@ -24,6 +24,7 @@ pub(crate) fn record(fqn: &str, version: i64) -> Record {
             ("name".to_owned(), Value::string(fqn)),
         ]),
         props_hash: format!("{version:064x}"),
+        reference_hashes: std::collections::BTreeMap::new(),
         outputs: Map::from([("id".to_owned(), Value::string(fqn))]),
         depends_on: Vec::new(),
         adopted: false,
