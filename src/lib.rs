@@ -8,6 +8,7 @@ pub mod engine;
 pub mod local;
 pub mod model;
 pub mod provider;
+pub mod script;
 pub mod secret;
 pub mod state;
 pub mod ui;

@@ -10,13 +10,6 @@ use std::{
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
-    cli::shim::{
-        script::{
-            self, Allow, AppOptions, HostOptions, Launcher, Limits, Permissions, Program,
-            ScriptResult,
-        },
-        std_kinds,
-    },
     cli::{
         Context,
         environment::Environment,
@@ -29,6 +22,9 @@ use crate::{
     provider::{
         Meter, Registry,
         cloudflare::{self, Client},
+    },
+    script::{
+        self, Allow, AppOptions, HostOptions, Launcher, Limits, Permissions, Program, ScriptResult,
     },
     secret::Redactor,
     state::{SharedStore, file::FileStore},
@@ -92,7 +88,6 @@ impl Host {
         let cancel = Cancel::default();
         let meter = Meter::default();
         cloudflare::register(&registry, &local_client(folder, settings.local_latency));
-        std_kinds::register(&registry);
         if let Some(password) = settings.environment.get("ALCHEMY_PASSWORD") {
             context.redactor.add(password);
         }

@@ -83,7 +83,7 @@ impl Run {
                         };
                         self.update(job, prior, existing).await
                     }
-                    None => self.create(job, None).await,
+                    None => self.create_again(job).await,
                 }
             }
             Decision::Update => {
@@ -95,9 +95,28 @@ impl Run {
         }
     }
 
+    /// Makes the object anew after the one in state turned out to be gone: the record goes first, so that a crash from here
+    /// on is the crash of an ordinary create.
+    async fn create_again(&self, job: &Job) -> Result<Done, FailureCause> {
+        self.append(JournalEntry::Removed {
+            fqn: job.fqn.clone(),
+        })
+        .await?;
+        self.create(job, None).await
+    }
+
     /// Makes the object. `old` is the record of the object that it replaces.
     async fn create(&self, job: &Job, old: Option<&Record>) -> Result<Done, FailureCause> {
         let instance = self.world.ids.ulid(self.world.clock.now());
+        self.create_instance(job, old, instance).await
+    }
+
+    async fn create_instance(
+        &self,
+        job: &Job,
+        old: Option<&Record>,
+        instance: String,
+    ) -> Result<Done, FailureCause> {
         let action = if old.is_some() {
             Action::Replace
         } else {
@@ -218,7 +237,12 @@ impl Run {
                 self.take_over(job, None, &context, found.outputs, &prior.instance, adopted)
                     .await
             }
-            _ => self.create(job, None).await,
+            // The same object as before, as far as recovery is concerned: another crash finds it by the same name and mark.
+            _ if prior.physical_name == job.checked.physical_name => {
+                self.create_instance(job, None, prior.instance.clone())
+                    .await
+            }
+            _ => self.create_again(job).await,
         }
     }
 
@@ -243,7 +267,7 @@ impl Run {
             }
             Err(FailureCause::Provider(error)) if error.kind == FailureKind::NotFound => {
                 // Deleted behind our back: the declared state needs it, so it is made again.
-                self.create(job, None).await
+                self.create_again(job).await
             }
             Err(error) => {
                 let mut record = prior.clone();
@@ -257,27 +281,28 @@ impl Run {
 
     async fn replace(&self, job: &Job, delete_first: bool) -> Result<Done, FailureCause> {
         let prior = prior(job)?;
-        // A crash may have left the new object behind already.
+        // A crash may have left the new object behind already. It stops being an old object now, or the sweep would
+        // delete what the script asks for.
         let half_made = prior
             .old_objects
             .iter()
-            .find(|old| old.physical_name == job.checked.physical_name);
-        if let Some(half_made) = half_made
-            && half_made.kind == job.kind
-        {
-            let context = self.context(&job.fqn, &half_made.physical_name, &half_made.instance);
-            let found = self
+            .find(|old| old.physical_name == job.checked.physical_name && old.kind == job.kind);
+        if let Some(half_made) = half_made {
+            let mut old = prior.as_ref().clone();
+            old.old_objects
+                .retain(|object| object.instance != half_made.instance);
+            let instance = half_made.instance.clone();
+            let context = self.context(&job.fqn, &half_made.physical_name, &instance);
+            return match self
                 .call(job, job.provider.find(&context, &job.resolved))
-                .await?;
-            if let Some(found) = found {
-                let mut old = prior.as_ref().clone();
-                old.old_objects
-                    .retain(|object| object.instance != half_made.instance);
-                let instance = half_made.instance.clone();
-                return self
-                    .take_over(job, Some(&old), &context, found.outputs, &instance, false)
-                    .await;
-            }
+                .await?
+            {
+                Some(found) => {
+                    self.take_over(job, Some(&old), &context, found.outputs, &instance, false)
+                        .await
+                }
+                None => self.create_instance(job, Some(&old), instance).await,
+            };
         }
         if !delete_first {
             return self.create(job, Some(prior)).await;

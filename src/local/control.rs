@@ -97,6 +97,14 @@ pub enum ControlError {
         /// The newest schema version this program knows.
         known: u32,
     },
+    /// A stored secret cannot be decrypted.
+    #[error(
+        "a secret of the Worker `{script}` cannot be decrypted; deploy the Worker again with its secrets"
+    )]
+    Sealed {
+        /// The Worker.
+        script: String,
+    },
     /// SQLite failed.
     #[error("the local cloud's database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),

@@ -23,6 +23,8 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::Value;
+
 pub use self::{
     api::{RouterOptions, router},
     control::ControlError,
@@ -97,5 +99,27 @@ impl Cloud {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The bindings of a Worker's newest version with their secrets, for the runtime; none when there is no such Worker.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the control database cannot be read.
+    pub fn worker_bindings(&self, name: &str) -> Result<Option<Vec<Value>>, ControlError> {
+        self.control.read(|connection| {
+            let Some(version) = api::latest_version(connection, name)? else {
+                return Ok(None);
+            };
+            let key = control::seal_key(connection)?;
+            let bindings = version
+                .bindings
+                .iter()
+                .map(|binding| api::revealed(&key, binding))
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| ControlError::Sealed {
+                    script: name.to_owned(),
+                })?;
+            Ok(Some(bindings))
+        })
     }
 }

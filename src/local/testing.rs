@@ -134,3 +134,33 @@ pub(super) fn multipart(parts: &[(&str, &str, &[u8])]) -> (String, Vec<u8>) {
     body.extend(b"--bound--\r\n");
     ("multipart/form-data; boundary=bound".to_owned(), body)
 }
+
+/// Uploads a Worker of one module with `metadata` over the usual.
+pub(super) async fn upload(client: &Client, name: &str, metadata: Value) -> Value {
+    let (status, body) = try_upload(client, name, metadata).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    body
+}
+
+/// As [`upload`], but the upload may fail.
+pub(super) async fn try_upload(
+    client: &Client,
+    name: &str,
+    mut metadata: Value,
+) -> (StatusCode, Value) {
+    if metadata.get("main_module").is_none() {
+        metadata["main_module"] = Value::String("index.js".to_owned());
+    }
+    let (content_type, body) = multipart(&[
+        ("metadata", "", metadata.to_string().as_bytes()),
+        (
+            "index.js",
+            "application/javascript+module",
+            b"export default {}",
+        ),
+    ]);
+    let path = format!("/accounts/local/workers/scripts/{name}");
+    client
+        .send("PUT", &path, &[("content-type", &content_type)], body)
+        .await
+}

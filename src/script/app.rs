@@ -110,12 +110,7 @@ fn secret(host: &Host, context: &NativeCallContext, value: &Dynamic) -> Outcome<
 }
 
 /// `test(id, closure)`: the closure in a run of its own, in scope `id` of stage `test`, which is destroyed afterwards.
-fn test(
-    host: &Host,
-    context: &NativeCallContext,
-    id: &str,
-    function: &FnPtr,
-) -> Outcome<Dynamic> {
+fn test(host: &Host, context: &NativeCallContext, id: &str, function: &FnPtr) -> Outcome<Dynamic> {
     let outer = host.run("test")?;
     if outer.options().phase != Phase::Up {
         return Ok(Dynamic::UNIT);
@@ -253,9 +248,10 @@ fn register_environment(engine: &mut Engine, host: &Arc<Host>) {
 
 fn register_methods(engine: &mut Engine, host: &Arc<Host>) {
     let on = Arc::clone(host);
-    engine.register_fn("secret", move |context: NativeCallContext, value: Dynamic| {
-        secret(&on, &context, &value)
-    });
+    engine.register_fn(
+        "secret",
+        move |context: NativeCallContext, value: Dynamic| secret(&on, &context, &value),
+    );
     let on = Arc::clone(host);
     engine.register_fn(
         "secret",
@@ -305,7 +301,7 @@ fn register_methods(engine: &mut Engine, host: &Arc<Host>) {
         "finalize",
         move |_: &mut ScopeRef, options: Map| -> Outcome<()> {
             let run = on.run("finalize")?;
-            let options = options::delete_options(options, run.options().delete.clone())?;
+            let options = options::delete_options(options, &run.options().delete)?;
             run.set_delete_options(options);
             Ok(())
         },

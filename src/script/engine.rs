@@ -23,7 +23,8 @@ use super::{
     fault::{Fault, Outcome},
     handle,
     host::Host,
-    lazy, modules::Resolver,
+    lazy,
+    modules::Resolver,
     natives, scope,
 };
 
@@ -112,7 +113,10 @@ fn watch(engine: &mut Engine, host: &Arc<Host>) {
         let fault = Fault::new(
             Diagnostic::error(
                 codes::MEMORY_LIMIT,
-                format!("the script uses more than {} MB", on.options.limits.memory_bytes >> 20),
+                format!(
+                    "the script uses more than {} MB",
+                    on.options.limits.memory_bytes >> 20
+                ),
             )
             .with_help("check what grows in a loop"),
         );
@@ -159,10 +163,13 @@ fn bounded(engine: &mut Engine, limit: usize) {
         check(size(length))?;
         Ok(vec![0; size(length)])
     });
-    engine.register_fn("blob", move |length: i64, value: i64| -> Outcome<rhai::Blob> {
-        check(size(length))?;
-        Ok(vec![value.to_le_bytes()[0]; size(length)])
-    });
+    engine.register_fn(
+        "blob",
+        move |length: i64, value: i64| -> Outcome<rhai::Blob> {
+            check(size(length))?;
+            Ok(vec![value.to_le_bytes()[0]; size(length)])
+        },
+    );
     engine.register_fn(
         "pad",
         move |list: &mut rhai::Array, length: i64, value: Dynamic| -> Outcome<()> {

@@ -203,7 +203,9 @@ impl Host {
     }
 
     pub(super) fn source_file(&self, name: &str) -> Option<Arc<SourceFile>> {
-        self.sources.get(name).map(|loaded| Arc::clone(&loaded.file))
+        self.sources
+            .get(name)
+            .map(|loaded| Arc::clone(&loaded.file))
     }
 
     /// Waits on the script thread. Closures of script-defined kinds are served meanwhile; Ctrl-C ends the wait.

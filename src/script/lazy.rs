@@ -338,10 +338,7 @@ fn register_operators(engine: &mut Engine, host: &Arc<Host>) {
     let on = Arc::clone(host);
     engine.register_fn(
         "contains",
-        move |context: NativeCallContext,
-              list: &mut rhai::Array,
-              lazy: Lazy|
-              -> Outcome<Dynamic> {
+        move |context: NativeCallContext, list: &mut rhai::Array, lazy: Lazy| -> Outcome<Dynamic> {
             if list.is_empty() {
                 return Ok(Dynamic::FALSE);
             }

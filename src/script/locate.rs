@@ -50,7 +50,11 @@ pub(super) fn descend(expression: &Expr, path: &[String], at_key: bool) -> Posit
             None => *position,
         },
         Expr::Array(items, position) => {
-            match step.parse::<usize>().ok().and_then(|index| items.get(index)) {
+            match step
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| items.get(index))
+            {
                 Some(item) => descend(item, rest, at_key),
                 None => *position,
             }
@@ -64,9 +68,7 @@ pub(super) fn first_call(ast: &AST, name: &str) -> Option<Position> {
     let mut found = None;
     ast.walk(&mut |nodes: &[ASTNode]| {
         let call = match nodes.last() {
-            Some(ASTNode::Expr(Expr::MethodCall(function, position))) => {
-                Some((function, position))
-            }
+            Some(ASTNode::Expr(Expr::MethodCall(function, position))) => Some((function, position)),
             _ => None,
         };
         if let Some((function, position)) = call
@@ -84,7 +86,9 @@ pub(super) fn first_call(ast: &AST, name: &str) -> Option<Position> {
 /// Whether an argument is a closure that captures variables: Rhai writes it as a block that shares them first.
 fn captures(argument: &Expr) -> bool {
     match argument {
-        Expr::Stmt(block) => block.iter().any(|statement| matches!(statement, Stmt::Share(..))),
+        Expr::Stmt(block) => block
+            .iter()
+            .any(|statement| matches!(statement, Stmt::Share(..))),
         _ => false,
     }
 }
@@ -114,7 +118,11 @@ mod tests {
             let path: Vec<String> = path.into_iter().map(str::to_owned).collect();
             let found = prop(&ast, call, &path, at_key).unwrap();
             let expected = line[1].find(expected).unwrap() + 1;
-            assert_eq!((found.line(), found.position()), (Some(2), Some(expected)), "{path:?}");
+            assert_eq!(
+                (found.line(), found.position()),
+                (Some(2), Some(expected)),
+                "{path:?}"
+            );
         }
         assert_eq!(prop(&ast, Position::new(1, 1), &[], false), None);
     }

@@ -23,6 +23,10 @@ mod run;
 mod scope;
 mod signature;
 mod sources;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use engine::Limits;
 pub use host::{AppOptions, HostOptions, Launcher};

@@ -9,7 +9,7 @@ use std::{
 use include_dir::{Dir, include_dir};
 use rhai::{
     Dynamic, Engine, EvalAltResult, GlobalRuntimeState, Module, ModuleResolver, Position, Scope,
-    SharedModule,
+    Shared,
 };
 
 use crate::{
@@ -64,8 +64,10 @@ pub(super) fn find(
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("there are {}", names.join(", ")),
                 };
-                Err(Diagnostic::error(codes::MODULE, format!("no standard module `{path}`"))
-                    .with_help(help))
+                Err(
+                    Diagnostic::error(codes::MODULE, format!("no standard module `{path}`"))
+                        .with_help(help),
+                )
             }
         };
     }
@@ -84,11 +86,16 @@ pub(super) fn find(
         file = name.into();
     }
     let shown = file.to_string_lossy().into_owned();
-    permissions::check_path(&host.options.permissions, &host.options.project, &shown, Access::Read)
-        .map_err(|error| match super::fault::find(&error) {
-            Some(fault) => fault.diagnostic().clone(),
-            None => Diagnostic::error(codes::PERMISSION, error.to_string()),
-        })?;
+    permissions::check_path(
+        &host.options.permissions,
+        &host.options.project,
+        &shown,
+        Access::Read,
+    )
+    .map_err(|error| match super::fault::find(&error) {
+        Some(fault) => fault.diagnostic().clone(),
+        None => Diagnostic::error(codes::PERMISSION, error.to_string()),
+    })?;
     match file.canonicalize() {
         Ok(real) => Ok(Found::File(real)),
         Err(_) => Err(Diagnostic::error(codes::MODULE, format!("no module `{path}`"))
@@ -100,7 +107,11 @@ pub(super) fn find(
 }
 
 /// Loads a module unless it is loaded already.
-pub(super) fn load(host: &Host, engine: &Engine, found: &Found) -> Result<Arc<Loaded>, Vec<Diagnostic>> {
+pub(super) fn load(
+    host: &Host,
+    engine: &Engine,
+    found: &Found,
+) -> Result<Arc<Loaded>, Vec<Diagnostic>> {
     match found {
         Found::Standard(name, text) => match host.sources.get(name) {
             Some(loaded) => Ok(loaded),
@@ -123,7 +134,7 @@ pub(super) fn load(host: &Host, engine: &Engine, found: &Found) -> Result<Arc<Lo
 /// The resolver behind `import` at run time.
 pub(super) struct Resolver {
     host: Arc<Host>,
-    ready: Mutex<HashMap<String, SharedModule>>,
+    ready: Mutex<HashMap<String, Shared<Module>>>,
     /// Modules being evaluated, outermost first: a second visit is a cycle.
     loading: Mutex<Vec<String>>,
 }
@@ -152,7 +163,7 @@ impl ModuleResolver for Resolver {
         source: Option<&str>,
         path: &str,
         position: Position,
-    ) -> Result<SharedModule, Box<EvalAltResult>> {
+    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
         let importer = source.and_then(|name| self.host.sources.get(name));
         let found = find(&self.host, importer.as_deref(), path)
             .map_err(|diagnostic| Self::raise(diagnostic, position))?;
@@ -184,10 +195,8 @@ impl ModuleResolver for Resolver {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|other| *other != name);
-        let module: SharedModule = module
-            .map_err(|error| {
-                Box::new(EvalAltResult::ErrorInModule(name.clone(), error, position))
-            })?
+        let module: Shared<Module> = module
+            .map_err(|error| Box::new(EvalAltResult::ErrorInModule(name.clone(), error, position)))?
             .into();
         self.ready
             .lock()
@@ -203,7 +212,7 @@ impl ModuleResolver for Resolver {
         _scope: &mut Scope<'_>,
         path: &str,
         position: Position,
-    ) -> Result<SharedModule, Box<EvalAltResult>> {
+    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
         let source = global.source().map(str::to_owned);
         self.resolve(engine, source.as_deref(), path, position)
     }

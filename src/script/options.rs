@@ -6,7 +6,7 @@ use rhai::{Dynamic, ImmutableString, Map};
 use zeroize::Zeroizing;
 
 use crate::{
-    engine::{Phase, run::DeleteOptions, run::DeleteStrategy},
+    engine::{DeleteOptions, DeleteStrategy, Phase},
     model::{Diagnostic, Secret, StageName, diagnostic::codes, schema::snake_case},
     util::text,
 };
@@ -119,7 +119,10 @@ impl<'a> Options<'a> {
                 if let Some(text) = value.read_lock::<ImmutableString>() {
                     return Ok(Some(Zeroizing::new(text.to_string())));
                 }
-                match value.read_lock::<SecretValue>().map(|secret| secret.0.clone()) {
+                match value
+                    .read_lock::<SecretValue>()
+                    .map(|secret| secret.0.clone())
+                {
                     Some(Secret::Plain(text)) => Ok(Some((*text).clone())),
                     _ => Err(self.wrong(name, "a string or a secret", &value)),
                 }
@@ -138,11 +141,17 @@ impl<'a> Options<'a> {
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
             return Ok(Some(*value));
         }
-        let list: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let list: Vec<String> = choices
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
         Err(Fault::new(
             Diagnostic::error(
                 codes::WRONG_TYPE,
-                format!("\"{text}\" is no value for option `{name}` of `{}`", self.function),
+                format!(
+                    "\"{text}\" is no value for option `{name}` of `{}`",
+                    self.function
+                ),
             )
             .with_help(format!("one of {}", list.join(", "))),
         )
@@ -171,8 +180,7 @@ pub(super) fn app_options(map: Map) -> Outcome<AppOptions> {
     let stage = match options.string("stage")? {
         None => None,
         Some(stage) => Some(
-            StageName::new(stage)
-                .map_err(|error| fault::fail(codes::BAD_ID, error.to_string()))?,
+            StageName::new(stage).map_err(|error| fault::fail(codes::BAD_ID, error.to_string()))?,
         ),
     };
     Ok(AppOptions {
@@ -200,7 +208,7 @@ pub(super) fn app_options(map: Map) -> Outcome<AppOptions> {
 }
 
 /// The options of `finalize(#{ .. })`, over what the run has.
-pub(super) fn delete_options(map: Map, base: DeleteOptions) -> Outcome<DeleteOptions> {
+pub(super) fn delete_options(map: Map, base: &DeleteOptions) -> Outcome<DeleteOptions> {
     #[derive(Clone, Copy)]
     enum Word {
         Sequential,
@@ -242,7 +250,9 @@ pub(super) fn delete_options(map: Map, base: DeleteOptions) -> Outcome<DeleteOpt
         strategy,
         max_retries: options
             .count("maxRetries")?
-            .map_or(base.max_retries, |count| u32::try_from(count).unwrap_or(u32::MAX)),
+            .map_or(base.max_retries, |count| {
+                u32::try_from(count).unwrap_or(u32::MAX)
+            }),
         retry_delay: options
             .count("retryDelay")?
             .map_or(base.retry_delay, Duration::from_millis),
@@ -282,14 +292,24 @@ mod tests {
     fn unknown_options_and_wrong_types_are_refused() {
         let cases = [
             (r#"#{ stge: "x" }"#, "unknown option `stge` of `alchemy`"),
-            ("#{ adopt: 1 }", "option `adopt` of `alchemy` must be true or false, found int"),
-            (r#"#{ phase: "down" }"#, "\"down\" is no value for option `phase` of `alchemy`"),
+            (
+                "#{ adopt: 1 }",
+                "option `adopt` of `alchemy` must be true or false, found int",
+            ),
+            (
+                r#"#{ phase: "down" }"#,
+                "\"down\" is no value for option `phase` of `alchemy`",
+            ),
             (r#"#{ stage: "a/b" }"#, "stage name `a/b` holds '/'"),
         ];
         for (text, expected) in cases {
             let error = app_options(map(text)).unwrap_err();
             let fault = fault::find(&error).unwrap();
-            assert!(fault.diagnostic().message.starts_with(expected), "{}", fault.diagnostic().message);
+            assert!(
+                fault.diagnostic().message.starts_with(expected),
+                "{}",
+                fault.diagnostic().message
+            );
         }
     }
 
@@ -301,7 +321,7 @@ mod tests {
         };
         let options = delete_options(
             map(r#"#{ destroyStrategy: "batched", batchSize: 3, retry_delay: 250, dryRun: true }"#),
-            base,
+            &base,
         )
         .unwrap();
         assert_eq!(options.strategy, DeleteStrategy::Batched(3));

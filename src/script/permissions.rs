@@ -206,7 +206,10 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("secret"), project.join("link")).unwrap();
         let none = Permissions::default();
         for path in ["a", "sub/a", "sub/../a", "./a", "missing/deep/a"] {
-            assert!(check_path(&none, &project, path, Access::Read).is_ok(), "{path}");
+            assert!(
+                check_path(&none, &project, path, Access::Read).is_ok(),
+                "{path}"
+            );
         }
         for path in ["../secret", "link", "missing/../../secret", "/etc/passwd"] {
             let error = check_path(&none, &project, path, Access::Read).unwrap_err();
@@ -223,13 +226,22 @@ mod tests {
     #[test]
     fn hosts_are_compared_whole() {
         let only = Permissions {
-            net: Allow::Only(vec!["example.com".to_owned(), "*.test".to_owned(), "a:81".to_owned()]),
+            net: Allow::Only(vec![
+                "example.com".to_owned(),
+                "*.test".to_owned(),
+                "a:81".to_owned(),
+            ]),
             ..Permissions::default()
         };
         for url in ["https://example.com/x", "http://a.test", "http://a:81/"] {
             assert!(check_net(&only, url).is_ok(), "{url}");
         }
-        for url in ["https://evil-example.com", "http://test", "http://a:82/", "http://127.0.0.1"] {
+        for url in [
+            "https://evil-example.com",
+            "http://test",
+            "http://a:82/",
+            "http://127.0.0.1",
+        ] {
             assert!(check_net(&only, url).is_err(), "{url}");
         }
     }

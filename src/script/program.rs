@@ -40,7 +40,6 @@ impl Program {
     }
 
     /// Looks up the text of the script or of a module by the name that diagnostics use.
-    #[must_use]
     pub fn sources(&self) -> impl Fn(&str) -> Option<Arc<SourceFile>> + use<> {
         let sources = Arc::clone(&self.sources);
         move |name| sources.get(name).map(|loaded| Arc::clone(&loaded.file))
@@ -133,15 +132,26 @@ pub(super) fn read(path: &Path, limit: usize) -> Result<String, Diagnostic> {
     if bytes.len() > limit {
         return Err(Diagnostic::error(
             codes::TOO_LARGE,
-            format!("`{shown}` is {} bytes long; at most {limit} are accepted", bytes.len()),
+            format!(
+                "`{shown}` is {} bytes long; at most {limit} are accepted",
+                bytes.len()
+            ),
         )
-        .with_help("read data from a file with `json(file(\"data.json\"))` instead of writing it out"));
+        .with_help(
+            "read data from a file with `json(file(\"data.json\"))` instead of writing it out",
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
+        let line = error.as_bytes()[..at]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
         Diagnostic::error(codes::ENCODING, format!("`{shown}` is not UTF-8 text"))
-            .with_note(format!("the first byte that is not text stands in line {line}"))
+            .with_note(format!(
+                "the first byte that is not text stands in line {line}"
+            ))
             .with_help("save the file as UTF-8")
     })
 }

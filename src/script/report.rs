@@ -13,8 +13,7 @@ use super::{
     fault::{self, Fault},
     host::Host,
     lazy::LAZY_TYPE,
-    locate,
-    signature,
+    locate, signature,
     sources::Sources,
 };
 
@@ -32,9 +31,15 @@ pub(super) fn declare_error(
     if matches!(error, DeclareError::Cancelled) {
         return super::host::cancelled();
     }
-    let loaded = context.call_source().and_then(|name| host.sources.get(name));
+    let loaded = context
+        .call_source()
+        .and_then(|name| host.sources.get(name));
     let call = context.call_position();
-    let here = |text: &str| loaded.as_ref().and_then(|loaded| loaded.label(call, text, true));
+    let here = |text: &str| {
+        loaded
+            .as_ref()
+            .and_then(|loaded| loaded.label(call, text, true))
+    };
     let other = |position: &Option<crate::model::Position>, text: &str| -> Option<Label> {
         let position = position.as_ref()?;
         Some(Label {
@@ -112,10 +117,11 @@ pub(super) fn declare_error(
             codes::NOT_IN_STATE,
             format!("`{}` was never deployed", fqn.within_stage()),
         )
-        .with_help(format!("deploy it first: alch run --stage {}", fqn.stage().stage)),
-        DeclareError::Vault(error) => {
-            Diagnostic::error(codes::WRONG_PASSWORD, error.to_string())
-        }
+        .with_help(format!(
+            "deploy it first: alch run --stage {}",
+            fqn.stage().stage
+        )),
+        DeclareError::Vault(error) => Diagnostic::error(codes::WRONG_PASSWORD, error.to_string()),
         DeclareError::Cancelled => Diagnostic::error(codes::CANCELLED, "the run was stopped"),
     };
     if diagnostic.labels.is_empty() {
@@ -171,7 +177,10 @@ fn place_in(file: &SourceFile, position: Position) -> Option<(u32, u32)> {
         Some(line) => (line, position.position().unwrap_or(1).max(1)),
         None => {
             let last = file.text.lines().last().unwrap_or_default();
-            (file.text.lines().count().max(1), last.chars().count().max(1))
+            (
+                file.text.lines().count().max(1),
+                last.chars().count().max(1),
+            )
         }
     };
     Some((u32::try_from(line).ok()?, u32::try_from(column).ok()?))
@@ -262,8 +271,8 @@ pub(super) fn evaluation(
     if position.is_none()
         && let EvalAltResult::ErrorDataRace(what, _) = &*innermost
         && let Some(loaded) = source.as_deref().and_then(|name| sources.get(name))
-        && let Some(found) = racing_method(what)
-            .and_then(|name| locate::first_call(&loaded.ast, name))
+        && let Some(found) =
+            racing_method(what).and_then(|name| locate::first_call(&loaded.ast, name))
     {
         position = found;
     }
@@ -276,9 +285,12 @@ pub(super) fn evaluation(
             // An error without a place is shown where it left the innermost call.
             None => {
                 if let Some(frame) = frames.pop() {
-                    diagnostic
-                        .labels
-                        .extend(label(frame.source.as_deref(), frame.position, "", true));
+                    diagnostic.labels.extend(label(
+                        frame.source.as_deref(),
+                        frame.position,
+                        "",
+                        true,
+                    ));
                 }
             }
         }

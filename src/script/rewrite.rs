@@ -138,7 +138,10 @@ impl Lexer {
     fn word(&mut self) {
         let start = self.at;
         let is_property = start > 0 && self.chars[start - 1] == '.';
-        while self.peek(0).is_some_and(|c| c.is_alphanumeric() || c == '_') {
+        while self
+            .peek(0)
+            .is_some_and(|c| c.is_alphanumeric() || c == '_')
+        {
             self.at += 1;
         }
         let word: String = self.chars[start..self.at].iter().collect();
@@ -363,11 +366,15 @@ mod tests {
         for name in ["x =", "`a", "1}", "switch", "x {", "missing"] {
             let original = text.find(name).unwrap() as u32 + 1;
             let name = name.split(' ').next().unwrap();
-            let moved = rewritten.text.find(&format!("{name} ")).or(rewritten.text.find(name));
+            let moved = rewritten
+                .text
+                .find(&format!("{name} "))
+                .or(rewritten.text.find(name));
             let moved = match name {
                 "x" if original > 20 => rewritten.text.find("x ){").unwrap(),
                 _ => moved.unwrap(),
-            } as u32 + 1;
+            } as u32
+                + 1;
             assert_eq!(rewritten.map.column(1, moved), original, "{name}");
         }
     }

@@ -67,8 +67,12 @@ fn finish(
         Err(error) => {
             if scope::decided_in_plan(host, &error, &ScopePath::root()).is_none() {
                 failed = fault::find(&error).and_then(|fault| fault.failed().cloned());
-                result.error =
-                    Some(report::evaluation(error, &host.sources, engine, host.main.as_deref()));
+                result.error = Some(report::evaluation(
+                    error,
+                    &host.sources,
+                    engine,
+                    host.main.as_deref(),
+                ));
             }
         }
     }

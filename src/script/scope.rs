@@ -52,14 +52,7 @@ pub(super) fn call_with_scope(
     scope: ScopePath,
 ) -> Outcome<Dynamic> {
     let scope = Dynamic::from(ScopeRef { path: Some(scope) });
-    function.call_raw_with_extra_args::<0, 1>(
-        context.fn_name(),
-        context,
-        None,
-        [],
-        [scope],
-        None,
-    )
+    function.call_raw_with_extra_args::<0, 1>(context.fn_name(), context, None, [], [scope], None)
 }
 
 /// Runs a closure inside a scope, and steps out of it whatever happens.
@@ -157,7 +150,10 @@ fn register_ids(engine: &mut Engine, host: &Arc<Host>) {
         let on = Arc::clone(host);
         engine.register_fn(
             name,
-            move |context: NativeCallContext, scope: &mut ScopeRef, id: ImmutableString| -> Outcome<()> {
+            move |context: NativeCallContext,
+                  scope: &mut ScopeRef,
+                  id: ImmutableString|
+                  -> Outcome<()> {
                 let run = on.run("registerResource")?;
                 let path = scope.path(&on);
                 let id = resource_id(&id)?;
@@ -195,7 +191,14 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
               scope: &mut ScopeRef,
               id: ImmutableString,
               function: FnPtr| {
-            enter(&on, &context, &scope.path(&on), &id, rhai::Map::new(), &function)
+            enter(
+                &on,
+                &context,
+                &scope.path(&on),
+                &id,
+                rhai::Map::new(),
+                &function,
+            )
         },
     );
     let on = Arc::clone(host);

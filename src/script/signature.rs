@@ -181,9 +181,15 @@ mod tests {
         engine.register_fn("sleep_for", |_: i64| ());
         let sources = Sources::default();
         for (signature, expected) in [
-            ("Worker (i64)", "`Worker` takes (id) or (id, props); you passed (int)"),
+            (
+                "Worker (i64)",
+                "`Worker` takes (id) or (id, props); you passed (int)",
+            ),
             ("Wrker (i64)", "no function `Wrker`"),
-            ("sleep_for (&str | ImmutableString | String)", "`sleep_for` takes (int); you passed (string)"),
+            (
+                "sleep_for (&str | ImmutableString | String)",
+                "`sleep_for` takes (int); you passed (string)",
+            ),
             ("- (map, i64)", "`-` cannot join map and int"),
             (
                 "anon$1234 (i64, i64)",

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod file;
 pub mod memory;
 pub mod record;
+pub mod sim_disk;
 
 #[cfg(test)]
 mod conformance;

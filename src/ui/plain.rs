@@ -76,10 +76,11 @@ pub struct Plain {
     options: PlainOptions,
     flights: BTreeMap<Fqn, Flight>,
     plan: Vec<Arc<PlannedAction>>,
-    phase: Option<Phase>,
     done: usize,
     last_line: Duration,
     waiting_since: Option<Duration>,
+    /// The line of totals: held back, as diagnostics may follow the end of a run and it comes last.
+    totals: Option<String>,
 }
 
 impl Plain {
@@ -90,10 +91,17 @@ impl Plain {
             options,
             flights: BTreeMap::new(),
             plan: Vec::new(),
-            phase: None,
             done: 0,
             last_line: Duration::ZERO,
             waiting_since: None,
+            totals: None,
+        }
+    }
+
+    /// Nothing more follows.
+    pub fn end(&mut self, out: &mut Vec<Line>) {
+        if let Some(text) = self.totals.take() {
+            progress(out, text);
         }
     }
 
@@ -114,7 +122,7 @@ impl Plain {
                 phase,
                 target,
             } => {
-                self.phase = Some(*phase);
+                self.end(out);
                 self.waiting_since = None;
                 self.done = 0;
                 self.plan.clear();
@@ -276,11 +284,11 @@ impl Plain {
             }
             progress(out, text);
         }
-        let silent = summary.phase == Phase::Plan
+        let silent = matches!(summary.phase, Phase::Plan | Phase::Read)
             || (self.options.verbosity == Verbosity::Quiet
                 && summary.outcome == Outcome::Succeeded);
         if !silent {
-            progress(out, totals(summary));
+            self.totals = Some(totals(summary));
         }
     }
 
@@ -521,6 +529,7 @@ pub(crate) mod tests {
         for event in story() {
             fold.event(&event, Duration::ZERO, &mut lines);
         }
+        fold.end(&mut lines);
         lines
             .iter()
             .map(|line| {

@@ -4,15 +4,18 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use alch::{
     engine::{
-        Action, Cancel, Declaration, DeleteOptions, DeleteStrategy, Phase, Plan, ResourceOptions, Run,
-        RunError, RunOptions, Summary, World,
+        Action, Cancel, Declaration, DeleteOptions, DeleteStrategy, Phase, Plan, ResourceOptions,
+        Run, RunError, RunOptions, Summary, World,
     },
     model::{
         AppName, Map, Reference, ResourceId, ScopePath, StageName, StagePath, TemplatePart, Value,
     },
     provider::{Meter, Registry},
     secret::KeyMaterial,
-    state::{SharedStore, StageState},
+    state::{
+        SharedStore, StageState,
+        sim_disk::{Fault, Loss},
+    },
     util::{clock::Clock, ids::Ids},
 };
 
@@ -66,11 +69,21 @@ impl Thing {
     }
 }
 
+/// Where a life ends early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kill {
+    Never,
+    /// At this step of a request, counted from 0: as it leaves, or as its answer arrives.
+    Cloud(u64),
+    /// At this effect of the disk, counted from 1, in this way, losing this of what was not synced.
+    Disk(u64, Fault, Loss),
+}
+
 /// How one life goes about it.
 #[derive(Clone)]
 pub(crate) struct Life {
     pub(crate) phase: Phase,
-    pub(crate) fate: Arc<Fate>,
+    pub(crate) kill: Kill,
     pub(crate) concurrency: usize,
     pub(crate) deletes: DeleteStrategy,
     pub(crate) expected_plan: Option<Arc<Plan>>,
@@ -80,7 +93,7 @@ impl Default for Life {
     fn default() -> Self {
         Self {
             phase: Phase::Up,
-            fate: Fate::none(),
+            kill: Kill::Never,
             concurrency: 4,
             deletes: DeleteStrategy::Sequential,
             expected_plan: None,
@@ -122,7 +135,7 @@ impl Simulation {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             cloud: Arc::new(SimCloud::new(seed)),
-            disk: SimulatedStore::new(seed),
+            disk: SimulatedStore::new(),
             seed,
             lives: 0,
         }
@@ -131,6 +144,14 @@ impl Simulation {
     /// Runs the program once. `None` when it died on the way; its memory is then gone, and what its disk had not synced.
     pub(crate) fn live(&mut self, things: &[Thing], life: &Life) -> Option<Ended> {
         self.lives += 1;
+        let fate = match life.kill {
+            Kill::Never => Fate::none(),
+            Kill::Cloud(step) => Fate::at(step),
+            Kill::Disk(effect, fault, loss) => {
+                self.disk.strike(effect, fault, loss);
+                Fate::none()
+            }
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -141,26 +162,29 @@ impl Simulation {
             let now = 1_800_000_000 + i64::try_from(self.lives).unwrap() * 1_000;
             let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(now));
             let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(self.seed ^ (self.lives << 32)));
-            self.cloud.begin(Arc::clone(&life.fate), Arc::clone(&clock));
-            let store = self.disk.open(&life.fate, &clock, &ids, self.lives);
+            self.cloud.begin(Arc::clone(&fate), Arc::clone(&clock));
+            let store = self.disk.open(&fate, &clock, &ids, self.lives);
             tokio::select! {
                 biased;
-                () = life.fate.death() => None,
+                () = fate.death() => None,
                 ended = drive(Arc::clone(&self.cloud), store, clock, ids, things, life) => Some(ended),
             }
         });
         drop(runtime);
-        if life.fate.is_dead() {
+        if fate.is_dead() {
             self.disk.crash();
             return None;
         }
+        self.disk.calm();
         ended
     }
 
     /// State as a reader sees it.
     pub(crate) fn state(&self) -> StageState {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(1_900_000_000));
             let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(self.seed));
@@ -173,22 +197,41 @@ impl Simulation {
     pub(crate) fn assert_settled(&self, things: &[Thing], context: &str) {
         let state = self.state();
         assert!(state.open_intents.is_empty(), "{context}: open intents");
-        let recorded: BTreeSet<String> =
-            state.records.values().map(|record| record.physical_name.clone()).collect();
-        let existing: BTreeSet<String> = self.cloud.objects.lock().unwrap().keys().cloned().collect();
-        assert_eq!(recorded, existing, "{context}: state on the left, cloud on the right");
+        let recorded: BTreeSet<String> = state
+            .records
+            .values()
+            .map(|record| record.physical_name.clone())
+            .collect();
+        let existing: BTreeSet<String> =
+            self.cloud.objects.lock().unwrap().keys().cloned().collect();
+        assert_eq!(
+            recorded, existing,
+            "{context}: state on the left, cloud on the right"
+        );
         let declared: BTreeSet<String> = things.iter().map(|thing| thing.id.clone()).collect();
-        let known: BTreeSet<String> =
-            state.records.keys().map(|fqn| fqn.within_stage().to_owned()).collect();
-        assert_eq!(declared, known, "{context}: declared on the left, state on the right");
+        let known: BTreeSet<String> = state
+            .records
+            .keys()
+            .map(|fqn| fqn.within_stage().to_owned())
+            .collect();
+        assert_eq!(
+            declared, known,
+            "{context}: declared on the left, state on the right"
+        );
         for thing in things {
             let name = format!("{}-{}", thing.id, thing.place);
             let objects = self.cloud.objects.lock().unwrap();
-            let object = objects.get(&name).unwrap_or_else(|| panic!("{context}: no {name}"));
+            let object = objects
+                .get(&name)
+                .unwrap_or_else(|| panic!("{context}: no {name}"));
             assert_eq!(object.value, Value::Int(thing.value), "{context}: {name}");
         }
         for record in state.records.values() {
-            assert!(record.old_objects.is_empty(), "{context}: old objects of {}", record.fqn);
+            assert!(
+                record.old_objects.is_empty(),
+                "{context}: old objects of {}",
+                record.fqn
+            );
         }
     }
 }
@@ -228,7 +271,10 @@ async fn drive(
         actor: "sim".to_owned(),
         host: "sim".to_owned(),
         lock_wait: Duration::ZERO,
-        delete: DeleteOptions { strategy: life.deletes, ..DeleteOptions::default() },
+        delete: DeleteOptions {
+            strategy: life.deletes,
+            ..DeleteOptions::default()
+        },
         expected_plan: life.expected_plan.clone(),
     };
     let key = KeyMaterial::Password("sim".to_owned().into());
@@ -250,7 +296,12 @@ async fn drive(
         Err(error) => Err(error),
     };
     let events = events.0.lock().unwrap().clone();
-    Ended { result, plan, events, calls: meter.total() }
+    Ended {
+        result,
+        plan,
+        events,
+        calls: meter.total(),
+    }
 }
 
 fn empty_plan() -> Plan {
@@ -309,5 +360,8 @@ pub(crate) fn declaration(thing: &Thing) -> Declaration {
 
 /// How many of the plan's actions are of this sort.
 pub(crate) fn planned(plan: &Plan, action: Action) -> usize {
-    plan.actions.iter().filter(|planned| planned.action == action).count()
+    plan.actions
+        .iter()
+        .filter(|planned| planned.action == action)
+        .count()
 }

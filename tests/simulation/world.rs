@@ -40,12 +40,10 @@ impl Fate {
 
     /// A fate that strikes at effect number `last`, counted from 0.
     pub(crate) fn at(last: u64) -> Arc<Self> {
-        Arc::new(Self { last: AtomicU64::new(last), ..Self::default() })
-    }
-
-    /// How many effects there were.
-    pub(crate) fn effects(&self) -> u64 {
-        self.effects.load(Ordering::SeqCst)
+        Arc::new(Self {
+            last: AtomicU64::new(last),
+            ..Self::default()
+        })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -58,12 +56,17 @@ impl Fate {
             return false;
         }
         if self.effects.fetch_add(1, Ordering::SeqCst) == self.last.load(Ordering::SeqCst) {
-            self.dead.store(true, Ordering::SeqCst);
-            self.died.notify_waiters();
-            self.died.notify_one();
+            self.kill();
             return false;
         }
         true
+    }
+
+    /// Ends the process from outside: the power failed.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        self.died.notify_waiters();
+        self.died.notify_one();
     }
 
     /// Waits until the process has died.
@@ -84,14 +87,24 @@ impl Fate {
 /// Simulated time: wall clock and monotonic clock move with tokio's paused time.
 pub(crate) struct SimClock {
     base: Timestamp,
-    start: tokio::time::Instant,
+    /// `None` where time stands still.
+    start: Option<tokio::time::Instant>,
 }
 
 impl SimClock {
+    /// A clock that runs with the runtime it is made in.
     pub(crate) fn starting_at(seconds: i64) -> Self {
         Self {
+            start: Some(tokio::time::Instant::now()),
+            ..Self::standing_at(seconds)
+        }
+    }
+
+    /// A clock that always says the same.
+    pub(crate) fn standing_at(seconds: i64) -> Self {
+        Self {
             base: Timestamp::from_second(seconds).unwrap(),
-            start: tokio::time::Instant::now(),
+            start: None,
         }
     }
 }
@@ -99,11 +112,11 @@ impl SimClock {
 #[async_trait]
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        self.base + self.start.elapsed()
+        self.base + self.monotonic()
     }
 
     fn monotonic(&self) -> Duration {
-        self.start.elapsed()
+        self.start.map_or(Duration::ZERO, |start| start.elapsed())
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -269,8 +282,9 @@ impl Provider for SimCloud {
         let explicit = props.get("name").and_then(Value::as_str).map(str::to_owned);
         // Another place is another object, with a name of its own.
         let place = props.get("place").and_then(Value::as_str).unwrap_or("here");
-        let physical_name =
-            explicit.clone().unwrap_or_else(|| format!("{}-{place}", context.fqn.within_stage()));
+        let physical_name = explicit
+            .clone()
+            .unwrap_or_else(|| format!("{}-{place}", context.fqn.within_stage()));
         Ok(Checked {
             known: Map::from([("name".to_owned(), Value::string(physical_name.clone()))]),
             identity: Some(format!("{KIND}:{physical_name}")),
@@ -286,7 +300,11 @@ impl Provider for SimCloud {
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
         let name = existing.physical_name.clone();
-        Ok(self.request(context, |objects| objects.get(&name).map(|o| outputs(&name, o))).await)
+        Ok(self
+            .request(context, |objects| {
+                objects.get(&name).map(|o| outputs(&name, o))
+            })
+            .await)
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -295,10 +313,16 @@ impl Provider for SimCloud {
         let name = context.physical_name.clone();
         self.request(context, |objects| {
             if objects.contains_key(&name) {
-                return Err(ProviderError::new(FailureKind::Conflict, "it exists already"));
+                return Err(ProviderError::new(
+                    FailureKind::Conflict,
+                    "it exists already",
+                ));
             }
-            let object =
-                Object { id: format!("id-{id}"), value: value_of(props), created_at: now };
+            let object = Object {
+                id: format!("id-{id}"),
+                value: value_of(props),
+                created_at: now,
+            };
             let answer = outputs(&name, &object);
             objects.insert(name.clone(), object);
             Ok(answer)

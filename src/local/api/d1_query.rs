@@ -210,11 +210,7 @@ impl Answer {
                 .map_err(|error| sql_error(&error))?;
         }
         let read_only = statement.readonly();
-        let columns: Vec<String> = statement
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let before = connection.total_changes();
         let start = Instant::now();
         let mut rows = Vec::new();

@@ -12,12 +12,12 @@ mod error;
 mod kv;
 mod kv_values;
 mod page;
-// mod queue_consumers;
-// mod queue_messages;
-// mod queues;
+mod queue_consumers;
+mod queue_messages;
+mod queues;
 mod r2;
 mod r2_objects;
-// mod workers;
+mod workers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +31,7 @@ use axum::{
 use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
+pub(super) use self::workers::{latest_version, revealed};
 use super::Cloud;
 
 /// How the API is offered.
@@ -49,8 +50,8 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(d1::routes())
         .merge(kv::routes())
         .merge(r2::routes())
-        // .merge(queues::routes())
-        // .merge(workers::routes())
+        .merge(queues::routes())
+        .merge(workers::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(Arc::new(options), enter))

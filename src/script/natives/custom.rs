@@ -91,7 +91,12 @@ impl ScriptKind {
         match call {
             Call::Create => Some(&self.closures.create),
             // A kind without `update` is one whose `create` is idempotent.
-            Call::Update => Some(self.closures.update.as_ref().unwrap_or(&self.closures.create)),
+            Call::Update => Some(
+                self.closures
+                    .update
+                    .as_ref()
+                    .unwrap_or(&self.closures.create),
+            ),
             Call::Delete => self.closures.delete.as_ref(),
             Call::Read => self.closures.read.as_ref(),
         }
@@ -113,7 +118,9 @@ impl ScriptKind {
         let context = context.clone();
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |engine| {
-            let result = invoke(&host, engine, &closures, &function, call, &context, props, output);
+            let result = invoke(
+                &host, engine, &closures, &function, call, &context, props, output.as_ref(),
+            );
             // The engine may have given up on the call: then nobody wants the answer.
             drop(answer.send(result));
         });
@@ -127,7 +134,10 @@ fn gone() -> ProviderError {
 }
 
 /// Calls a closure on the script thread.
-#[expect(clippy::too_many_arguments, reason = "one call with all that it passes on")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call with all that it passes on"
+)]
 fn invoke(
     host: &Host,
     engine: &Engine,
@@ -136,7 +146,7 @@ fn invoke(
     call: Call,
     context: &OperationContext,
     props: Map,
-    output: Option<Map>,
+    output: Option<&Map>,
 ) -> Result<Option<Map>, ProviderError> {
     let mut ctx = ScriptMap::new();
     let phase = match call {
@@ -151,7 +161,7 @@ fn invoke(
         "idempotencyKey".into(),
         context.idempotency_key.clone().into(),
     );
-    let output_value = match &output {
+    let output_value = match output {
         Some(map) => Dynamic::from_map(convert::from_map(host, map.clone())),
         None => Dynamic::UNIT,
     };
@@ -198,7 +208,11 @@ fn invoke(
         )),
         other => Err(ProviderError::new(
             FailureKind::Refused,
-            format!("`{}` must answer a map of outputs, found {}", call.name(), other.type_name()),
+            format!(
+                "`{}` must answer a map of outputs, found {}",
+                call.name(),
+                other.type_name()
+            ),
         )),
     }
 }
@@ -277,7 +291,9 @@ impl Provider for ScriptKind {
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
-        let made = self.call(Call::Create, context, props.clone(), None).await?;
+        let made = self
+            .call(Call::Create, context, props.clone(), None)
+            .await?;
         Ok(made.unwrap_or_default())
     }
 
@@ -338,7 +354,15 @@ fn define(
     let mut options = Options::new(
         "resource",
         definition,
-        &["create", "update", "delete", "read", "schema", "replaceOn", "outputs"],
+        &[
+            "create",
+            "update",
+            "delete",
+            "read",
+            "schema",
+            "replaceOn",
+            "outputs",
+        ],
     )?;
     let mut closure = |name: &'static str| -> Outcome<Option<FnPtr>> {
         match options.take(name) {
@@ -346,7 +370,10 @@ fn define(
             Some(value) => match value.clone().try_cast::<FnPtr>() {
                 Some(function) => Ok(Some(function)),
                 None => Err(refuse(
-                    format!("`{name}` of `{kind}` must be a closure, found {}", convert::type_words(value.type_name())),
+                    format!(
+                        "`{name}` of `{kind}` must be a closure, found {}",
+                        convert::type_words(value.type_name())
+                    ),
                     "write it as `|ctx, id, props| #{ .. }`",
                 )),
             },
@@ -364,7 +391,7 @@ fn define(
         let Some(value) = options.take(name) else {
             return Ok(None);
         };
-        let list = value.clone().into_typed_array::<ImmutableString>();
+        let list = value.into_typed_array::<ImmutableString>();
         match list {
             Ok(list) => Ok(Some(list.iter().map(ToString::to_string).collect())),
             Err(_) => Err(refuse(
@@ -510,9 +537,10 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     let on = declare.clone();
     engine.register_fn(
         "declare",
-        move |context: NativeCallContext, kind: &mut Kind, id: ImmutableString, props: ScriptMap| {
-            on(&context, None, &kind.0, &id, &props)
-        },
+        move |context: NativeCallContext,
+              kind: &mut Kind,
+              id: ImmutableString,
+              props: ScriptMap| { on(&context, None, &kind.0, &id, &props) },
     );
     let on = declare.clone();
     engine.register_fn(

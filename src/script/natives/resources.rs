@@ -68,9 +68,7 @@ pub(in super::super) const COMMON_OPTIONS: [&str; 3] = ["adopt", "protect", "del
 
 /// The function of that name.
 pub(in super::super) fn function(name: &str) -> Option<ResourceFunction> {
-    FUNCTIONS
-        .into_iter()
-        .find(|function| function.name == name)
+    FUNCTIONS.into_iter().find(|function| function.name == name)
 }
 
 /// Where and how a resource is declared.
@@ -242,9 +240,10 @@ fn register_forms(
     + 'static,
 ) {
     let on = call.clone();
-    engine.register_fn(name, move |context: NativeCallContext, id: ImmutableString| {
-        on(&context, None, &id, &Map::new())
-    });
+    engine.register_fn(
+        name,
+        move |context: NativeCallContext, id: ImmutableString| on(&context, None, &id, &Map::new()),
+    );
     let on = call.clone();
     engine.register_fn(
         name,
@@ -261,9 +260,8 @@ fn register_forms(
     );
     engine.register_fn(
         name,
-        move |context: NativeCallContext,
-              scope: &mut ScopeRef,
-              id: ImmutableString,
-              props: Map| { call(&context, scope.path.clone(), &id, &props) },
+        move |context: NativeCallContext, scope: &mut ScopeRef, id: ImmutableString, props: Map| {
+            call(&context, scope.path.clone(), &id, &props)
+        },
     );
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     envelope::{io_error, seal},
-    layout::StageLayout,
+    layout::{self, StageLayout, temporary},
 };
 use crate::{
     model::{Fqn, StagePath},
@@ -36,22 +36,41 @@ fn file_name(at: Timestamp) -> String {
     format!("state-{text}.json")
 }
 
-/// Writes a backup, not yet synced, and answers its path. A second one of the same millisecond gets a number.
+/// A backup that has its content but neither its name nor a sync.
+pub(crate) struct Unnamed {
+    /// Where it is now: to be synced.
+    pub(crate) temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Unnamed {
+    /// Gives a synced backup its name, durably.
+    pub(crate) fn name(self, disk: &dyn Disk, layout: &StageLayout) -> Result<(), StateError> {
+        disk.rename(&self.temporary, &self.path)
+            .map_err(|error| io_error("rename", &self.path, error))?;
+        let folder = layout.backups();
+        disk.sync_dir(&folder)
+            .map_err(|error| io_error("sync", &folder, error))
+    }
+}
+
+/// Writes a backup. A second one of the same millisecond gets a number.
 pub(crate) fn write(
     disk: &dyn Disk,
     layout: &StageLayout,
     at: Timestamp,
     backup: &Backup<'_>,
-) -> Result<PathBuf, StateError> {
+) -> Result<Unnamed, StateError> {
     let folder = layout.backups();
     disk.create_dir_all(&folder)
         .map_err(|error| io_error("create folder", &folder, error))?;
     let path = free_path(disk, &folder, &file_name(at))?;
     let (bytes, _) =
         seal(backup).map_err(|error| io_error("serialise", &path, std::io::Error::other(error)))?;
-    disk.write(&path, &bytes)
-        .map_err(|error| io_error("write", &path, error))?;
-    Ok(path)
+    let temporary = temporary(&path);
+    disk.write(&temporary, &bytes)
+        .map_err(|error| io_error("write", &temporary, error))?;
+    Ok(Unnamed { temporary, path })
 }
 
 fn free_path(disk: &dyn Disk, folder: &Path, name: &str) -> Result<PathBuf, StateError> {
@@ -67,7 +86,7 @@ fn free_path(disk: &dyn Disk, folder: &Path, name: &str) -> Result<PathBuf, Stat
     Ok(path)
 }
 
-/// Removes the oldest backups beyond `keep`.
+/// Removes the oldest backups beyond `keep`, and what crashes left half written.
 pub(crate) fn prune(disk: &dyn Disk, layout: &StageLayout, keep: usize) -> Result<(), StateError> {
     let folder = layout.backups();
     let entries = disk
@@ -80,7 +99,11 @@ pub(crate) fn prune(disk: &dyn Disk, layout: &StageLayout, keep: usize) -> Resul
         .filter(|name| name.starts_with("state-") && name.ends_with(".json"))
         .collect();
     let excess = backups.len().saturating_sub(keep);
-    for name in &backups[..excess] {
+    let unfinished = entries
+        .iter()
+        .filter_map(|entry| entry.text())
+        .filter(|name| name.ends_with(layout::TEMPORARY));
+    for name in backups[..excess].iter().copied().chain(unfinished) {
         let path = folder.join(name);
         disk.remove_file(&path)
             .map_err(|error| io_error("remove", &path, error))?;

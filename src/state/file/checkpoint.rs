@@ -279,6 +279,10 @@ impl Writer {
             disk.sync_tree(&self.layout.folder, &files, &folders)
                 .map_err(|error| io_error("sync", &self.layout.folder, error))?;
         }
+        let has_backup = backup.is_some();
+        if let Some(backup) = backup {
+            backup.name(disk, &self.layout)?;
+        }
         self.index = index;
         self.header = header;
         self.state.header = self.header.clone();
@@ -287,7 +291,7 @@ impl Writer {
         self.touched.clear();
         self.write_stage_record(disk)?;
         self.replace_journal(disk)?;
-        if backup {
+        if has_backup {
             backup::prune(disk, &self.layout, keep)?;
         }
         Ok(())
@@ -299,9 +303,9 @@ impl Writer {
         disk: &dyn Disk,
         at: Timestamp,
         written: &mut Written,
-    ) -> Result<bool, StateError> {
+    ) -> Result<Option<backup::Unnamed>, StateError> {
         if self.index.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let mut records = BTreeMap::new();
         for (fqn, checksum) in &self.index {
@@ -325,11 +329,10 @@ impl Writer {
             header: &self.header,
             records,
         };
-        let path = backup::write(disk, &self.layout, at, &backup)?;
+        let backup = backup::write(disk, &self.layout, at, &backup)?;
         written.folders.insert(self.layout.folder.clone());
-        written.folders.insert(self.layout.backups());
-        written.files.push(path);
-        Ok(true)
+        written.files.push(backup.temporary.clone());
+        Ok(Some(backup))
     }
 
     /// Writes the records that changed, removes those that are gone, and answers the new index.
@@ -449,9 +452,6 @@ impl Writer {
         deployment: &Deployment,
     ) -> Result<(), StateError> {
         let folder = self.layout.deployments();
-        if crate::model::ResourceId::new(deployment.id.as_str()).is_err() {
-            return Err(io_error("write", &folder, ErrorKind::InvalidFilename));
-        }
         self.create_history(disk, &folder)?;
         let path = folder.join(format!("{}.json", deployment.id));
         replace(disk, &path, &sealed(&path, deployment)?.0)
@@ -476,22 +476,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes everything of a stage but its history.
+    /// Removes everything of a stage but its history. The caller has seen that the stage is empty.
     pub(crate) fn remove_stage(
         &mut self,
         disk: &dyn Disk,
         at: Timestamp,
     ) -> Result<(), StateError> {
-        if !self.state.is_empty() {
-            return Err(io_error(
-                "remove",
-                &self.layout.folder,
-                io::Error::new(
-                    ErrorKind::DirectoryNotEmpty,
-                    "the stage still has resources",
-                ),
-            ));
-        }
         if !self.created {
             return Ok(());
         }

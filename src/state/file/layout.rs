@@ -12,7 +12,7 @@ pub(crate) const STATE: &str = "state.json";
 /// File name of the journal.
 pub(crate) const JOURNAL: &str = "journal.wal";
 /// What the name of a file ends in while it is written.
-const TEMPORARY: &str = ".tmp";
+pub(crate) const TEMPORARY: &str = ".tmp";
 
 /// Names within the root folder that are not applications.
 const ROOT_NAMES: [&str; 2] = ["locks", "local"];

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use serde::de::IgnoredAny;
+
 use super::{
     envelope::io_error,
     layout::{StageLayout, temporary},
@@ -27,8 +29,22 @@ use crate::{
 pub(crate) struct Seen {
     /// Its bytes: a taker watches whether they change.
     pub(crate) bytes: Vec<u8>,
-    /// Its holder; a stand-in with the lease of `fallback_ttl` when it is not readable.
+    /// Its holder; a stand-in when it is not readable.
     pub(crate) holder: LockHolder,
+    /// Whether it is not even JSON. Lock files are renamed into place whole, so only a power failure leaves one so, and no
+    /// process outlives that. JSON of another shape may be the lock of a newer program, and lives.
+    pub(crate) is_torn: bool,
+}
+
+impl Seen {
+    /// Whether the holder lives, as far as `process` can tell.
+    pub(crate) fn is_alive(&self, process: &Process, processes: &dyn Processes) -> Option<bool> {
+        if self.is_torn {
+            Some(false)
+        } else {
+            process.judge(&self.holder, processes)
+        }
+    }
 }
 
 /// What an attempt to take the lock came to.
@@ -89,11 +105,16 @@ pub(crate) fn read(disk: &dyn Disk, layout: &StageLayout) -> Result<Option<Seen>
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read", &layout.lock, error)),
     };
-    let holder = serde_json::from_slice(&bytes).unwrap_or_else(|_| unreadable_holder());
-    Ok(Some(Seen { bytes, holder }))
+    let holder = serde_json::from_slice(&bytes);
+    let is_torn = holder.is_err() && serde_json::from_slice::<IgnoredAny>(&bytes).is_err();
+    Ok(Some(Seen {
+        bytes,
+        holder: holder.unwrap_or_else(|_| unreadable_holder()),
+        is_torn,
+    }))
 }
 
-/// Stands for the holder of a lock file that a power failure left empty: nothing is known, so only the lease decides.
+/// Stands for a holder that cannot be read: nothing is known of it.
 fn unreadable_holder() -> LockHolder {
     LockHolder {
         owner: "unknown".to_owned(),
@@ -123,11 +144,12 @@ pub(crate) fn attempt(
         let seen = read(disk, layout)?.unwrap_or_else(|| Seen {
             bytes: Vec::new(),
             holder: unreadable_holder(),
+            is_torn: false,
         });
         return Ok(Attempt::Held { seen, watch: false });
     };
     if let Some(seen) = read(disk, layout)? {
-        let alive = process.judge(&seen.holder, processes);
+        let alive = seen.is_alive(process, processes);
         let expired = alive.is_none() && expired == Some(seen.bytes.as_slice());
         if alive != Some(false) && !expired {
             return Ok(Attempt::Held {

@@ -15,5 +15,10 @@ mod session;
 mod store;
 mod validate;
 
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod race_tests;
+
 pub use process::{Process, Processes, SystemProcesses};
 pub use store::FileStore;

@@ -170,6 +170,16 @@ pub(crate) fn read_stage(
         ));
     }
     let superseded = found.header.serial < checkpoint.serial;
+    if found.header.serial + 1 < checkpoint.serial && !found.entries.is_empty() {
+        return Err(corrupt(
+            stage,
+            &journal_path,
+            format!(
+                "it goes on from checkpoint {}, long before checkpoint {} of `{STATE}`",
+                found.header.serial, checkpoint.serial
+            ),
+        ));
+    }
     let state = if superseded {
         JournalState::Superseded
     } else if found.good_length < bytes.len() {
@@ -180,7 +190,7 @@ pub(crate) fn read_stage(
         JournalState::Whole
     };
     let entries = if superseded {
-        Vec::new()
+        open_intents(&found.entries)
     } else {
         found.entries
     };
@@ -195,6 +205,16 @@ pub(crate) fn read_stage(
         (state, found.batch),
     )
     .map(Some)
+}
+
+/// What a checkpoint carries from the journal that it supersedes to the next one. Everything else is in the records.
+fn open_intents(entries: &[JournalEntry]) -> Vec<JournalEntry> {
+    let mut state = StageState::default();
+    for entry in entries {
+        state.apply(entry);
+    }
+    let open = state.open_intents.into_values();
+    open.map(JournalEntry::Intent).collect()
 }
 
 fn assemble(

@@ -20,7 +20,7 @@ use super::{
     lock::{self, HEARTBEATS_PER_TTL},
 };
 use crate::{
-    model::StagePath,
+    model::{ResourceId, StagePath},
     state::{
         Deployment, JournalEntry, LockHolder, Retention, Session, StageHeader, StageState,
         StateError,
@@ -388,11 +388,29 @@ impl Session for FileSession {
     }
 
     async fn record_deployment(&self, deployment: Deployment) -> Result<(), StateError> {
+        if ResourceId::new(deployment.id.as_str()).is_err() {
+            return Err(io_error(
+                "write",
+                &self.core.layout.deployments(),
+                io::ErrorKind::InvalidFilename,
+            ));
+        }
         self.write(move |_, writer, disk| writer.record_deployment(disk, &deployment))
             .await
     }
 
     async fn remove_stage(&self) -> Result<(), StateError> {
+        // A refusal writes nothing, so it does not end the session as a failed write does.
+        if !locked(&self.core.output).writer.state().is_empty() {
+            return Err(io_error(
+                "remove",
+                &self.core.layout.folder,
+                io::Error::new(
+                    io::ErrorKind::DirectoryNotEmpty,
+                    "the stage still has resources",
+                ),
+            ));
+        }
         let at = self.core.clock.now();
         self.write(move |_, writer, disk| writer.remove_stage(disk, at))
             .await

@@ -336,7 +336,7 @@ impl Store for FileStore {
                     .map_or(0, |at| now.as_millisecond() - at.as_millisecond());
                 locks.push(LockStatus {
                     stage,
-                    alive: store.process.judge(&seen.holder, store.processes.as_ref()),
+                    alive: seen.is_alive(&store.process, store.processes.as_ref()),
                     holder: seen.holder,
                     heartbeat_age_ms: u64::try_from(age).unwrap_or(0),
                 });
@@ -358,7 +358,7 @@ impl Store for FileStore {
             let Some(seen) = lock::read(disk, &layout)? else {
                 return Ok(false);
             };
-            let alive = store.process.judge(&seen.holder, store.processes.as_ref());
+            let alive = seen.is_alive(&store.process, store.processes.as_ref());
             if alive != Some(false) && !force {
                 return Err(StateError::Locked {
                     stage,
