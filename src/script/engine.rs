@@ -26,6 +26,7 @@ use super::{
     lazy,
     modules::Resolver,
     natives, scope,
+    scope::ScopeRef,
 };
 
 /// Bounds on what a script may use up.
@@ -67,6 +68,7 @@ pub(super) fn build(host: &Arc<Host>) -> Engine {
     let mut engine = Engine::new_raw();
     engine.register_global_module(StandardPackage::new().as_shared_module());
     engine.register_global_module(app::constant().into());
+    ambient(&mut engine);
     // Without optimisation literals keep their places, and conditions that are written out stay checked.
     engine.set_optimization_level(OptimizationLevel::None);
     engine.disable_symbol("eval");
@@ -85,6 +87,19 @@ pub(super) fn build(host: &Arc<Host>) -> Engine {
     natives::register(&mut engine, host);
     missing(&mut engine, host);
     engine
+}
+
+/// Makes the constant `alchemy` known inside closures: those capture what they name from the scope around them, where a constant
+/// of a global module is not.
+#[expect(
+    deprecated,
+    reason = "Rhai marks this as volatile; Cargo.toml pins the version"
+)]
+fn ambient(engine: &mut Engine) {
+    engine.on_var(|name, _, _| {
+        let own = name == "alchemy";
+        Ok(own.then(|| Dynamic::from(ScopeRef::ambient())))
+    });
 }
 
 /// Ends the script on Ctrl-C and when it eats up memory.
