@@ -23,9 +23,9 @@ fn quickstart_creates_and_then_calls_nothing() {
 exit 0
 -- stdout
 worker   worker-dev
-database db-dev (813a7dfb-0c6d-433c-b624-8e57c26dbc9b)
+database db-dev ([..])
 bucket   files-dev
-cache    cache-dev (526e9cfbf9d64207a0cf7d1180b47f5a)
+cache    cache-dev ([..])
 -- stderr
 alch: app quickstart, stage dev, phase up, target local
 0 created, 0 updated, 0 deleted, 4 unchanged in [TIME] (critical path [TIME], 0 API calls)
