@@ -26,6 +26,7 @@ use super::{
     lazy,
     modules::Resolver,
     natives, scope,
+    scope::ScopeRef,
 };
 
 /// Bounds on what a script may use up.
@@ -67,6 +68,7 @@ pub(super) fn build(host: &Arc<Host>) -> Engine {
     let mut engine = Engine::new_raw();
     engine.register_global_module(StandardPackage::new().as_shared_module());
     engine.register_global_module(app::constant().into());
+    ambient(&mut engine);
     // Without optimisation literals keep their places, and conditions that are written out stay checked.
     engine.set_optimization_level(OptimizationLevel::None);
     engine.disable_symbol("eval");
