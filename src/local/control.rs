@@ -127,7 +127,7 @@ impl Control {
     }
 
     /// Runs `work` outside a transaction: for single statements.
-    pub(super) fn read<T, E: From<ControlError>>(
+    pub(super) fn run<T, E: From<ControlError>>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -148,7 +148,7 @@ impl Control {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.read(|connection| {
+        self.run(|connection| {
             let transaction =
                 Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
                     .map_err(ControlError::from)?;

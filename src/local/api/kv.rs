@@ -66,7 +66,7 @@ pub(super) fn require<'a>(cloud: &Cloud, call: &'a Call) -> Result<&'a str, ApiE
     let id = namespace_id(call)?;
     let found = cloud
         .control
-        .read(|connection| exists(connection, id).map_err(ApiError::from))?;
+        .run(|connection| exists(connection, id).map_err(ApiError::from))?;
     if found { Ok(id) } else { Err(not_found()) }
 }
 
@@ -109,7 +109,7 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
             ));
         }
     };
-    let (items, total) = cloud.control.read(|connection| {
+    let (items, total) = cloud.control.run(|connection| {
         let total: i64 =
             connection.query_row("SELECT count(*) FROM kv_namespaces", [], |row| row.get(0))?;
         let mut statement = connection.prepare(&format!(
@@ -157,7 +157,7 @@ fn taken(title: &str) -> ApiError {
 fn create(cloud: &Cloud, call: &Call) -> ApiResult {
     let title = title(call)?;
     let id = hex_id();
-    cloud.control.read(|connection| {
+    cloud.control.run(|connection| {
         let inserted = connection.execute(
             "INSERT INTO kv_namespaces(id, title, created_at) VALUES(?1, ?2, ?3)",
             [&id, &title, &now()],
@@ -172,7 +172,7 @@ fn create(cloud: &Cloud, call: &Call) -> ApiResult {
 
 fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let id = namespace_id(call)?;
-    let title: Option<String> = cloud.control.read(|connection| {
+    let title: Option<String> = cloud.control.run(|connection| {
         connection
             .query_row(
                 "SELECT title FROM kv_namespaces WHERE id = ?1",
@@ -188,7 +188,7 @@ fn read(cloud: &Cloud, call: &Call) -> ApiResult {
 fn rename(cloud: &Cloud, call: &Call) -> ApiResult {
     let id = namespace_id(call)?;
     let title = title(call)?;
-    cloud.control.read(|connection| {
+    cloud.control.run(|connection| {
         let changed = connection.execute(
             "UPDATE kv_namespaces SET title = ?2 WHERE id = ?1",
             [id, title.as_str()],
@@ -204,7 +204,7 @@ fn rename(cloud: &Cloud, call: &Call) -> ApiResult {
 
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
     let id = namespace_id(call)?;
-    let removed = cloud.control.read(|connection| {
+    let removed = cloud.control.run(|connection| {
         connection
             .execute("DELETE FROM kv_namespaces WHERE id = ?1", [id])
             .map_err(ApiError::from)
