@@ -1,2 +1,7 @@
-//! The `alch` binary.
-fn main() {}
+//! The `alch` binary: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    alch::cli::main()
+}

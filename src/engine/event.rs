@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::model::{Diagnostic, Fqn, Position, StagePath};
 
-use super::{
-    plan::PlannedAction,
-    run::{Failure, Phase},
-};
+use super::{failure::Failure, options::Phase, plan::PlannedAction};
 
 /// What happens to a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// A new object.
     Create,

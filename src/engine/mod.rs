@@ -4,12 +4,27 @@
 //! [`crate::util::clock::Clock`] and [`crate::util::ids::Ids`]; it tells the world what it does through one ordered stream of
 //! [`event::Event`]s. It knows no script language, no concrete provider and no terminal.
 
+mod decide;
+mod declaration;
+mod delete;
+pub mod diagnose;
 pub mod event;
+mod failure;
+mod node;
+mod operate;
+mod options;
 pub mod plan;
-pub mod run;
+mod recover;
+pub mod rename;
+mod resolve;
+mod run;
+mod schedule;
 
+pub use declaration::{AttributeState, Declaration, DeclareError, NodeId, NodeInfo};
 pub use event::{Action, Event, EventSink, Outcome, Summary};
-pub use run::{
-    AttributeState, Cancel, Declaration, DeclareError, Failure, FailureCause, NodeId, NodeInfo,
-    Phase, ResourceOptions, Run, RunError, RunOptions, World,
+pub use failure::{Failure, FailureCause, RunError};
+pub use options::{
+    Cancel, DeleteOptions, DeleteStrategy, Phase, ResourceOptions, RunOptions, World,
 };
+pub use plan::{Plan, PlannedAction, PropertyChange};
+pub use run::Run;

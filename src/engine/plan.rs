@@ -1,12 +1,29 @@
 //! Plans: what a run would do, as data with a hash, written to a file and held to.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Fqn, Position};
+use crate::{
+    model::{Fqn, Map, Position, Secret, SecretMac, StagePath, Value},
+    state::Record,
+};
 
-use super::event::Action;
+use super::{
+    decide::{Decision, Verdict},
+    declaration::NodeId,
+    event::{Action, Event},
+    failure::FailureCause,
+    node::{Graph, Node, NodeState},
+    resolve::{PropsHash, reference_key},
+    run::Run,
+};
+
+/// The newest plan format that this program writes and reads.
+pub const PLAN_FORMAT: u32 = 1;
 
 /// How one property would change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,19 +31,24 @@ pub struct PropertyChange {
     /// Path of keys and indices.
     pub path: Vec<String>,
     /// The value in state in its display form; absent when the property is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<serde_json::Value>,
     /// The declared value in its display form; absent when the property goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<serde_json::Value>,
     /// Whether it is a secret: both sides then say `<secret>`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret: bool,
     /// Whether the new value is known only after apply.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
     /// Whether this property is the reason for a replacement.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaces: bool,
 }
 
 /// What would happen to one resource.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedAction {
     /// The resource.
     pub fqn: Fqn,
@@ -39,9 +61,331 @@ pub struct PlannedAction {
     /// Why, in words: `not in state`, `no longer declared`, `primaryLocationHint changed` ..
     pub reason: String,
     /// Property by property.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<PropertyChange>,
+    /// Hash of the declared props with what is known of their references; tells secrets apart that the display form hides.
+    #[serde(default)]
+    pub props_hash: String,
     /// Whether the script decided on something that only the provider will know before it declared this: it may come otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub conditional: bool,
     /// Where it is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
+}
+
+/// A whole plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Format version.
+    pub format: u32,
+    /// The stage.
+    pub stage: StagePath,
+    /// The target.
+    pub target: String,
+    /// Lineage of the state it was made from; empty when there was none.
+    pub lineage: String,
+    /// Serial of the state it was made from.
+    pub serial: u64,
+    /// The script it was made from, relative to the project folder.
+    pub script: Option<String>,
+    /// What would happen, in order of declaration, deletes last.
+    pub actions: Vec<PlannedAction>,
+}
+
+impl Plan {
+    /// Hash of everything in the plan but positions, in hexadecimal: what approvals refer to.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let mut plan = self.clone();
+        for action in &mut plan.actions {
+            action.position = None;
+        }
+        // Plain data without maps that could order differently, so serialising cannot fail.
+        let bytes = serde_json::to_vec(&plan).unwrap_or_default();
+        blake3::hash(&bytes).to_hex().to_string()
+    }
+
+    /// Whether nothing would change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.actions
+            .iter()
+            .all(|action| action.action == Action::Unchanged)
+    }
+
+    /// The plan as a file: itself and its hash.
+    #[must_use]
+    pub fn to_file(&self) -> String {
+        let json = serde_json::json!({ "hash": self.hash(), "plan": self });
+        let mut text = serde_json::to_string_pretty(&json).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Reads a plan file.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn from_file(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            hash: String,
+            plan: Plan,
+        }
+        let file: File = crate::state::record::from_json(bytes)?;
+        if file.plan.format > PLAN_FORMAT {
+            return Err(format!(
+                "it is in format {}, this alch reads up to {PLAN_FORMAT}",
+                file.plan.format
+            ));
+        }
+        if file.plan.hash() != file.hash {
+            return Err("its hash does not fit its content: it was changed by hand".to_owned());
+        }
+        Ok(file.plan)
+    }
+}
+
+impl Run {
+    /// The plan so far; whole after `finalize` of a run in phase `Plan`.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let graph = self.graph();
+        Plan {
+            format: PLAN_FORMAT,
+            stage: self.stage.clone(),
+            target: self.options.target.clone(),
+            lineage: self.lineage.clone(),
+            serial: self.serial,
+            script: self.options.script.clone(),
+            actions: graph
+                .planned
+                .iter()
+                .map(|action| action.as_ref().clone())
+                .collect(),
+        }
+    }
+
+    /// Plans one node: says what would happen and what is known of its outputs.
+    pub(super) fn plan_node(
+        &self,
+        graph: &mut Graph,
+        id: NodeId,
+        verdict: &Verdict,
+        prior: Option<&Arc<Record>>,
+        hash: &PropsHash,
+        events: &mut Vec<Event>,
+    ) -> NodeState {
+        let action = verdict.decision.action();
+        self.note_planned(graph, id, action, verdict, prior, hash, events);
+        let node = graph.node_mut(id);
+        node.action = Some(action);
+        let mut known = Map::new();
+        if let Some(record) = prior
+            && matches!(verdict.decision, Decision::Update | Decision::Repolicy)
+        {
+            if verdict.decision == Decision::Repolicy {
+                return NodeState::Done(Arc::clone(record));
+            }
+            for attribute in node.schema().attributes.iter().filter(|a| a.identity) {
+                if let Some(value) = record.outputs.get(attribute.name) {
+                    known.insert(attribute.name.to_owned(), value.clone());
+                }
+            }
+        }
+        known.extend(node.checked.known.clone());
+        NodeState::Planned { known }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one decision, passed on once"
+    )]
+    pub(super) fn note_planned(
+        &self,
+        graph: &mut Graph,
+        id: NodeId,
+        action: Action,
+        verdict: &Verdict,
+        prior: Option<&Arc<Record>>,
+        hash: &PropsHash,
+        events: &mut Vec<Event>,
+    ) {
+        let node = graph.node(id);
+        let changes = if action == Action::Unchanged {
+            Vec::new()
+        } else {
+            self.changes(node, prior.map(AsRef::as_ref), hash, &verdict.decision)
+        };
+        let planned = Arc::new(PlannedAction {
+            fqn: node.fqn.clone(),
+            kind: node.kind.clone(),
+            action,
+            physical_name: node.checked.physical_name.clone(),
+            reason: verdict.reason.clone(),
+            changes,
+            props_hash: hash.whole.clone().unwrap_or_default(),
+            conditional: node.conditional,
+            position: node.position.clone(),
+        });
+        graph.planned.push(Arc::clone(&planned));
+        events.push(Event::Planned(planned));
+    }
+
+    /// Property by property, what an action would change.
+    fn changes(
+        &self,
+        node: &Node,
+        prior: Option<&Record>,
+        hash: &PropsHash,
+        decision: &Decision,
+    ) -> Vec<PropertyChange> {
+        let empty = Map::new();
+        let before_props = prior
+            .filter(|record| record.kind == node.kind)
+            .map_or(&empty, |record| &record.props);
+        let recorded = prior.map(|record| &record.reference_hashes);
+        let before = leaves(before_props);
+        let after = leaves(&node.checked.props);
+        let paths: BTreeSet<&Vec<String>> = before.keys().chain(after.keys()).collect();
+        let mut out = Vec::new();
+        for path in paths {
+            let (old, new) = (before.get(path), after.get(path));
+            let unknown = new.is_some_and(|value| {
+                let mut unknown = false;
+                value.visit_references(&mut |reference| {
+                    unknown |= !hash.references.contains_key(&reference_key(reference));
+                });
+                unknown
+            });
+            if let (Some(old), Some(new)) = (old, new)
+                && !unknown
+                && self.same_leaf(old, new, recorded, &hash.references)
+            {
+                continue;
+            }
+            let secret = [old, new]
+                .into_iter()
+                .flatten()
+                .any(|v| matches!(v, Value::Secret(_)));
+            let replaces = match decision {
+                Decision::Replace { reasons, .. } => {
+                    path.first().is_some_and(|first| reasons.contains(first))
+                }
+                _ => false,
+            };
+            out.push(PropertyChange {
+                path: path.clone(),
+                before: old.map(|value| value.to_display_json()),
+                after: new.map(|value| value.to_display_json()),
+                secret,
+                unknown,
+                replaces,
+            });
+        }
+        out
+    }
+
+    fn same_leaf(
+        &self,
+        old: &Value,
+        new: &Value,
+        recorded: Option<&BTreeMap<String, String>>,
+        now: &BTreeMap<String, String>,
+    ) -> bool {
+        match (old, new) {
+            (Value::Secret(Secret::Sealed(old)), Value::Secret(Secret::Plain(new))) => self
+                .keyring
+                .vault()
+                .is_ok_and(|vault| vault.mac(new) == old.mac),
+            (Value::Ref(_) | Value::Template(_), _) if old == new => {
+                let mut same = true;
+                new.visit_references(&mut |reference| {
+                    let key = reference_key(reference);
+                    same &= recorded.and_then(|hashes| hashes.get(&key)) == now.get(&key);
+                });
+                same
+            }
+            _ => old == new,
+        }
+    }
+
+    /// Plans the delete of a resource that is no longer declared.
+    pub(super) fn plan_delete(&self, record: &Record, action: Action, reason: &str) {
+        let planned = Arc::new(PlannedAction {
+            fqn: record.fqn.clone(),
+            kind: record.kind.clone(),
+            action,
+            physical_name: record.physical_name.clone(),
+            reason: reason.to_owned(),
+            changes: Vec::new(),
+            props_hash: record.props_hash.clone(),
+            conditional: false,
+            position: record.position.clone(),
+        });
+        self.graph().planned.push(Arc::clone(&planned));
+        self.world.events.emit(Event::Planned(planned));
+    }
+
+    /// With a saved plan at hand: refuses whatever it does not foresee.
+    pub(super) fn check_against_plan(
+        &self,
+        node: &Node,
+        action: Action,
+    ) -> Result<(), FailureCause> {
+        let Some(plan) = &self.options.expected_plan else {
+            return Ok(());
+        };
+        let planned = plan.actions.iter().find(|planned| planned.fqn == node.fqn);
+        match planned {
+            Some(planned) if planned.action == action => Ok(()),
+            Some(planned) => Err(FailureCause::StalePlan(format!(
+                "`{}` would now {}, the plan says {}",
+                node.fqn.within_stage(),
+                action.verb(),
+                planned.action.verb()
+            ))),
+            None => Err(FailureCause::StalePlan(format!(
+                "`{}` is not in the plan",
+                node.fqn.within_stage()
+            ))),
+        }
+    }
+}
+
+/// Leaves of a map by path; empty containers count as leaves.
+fn leaves(map: &Map) -> BTreeMap<Vec<String>, &Value> {
+    fn walk<'a>(
+        value: &'a Value,
+        path: &mut Vec<String>,
+        out: &mut BTreeMap<Vec<String>, &'a Value>,
+    ) {
+        match value {
+            Value::Map(map) if !map.is_empty() => {
+                for (key, item) in map {
+                    path.push(key.clone());
+                    walk(item, path, out);
+                    path.pop();
+                }
+            }
+            Value::Array(items) if !items.is_empty() => {
+                for (index, item) in items.iter().enumerate() {
+                    path.push(index.to_string());
+                    walk(item, path, out);
+                    path.pop();
+                }
+            }
+            leaf => {
+                out.insert(path.clone(), leaf);
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    for (key, value) in map {
+        walk(value, &mut vec![key.clone()], &mut out);
+    }
+    out
 }

@@ -3,10 +3,14 @@
 //! One [`Provider`] serves one kind. The engine knows only this module; the implementations below it (`cloudflare`,
 //! `std`, and the script's own kinds in `script`) are put into a [`Registry`] by the command that runs.
 
+pub mod cloudflare;
 pub mod registry;
+pub mod std;
 pub mod validate;
 
-use std::{
+use ::std::{
+    fmt,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -51,7 +55,7 @@ pub struct CheckContext {
     /// The id in the script.
     pub id: String,
     /// Folder that relative paths in props are relative to: that of the script.
-    pub folder: Arc<std::path::Path>,
+    pub folder: Arc<Path>,
 }
 
 /// What `check` answers.
@@ -105,7 +109,7 @@ pub struct OperationContext {
     /// The same for every try of the same creation: for kinds whose API takes idempotency keys or marks.
     pub idempotency_key: String,
     /// Folder that relative paths in props are relative to.
-    pub folder: Arc<std::path::Path>,
+    pub folder: Arc<Path>,
     /// Where calls are counted.
     pub meter: Meter,
     /// Cancelled on the second Ctrl-C: calls in flight should end at once.
@@ -114,8 +118,8 @@ pub struct OperationContext {
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-impl std::fmt::Debug for OperationContext {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for OperationContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OperationContext")
             .field("fqn", &self.fqn)
             .finish_non_exhaustive()

@@ -47,6 +47,12 @@ impl Registry {
         true
     }
 
+    /// Adds a kind, or puts another provider in the place of the one it had.
+    pub fn replace(&self, provider: Arc<dyn Provider>) {
+        let kind = Arc::clone(&provider.schema().kind);
+        self.kinds.write().insert(kind, provider);
+    }
+
     /// The provider of a kind.
     #[must_use]
     pub fn get(&self, kind: &str) -> Option<Arc<dyn Provider>> {

@@ -4,4 +4,4 @@ pub mod redact;
 pub mod vault;
 
 pub use redact::Redactor;
-pub use vault::{KeyMaterial, Vault, VaultError};
+pub use vault::{KeyMaterial, Keyring, Vault, VaultError};

@@ -4,7 +4,16 @@
 //! are durable when `append` returns, and folds them into a checkpoint at the end. What is torn, empty or unreadable is
 //! an error with the command that repairs it, never "no state".
 
+pub mod disk;
+pub mod file;
+pub mod memory;
 pub mod record;
+pub mod sim_disk;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod tests_support;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +21,8 @@ use async_trait::async_trait;
 
 use crate::model::{AppName, StagePath};
 
+pub use file::FileStore;
+pub use memory::MemoryStore;
 pub use record::{
     Deployment, Intent, JournalEntry, KeyCheck, LockHolder, LockStatus, OldObject, Operation,
     Record, StageHeader, StageState, Status,

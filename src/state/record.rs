@@ -57,6 +57,9 @@ pub struct Record {
     pub props: Map,
     /// Hash of the props with the values that references had, in hexadecimal; empty while creating.
     pub props_hash: String,
+    /// Hash of the value that each reference in the props had, by its text form, in hexadecimal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reference_hashes: BTreeMap<String, String>,
     /// What the provider answered, secrets sealed.
     #[serde(with = "map_json")]
     pub outputs: Map,
@@ -88,6 +91,8 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OldObject {
+    /// Its kind.
+    pub kind: Arc<str>,
     /// Its name at the provider.
     pub physical_name: String,
     /// Its instance.

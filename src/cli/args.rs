@@ -1,0 +1,415 @@
+//! The command line as it is typed. Parsing touches nothing; the doc comments are the help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cli::{exit, settings::Target};
+
+/// The script that is run when none is named.
+pub const DEFAULT_SCRIPT: &str = "alchemy.run.rhai";
+
+const EXAMPLES: &str = "\
+Examples:
+  alch run                            deploy alchemy.run.rhai to stage `dev`, on the local cloud
+  alch plan --stage prod              show what a deploy to `prod` would change
+  alch run --stage prod --target cloudflare
+  alch destroy --stage pr-123         delete everything of a stage, from state alone
+  alch state ls                       list what is deployed
+
+`alch help COMMAND` tells more; `alch help exit-codes` lists how alch ends.";
+
+/// Infrastructure as an ordinary script.
+#[derive(Debug, Parser)]
+#[command(name = "alch", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Globals {
+    /// Print NDJSON events on stdout instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Write NDJSON events into a file, besides the text.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub json_into: Option<PathBuf>,
+    /// Say only results and problems.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Also name what does not change.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a script: create, update and delete until the stage is what it says.
+    #[command(visible_alias = "deploy", after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Show what a run would do, and change nothing.
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Box<PlanArgs>),
+    /// Delete everything of a stage, from state alone.
+    #[command(after_help = DESTROY_EXAMPLES)]
+    Destroy(Box<DestroyArgs>),
+    /// Run a script with the outputs that state knows, and change nothing.
+    Read(Box<ReadArgs>),
+    /// List the stages that have state.
+    Stages(StagesArgs),
+    /// Look at and edit what state knows of single resources.
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Look at stages and scopes as a whole, and at their locks.
+    #[command(subcommand)]
+    Scope(ScopeCommand),
+    /// Check a script without running it.
+    Check(CheckArgs),
+    /// Print a completion script for a shell.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// List the exit codes.
+    #[command(long_about = exit::table())]
+    ExitCodes,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  alch run                                  alchemy.run.rhai, stage `dev`, local cloud
+  alch run infra/site.rhai --stage pr-123
+  alch run --destroy --stage pr-123         delete everything, kinds that the script defines too
+  alch run --plan plan.json                 exactly what `alch plan --out plan.json` showed
+  alch run -- one two                       `arguments` of the script";
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  alch plan --brief
+  alch plan --out plan.json && alch run --plan plan.json
+  alch plan --detailed-exitcode             exit code 2 when there are changes";
+
+const DESTROY_EXAMPLES: &str = "\
+Examples:
+  alch destroy --stage pr-123               asks before it deletes
+  alch destroy --stage pr-123 --yes         for machines";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  alch completions bash > ~/.local/share/bash-completion/completions/alch
+  alch completions fish > ~/.config/fish/completions/alch.fish";
+
+/// Where and as what a script runs.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunFlags {
+    /// The stage; before the script's own, `$ALCHEMY_STAGE`, `$STAGE` and `dev`.
+    #[arg(short, long, value_name = "STAGE")]
+    pub stage: Option<String>,
+    /// Where resources go; before the script's own, the profile's and `local`.
+    #[arg(long, value_enum, value_name = "TARGET")]
+    pub target: Option<Target>,
+    /// Credentials and defaults from ~/.alchemy; before `$ALCHEMY_PROFILE`.
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// A file of KEY=VALUE lines; variables of the process win over it.
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// How long to wait for another run of the stage; before `$ALCHEMY_LOCK_TIMEOUT`.
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub lock_timeout: Option<u64>,
+    /// Let the script start processes.
+    #[arg(long, help_heading = "Permissions")]
+    pub allow_exec: bool,
+    /// Let the script reach a host.
+    #[arg(
+        long,
+        value_name = "HOST",
+        value_delimiter = ',',
+        help_heading = "Permissions"
+    )]
+    pub allow_net: Vec<String>,
+    /// Let the script read below a path outside its folder.
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_delimiter = ',',
+        help_heading = "Permissions"
+    )]
+    pub allow_read: Vec<PathBuf>,
+    /// Let the script write below a path outside its folder.
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_delimiter = ',',
+        help_heading = "Permissions"
+    )]
+    pub allow_write: Vec<PathBuf>,
+}
+
+/// The script and what it is given.
+#[derive(Debug, Clone, Args)]
+pub struct ScriptArgs {
+    /// The script.
+    #[arg(value_name = "FILE", default_value = DEFAULT_SCRIPT)]
+    pub file: PathBuf,
+    /// Arguments of the script, after `--`.
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
+}
+
+/// What `--phase` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PhaseName {
+    /// Create, update and delete.
+    Up,
+    /// Delete everything.
+    Destroy,
+    /// Change nothing.
+    Read,
+}
+
+/// `alch run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The script.
+    #[command(flatten)]
+    pub script: ScriptArgs,
+    /// Where and as what.
+    #[command(flatten)]
+    pub flags: RunFlags,
+    /// What to do; before the script's own.
+    #[arg(long, value_enum, value_name = "PHASE")]
+    pub phase: Option<PhaseName>,
+    /// Change nothing: the same as `--phase read`.
+    #[arg(long, conflicts_with_all = ["phase", "destroy"])]
+    pub read: bool,
+    /// Delete everything: the same as `--phase destroy`.
+    #[arg(long, conflicts_with = "phase")]
+    pub destroy: bool,
+    /// Take over objects that are there already.
+    #[arg(long)]
+    pub adopt: bool,
+    /// Update resources even when nothing changed.
+    #[arg(long)]
+    pub force: bool,
+    /// Operations at once.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// Consent to replacements that lose data.
+    #[arg(long)]
+    pub allow_data_loss: bool,
+    /// Do exactly what a saved plan says, or nothing.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["phase", "read", "destroy"])]
+    pub plan: Option<PathBuf>,
+}
+
+/// `alch plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// The script.
+    #[command(flatten)]
+    pub script: ScriptArgs,
+    /// Where and as what.
+    #[command(flatten)]
+    pub flags: RunFlags,
+    /// Save the plan for `alch run --plan`.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// End with 2 when there are changes.
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// One line a resource.
+    #[arg(long, conflicts_with = "full")]
+    pub brief: bool,
+    /// Everything, unchanged resources and long values too.
+    #[arg(long)]
+    pub full: bool,
+    /// Plan to take over objects that are there already.
+    #[arg(long)]
+    pub adopt: bool,
+    /// Plan updates even where nothing changed.
+    #[arg(long)]
+    pub force: bool,
+    /// Consent to replacements that lose data.
+    #[arg(long)]
+    pub allow_data_loss: bool,
+}
+
+/// `alch destroy`.
+#[derive(Debug, Clone, Args)]
+pub struct DestroyArgs {
+    /// The application; needed when the project has several.
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// Where and as what.
+    #[command(flatten)]
+    pub flags: RunFlags,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Delete adopted objects too.
+    #[arg(long)]
+    pub delete_adopted: bool,
+    /// Operations at once.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+}
+
+/// `alch read`.
+#[derive(Debug, Clone, Args)]
+pub struct ReadArgs {
+    /// The script.
+    #[command(flatten)]
+    pub script: ScriptArgs,
+    /// Where and as what.
+    #[command(flatten)]
+    pub flags: RunFlags,
+}
+
+/// `alch stages`.
+#[derive(Debug, Clone, Args)]
+pub struct StagesArgs {
+    /// Only this application.
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+}
+
+/// Which stage a command looks at.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StageArgs {
+    /// The application; needed when the project has several.
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// The stage; before `$ALCHEMY_STAGE`, `$STAGE` and `dev`.
+    #[arg(short, long, value_name = "STAGE")]
+    pub stage: Option<String>,
+    /// How long to wait for another run of the stage; before `$ALCHEMY_LOCK_TIMEOUT`.
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub lock_timeout: Option<u64>,
+}
+
+/// `alch state ..`.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// List resources: name, kind, physical name, status.
+    #[command(visible_alias = "list")]
+    Ls {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// Only resources of this scope.
+        #[arg(value_name = "SCOPE")]
+        scope: Option<String>,
+    },
+    /// Show all that state knows of a resource; secrets are masked.
+    Show {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// The resource: `database/main-db` or the whole `app/stage/database/main-db`.
+        #[arg(value_name = "RESOURCE")]
+        resource: String,
+    },
+    /// Rename a resource or a scope in state; the object itself is not touched.
+    Mv {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// The resource or scope as it is called now.
+        #[arg(value_name = "FROM")]
+        from: String,
+        /// What it will be called.
+        #[arg(value_name = "TO")]
+        to: String,
+    },
+    /// Forget a resource; the object itself stays.
+    Rm {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// The resource.
+        #[arg(value_name = "RESOURCE")]
+        resource: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// `alch scope ..`.
+#[derive(Debug, Subcommand)]
+pub enum ScopeCommand {
+    /// List scopes with the number of their resources.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only this application.
+        #[arg(long, value_name = "APP")]
+        app: Option<String>,
+    },
+    /// Show the record of a stage: target, serial, key, last deployments, what a crashed run left.
+    Inspect {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+    },
+    /// Print the records of a stage or scope as JSON; secrets are masked.
+    State {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// The scope.
+        #[arg(value_name = "SCOPE")]
+        scope: Option<String>,
+    },
+    /// Check the state files of a stage, or of all of them.
+    Validate {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// Check every stage.
+        #[arg(long, conflicts_with = "stage")]
+        all: bool,
+    },
+    /// List the locks.
+    #[command(visible_alias = "list-locks")]
+    Locks {
+        /// Only this application.
+        #[arg(long, value_name = "APP")]
+        app: Option<String>,
+        /// Only this stage.
+        #[arg(short, long, value_name = "STAGE")]
+        stage: Option<String>,
+    },
+    /// Remove the lock of a stage.
+    Unlock {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// Also when its holder is alive.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// `alch check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The script.
+    #[arg(value_name = "FILE", default_value = DEFAULT_SCRIPT)]
+    pub file: PathBuf,
+}
+
+/// `alch completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,11 @@
+//! The commands, one file each.
+
+pub(super) mod check;
+pub(super) mod completions;
+pub(super) mod destroy;
+pub(super) mod plan;
+pub(super) mod read;
+pub(super) mod run;
+pub(super) mod scope;
+pub(super) mod stages;
+pub(super) mod state;

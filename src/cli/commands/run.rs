@@ -1,0 +1,70 @@
+//! `alch run`.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    cli::{
+        Context,
+        args::{PhaseName, RunArgs},
+        deploy::{Request, deploy},
+        error::CliError,
+        exit::Exit,
+        settings::Target,
+    },
+    engine::{Phase, Plan},
+    model::diagnostic::codes,
+    util::fs,
+};
+
+pub(in crate::cli) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
+    let phase = match (args.phase, args.read, args.destroy) {
+        (Some(PhaseName::Read), ..) | (_, true, _) => Some(Phase::Read),
+        (Some(PhaseName::Destroy), ..) | (_, _, true) => Some(Phase::Destroy),
+        (Some(PhaseName::Up), ..) => Some(Phase::Up),
+        (None, false, false) => None,
+    };
+    let mut flags = args.flags.clone();
+    let mut request = Request {
+        phase,
+        adopt: args.adopt,
+        force: args.force,
+        concurrency: Some(args.concurrency),
+        allow_data_loss: args.allow_data_loss,
+        plan: None,
+    };
+    if let Some(file) = &args.plan {
+        let plan = read_plan(context, file)?;
+        let stage = plan.stage.stage.as_str();
+        if let Some(other) = flags.stage.as_deref().filter(|other| *other != stage) {
+            return Err(CliError::usage(format!(
+                "`{}` is a plan for stage `{stage}`, not for `{other}`",
+                file.display()
+            )));
+        }
+        flags.stage = Some(stage.to_owned());
+        if flags.target.is_none() {
+            flags.target = Some(Target::parse(&plan.target, "the plan")?);
+        }
+        request.phase = Some(Phase::Up);
+        request.plan = Some(Arc::new(plan));
+    }
+    Ok(deploy(context, &args.script, &flags, request)?.exit)
+}
+
+fn read_plan(context: &Context, file: &Path) -> Result<Plan, CliError> {
+    let bytes = fs::read(&context.environment.folder.join(file)).map_err(|error| {
+        CliError::usage(format!("cannot read the plan `{}`", file.display()))
+            .with_note(error.source.to_string())
+            .with_help(format!("make it with `alch plan --out {}`", file.display()))
+    })?;
+    Plan::from_file(&bytes).map_err(|problem| {
+        CliError::new(
+            codes::STALE_PLAN,
+            format!("`{}` is not a usable plan: {problem}", file.display()),
+        )
+        .with_help(format!(
+            "make a new one with `alch plan --out {}`",
+            file.display()
+        ))
+    })
+}

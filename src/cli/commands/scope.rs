@@ -1,0 +1,270 @@
+//! `alch scope ..`: stages and scopes as a whole, and their locks.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use crate::{
+    cli::{
+        Context,
+        args::{ScopeCommand, StageArgs},
+        commands::state::{display, records_of},
+        error::CliError,
+        exit::Exit,
+        select::Project,
+    },
+    model::{Diagnostic, StagePath},
+    state::{LockStatus, StateError},
+    ui::table,
+    util::text::{duration, plural},
+};
+
+/// Deployments that `inspect` shows.
+const RECENT: usize = 5;
+
+pub(in crate::cli) fn run(context: &Context, command: &ScopeCommand) -> Result<Exit, CliError> {
+    match command {
+        ScopeCommand::List { app } => list(context, app.as_deref()),
+        ScopeCommand::Inspect { stage } => inspect(context, stage),
+        ScopeCommand::State { stage, scope } => state(context, stage, scope.as_deref()),
+        ScopeCommand::Validate { stage, all } => validate(context, stage, *all),
+        ScopeCommand::Locks { app, stage } => locks(context, app.as_deref(), stage.as_deref()),
+        ScopeCommand::Unlock { stage, force } => unlock(context, stage, *force),
+    }
+}
+
+fn list(context: &Context, app: Option<&str>) -> Result<Exit, CliError> {
+    let project = Project::find(context)?;
+    let mut scopes: Vec<(String, usize)> = Vec::new();
+    for stage in project.stages()? {
+        if app.is_some_and(|app| app != stage.app.as_str()) {
+            continue;
+        }
+        let Some(state) = project.runtime.block_on(project.store.load(&stage))? else {
+            continue;
+        };
+        let mut counts: BTreeMap<String, usize> = BTreeMap::from([(stage.to_string(), 0)]);
+        for fqn in state.records.keys() {
+            let Some((scope, _)) = fqn.as_str().rsplit_once('/') else {
+                continue;
+            };
+            *counts.entry(scope.to_owned()).or_default() += 1;
+        }
+        scopes.extend(counts);
+    }
+    let rows: Vec<[String; 2]> = scopes
+        .iter()
+        .map(|(scope, count)| [scope.clone(), count.to_string()])
+        .collect();
+    let objects: Vec<Json> = scopes
+        .iter()
+        .map(|(scope, count)| json!({ "scope": scope, "resources": count }))
+        .collect();
+    let text = if rows.is_empty() {
+        "no scope has state here".to_owned()
+    } else {
+        table::render(["SCOPE", "RESOURCES"], &rows)
+    };
+    context
+        .ui
+        .result("scopes", json!({ "scopes": objects }), text);
+    Ok(Exit::Success)
+}
+
+fn inspect(context: &Context, args: &StageArgs) -> Result<Exit, CliError> {
+    let project = Project::find(context)?;
+    let (stage, _) = project.stage(context, args)?;
+    let state = project.load(&stage)?;
+    let recent = project
+        .runtime
+        .block_on(project.store.deployments(&stage, RECENT))?;
+    let key = state
+        .header
+        .key
+        .as_ref()
+        .map(|key| json!({ "source": key.source, "id": key.key_id }));
+    let fields = json!({
+        "stage": stage.to_string(),
+        "target": state.header.target,
+        "script": state.header.script,
+        "lineage": state.lineage,
+        "serial": state.serial,
+        "epoch": state.epoch,
+        "key": key,
+        "resources": state.records.len(),
+        "unresolved": state.open_intents.values().map(|intent| json!({
+            "fqn": intent.fqn,
+            "operation": intent.operation,
+            "physical_name": intent.physical_name,
+            "at": intent.at.to_string(),
+        })).collect::<Vec<_>>(),
+        "deployments": recent,
+    });
+    let mut text = format!("stage       {stage}\n");
+    for (name, value) in [
+        ("target", state.header.target.clone().unwrap_or_default()),
+        ("script", state.header.script.clone().unwrap_or_default()),
+        ("resources", state.records.len().to_string()),
+        ("serial", state.serial.to_string()),
+        ("epoch", state.epoch.to_string()),
+        ("lineage", state.lineage.clone()),
+    ] {
+        text.push_str(&format!("{name:<11} {value}\n"));
+    }
+    if let Some(key) = &state.header.key {
+        let source = match key.source {
+            crate::state::record::KeySource::Password => "password",
+            crate::state::record::KeySource::File => "key file",
+        };
+        text.push_str(&format!("secrets     {source} (key {})\n", key.key_id));
+    }
+    for intent in state.open_intents.values() {
+        text.push_str(&format!(
+            "unresolved  {} since {}; the next run resolves it\n",
+            intent.fqn.within_stage(),
+            intent.at
+        ));
+    }
+    for deployment in &recent {
+        text.push_str(&format!(
+            "deployment  {} {} by {}@{}, {}\n",
+            deployment.finished_at,
+            deployment.command,
+            deployment.actor,
+            deployment.host,
+            deployment.result
+        ));
+    }
+    context.ui.result("stage", fields, text.trim_end());
+    Ok(Exit::Success)
+}
+
+fn state(context: &Context, args: &StageArgs, scope: Option<&str>) -> Result<Exit, CliError> {
+    let project = Project::find(context)?;
+    let (stage, _) = project.stage(context, args)?;
+    let state = project.load(&stage)?;
+    let records: Vec<Json> = records_of(&state, &stage, scope)?
+        .into_iter()
+        .map(display)
+        .collect();
+    let fields =
+        json!({ "stage": stage.to_string(), "serial": state.serial, "resources": records });
+    let text = format!("{fields:#}");
+    context.ui.result("scope_state", fields, text);
+    Ok(Exit::Success)
+}
+
+fn validate(context: &Context, args: &StageArgs, all: bool) -> Result<Exit, CliError> {
+    let project = Project::find(context)?;
+    let stages = if all {
+        project.stages()?
+    } else {
+        vec![project.stage(context, args)?.0]
+    };
+    let mut damaged = 0;
+    for stage in &stages {
+        let problems = project.runtime.block_on(project.store.validate(stage))?;
+        damaged += problems.len();
+        report(context, stage, problems);
+    }
+    if damaged == 0 {
+        return Ok(Exit::Success);
+    }
+    context.ui.note(
+        "to repair: put the newest file of the stage's `backups` folder in the place of the damaged one; \
+         `alch scope validate` then tells whether it fits",
+    );
+    Ok(Exit::Corrupt)
+}
+
+fn report(context: &Context, stage: &StagePath, problems: Vec<StateError>) {
+    if problems.is_empty() {
+        context.ui.result(
+            "valid",
+            json!({ "stage": stage.to_string() }),
+            format!("{stage}: no damage found"),
+        );
+    }
+    for problem in problems {
+        for diagnostic in CliError::from(problem).diagnostics {
+            // The next step stands once at the end and not with every file.
+            context.ui.diagnostic(Diagnostic {
+                help: Vec::new(),
+                ..diagnostic
+            });
+        }
+    }
+}
+
+fn locks(context: &Context, app: Option<&str>, stage: Option<&str>) -> Result<Exit, CliError> {
+    let project = Project::find(context)?;
+    let apps = match app {
+        Some(_) => vec![project.app(app)?],
+        None => project.runtime.block_on(project.store.apps())?,
+    };
+    let mut found: Vec<LockStatus> = Vec::new();
+    for app in &apps {
+        found.extend(project.runtime.block_on(project.store.locks(app))?);
+    }
+    found.retain(|lock| stage.is_none_or(|stage| stage == lock.stage.stage.as_str()));
+    let rows: Vec<[String; 4]> = found
+        .iter()
+        .map(|lock| {
+            let alive = match lock.alive {
+                Some(true) => "alive",
+                Some(false) => "dead",
+                None => "unknown",
+            };
+            [
+                lock.stage.to_string(),
+                alive.to_owned(),
+                duration(std::time::Duration::from_millis(lock.heartbeat_age_ms)),
+                lock.holder.to_string(),
+            ]
+        })
+        .collect();
+    let text = if rows.is_empty() {
+        "no locks".to_owned()
+    } else {
+        table::render(["STAGE", "HOLDER IS", "LAST SIGN", "HELD BY"], &rows)
+    };
+    context.ui.result("locks", json!({ "locks": found }), text);
+    Ok(Exit::Success)
+}
+
+fn unlock(context: &Context, args: &StageArgs, force: bool) -> Result<Exit, CliError> {
+    let project = Project::find(context)?;
+    let (stage, _) = project.stage(context, args)?;
+    let removed = project
+        .runtime
+        .block_on(project.store.unlock(&stage, force))
+        .map_err(|error| {
+            CliError::from(error).with_help(format!(
+                "if you are sure that it does no more: `alch scope unlock --app {} --stage {} --force`",
+                stage.app, stage.stage
+            ))
+        })?;
+    let text = if removed {
+        format!("removed the lock of {stage}")
+    } else {
+        format!("{stage} was not locked{}", plural_hint(&project)?)
+    };
+    context.ui.result(
+        "unlocked",
+        json!({ "stage": stage.to_string(), "removed": removed }),
+        text,
+    );
+    Ok(Exit::Success)
+}
+
+/// Says how many stages are locked, for the one who named the wrong one.
+fn plural_hint(project: &Project) -> Result<String, CliError> {
+    let mut count = 0;
+    for app in project.runtime.block_on(project.store.apps())? {
+        count += project.runtime.block_on(project.store.locks(&app))?.len();
+    }
+    Ok(match count {
+        0 => String::new(),
+        count => format!("; `alch scope locks` lists {}", plural(count, "lock")),
+    })
+}

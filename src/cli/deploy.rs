@@ -1,0 +1,160 @@
+//! Runs a script against a stage: what `run`, `plan` and `read` share.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    cli::{
+        Context,
+        args::{DEFAULT_SCRIPT, RunFlags, ScriptArgs},
+        error::CliError,
+        exit::Exit,
+        settings::Settings,
+        signals::Signals,
+        wiring::{self, Host, RunLauncher, Start},
+    },
+    engine::{Phase, Plan, Run, Summary},
+    model::{Diagnostic, diagnostic::codes},
+};
+
+/// Operations at once when nothing names a number.
+const CONCURRENCY: usize = 10;
+
+/// A script on disk.
+pub(super) struct Script {
+    /// Where it lies.
+    pub(super) path: PathBuf,
+    /// As the user named it.
+    pub(super) name: String,
+    /// Its folder: the project.
+    pub(super) folder: PathBuf,
+    /// Its name within the project.
+    pub(super) within: String,
+}
+
+impl Script {
+    /// Finds the script that is named; a folder stands for the script in it.
+    pub(super) fn find(context: &Context, file: &Path) -> Result<Self, CliError> {
+        let mut name = file.to_owned();
+        let mut path = context.environment.folder.join(file);
+        if path.is_dir() {
+            name.push(DEFAULT_SCRIPT);
+            path.push(DEFAULT_SCRIPT);
+        }
+        let shown = name.display().to_string();
+        let (Some(folder), Some(within)) = (path.parent(), path.file_name()) else {
+            return Err(CliError::new(
+                codes::NO_SCRIPT,
+                format!("`{shown}` is no file"),
+            ));
+        };
+        if !path.exists() {
+            let error = CliError::new(codes::NO_SCRIPT, format!("there is no script `{shown}`"));
+            return Err(if file == Path::new(DEFAULT_SCRIPT) {
+                error.with_help("name one: `alch run FILE`, or go to the folder that holds it")
+            } else {
+                error.with_help("look for a typo in the path; it is relative to the working folder")
+            });
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            within: within.to_string_lossy().into_owned(),
+            name: shown,
+            path,
+        })
+    }
+}
+
+/// What a run is asked for on the command line.
+#[derive(Clone, Default)]
+pub(super) struct Request {
+    /// What for; the script's own when `None`.
+    pub(super) phase: Option<Phase>,
+    /// Take over objects that are there already.
+    pub(super) adopt: bool,
+    /// Update resources even when nothing changed.
+    pub(super) force: bool,
+    /// Operations at once.
+    pub(super) concurrency: Option<u16>,
+    /// Consent to replacements that lose data.
+    pub(super) allow_data_loss: bool,
+    /// A saved plan to keep to.
+    pub(super) plan: Option<Arc<Plan>>,
+}
+
+/// How it ended.
+pub(super) struct Deployed {
+    /// The exit code.
+    pub(super) exit: Exit,
+    /// The run, if it came to one.
+    pub(super) run: Option<Arc<Run>>,
+}
+
+/// Runs a script.
+pub(super) fn deploy(
+    context: &Context,
+    script: &ScriptArgs,
+    flags: &RunFlags,
+    request: Request,
+) -> Result<Deployed, CliError> {
+    deploy_stage(context, script, flags, request, false)
+}
+
+/// Runs a script; `delete_adopted` says what phase `destroy` does with adopted objects.
+pub(super) fn deploy_stage(
+    context: &Context,
+    args: &ScriptArgs,
+    flags: &RunFlags,
+    request: Request,
+    delete_adopted: bool,
+) -> Result<Deployed, CliError> {
+    let script = Script::find(context, &args.file)?;
+    let settings = Settings::resolve(&context.environment, flags, Some(&script.folder))?;
+    let host = Host::new(context, &settings, &script.folder, args.arguments.clone());
+    let program = host.load(&script.path)?;
+    let runtime = wiring::runtime()?;
+    let signals = Signals::watch(&runtime, &host.cancel, &context.ui)?;
+    let start = Start {
+        phase: request.phase.unwrap_or(Phase::Up),
+        fixed_phase: request.phase.is_some(),
+        adopt: request.adopt,
+        force: request.force,
+        concurrency: request.concurrency.map_or(CONCURRENCY, usize::from),
+        allow_data_loss: request.allow_data_loss,
+        delete_adopted,
+        script: Some(script.within.clone()),
+        plan: request.plan,
+    };
+    let launcher = Arc::new(RunLauncher::new(
+        context,
+        &host,
+        settings,
+        start,
+        &script.folder,
+        runtime.handle().clone(),
+    ));
+    let result = host.run(&program, Arc::clone(&launcher), &runtime);
+    let exit = signals
+        .exit()
+        .unwrap_or_else(|| exit(result.error.as_ref(), result.summary.as_ref()));
+    if let Some(error) = result.error {
+        context.ui.diagnostic(error);
+    }
+    Ok(Deployed {
+        exit,
+        run: launcher.started(),
+    })
+}
+
+fn exit(error: Option<&Diagnostic>, summary: Option<&Summary>) -> Exit {
+    let of_summary = summary.map_or(Exit::Success, Exit::of_summary);
+    // A mistake in the script makes any run incomplete; what failed or was stopped besides says more.
+    let resources_failed = summary.is_some_and(|summary| !summary.failed.is_empty());
+    match error {
+        Some(_) if resources_failed || of_summary == Exit::Cancelled => of_summary,
+        Some(error) => Exit::of_diagnostic(error),
+        None => of_summary,
+    }
+}

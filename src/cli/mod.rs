@@ -1,0 +1,240 @@
+//! The command line: arguments, settings, exit codes, and one file a command.
+//!
+//! Commands put the parts together and run them; how things look is [`crate::ui`]'s business, and which store, providers
+//! and script host stand behind the seams is decided in [`wiring`] alone.
+
+pub mod args;
+mod commands;
+mod deploy;
+pub mod env_file;
+pub mod environment;
+pub mod error;
+pub mod exit;
+mod logging;
+mod select;
+pub mod settings;
+mod signals;
+mod wiring;
+
+use std::{ffi::OsString, io, process::ExitCode, sync::Arc};
+
+use clap::Parser as _;
+
+use crate::{
+    model::{Diagnostic, diagnostic::codes},
+    secret::Redactor,
+    ui::{Detail, Ui, UiOptions, Verbosity},
+    util::clock::SystemClock,
+};
+
+use args::{Cli, Command, Globals};
+use environment::Environment;
+use error::CliError;
+use exit::Exit;
+
+/// What every command works with.
+struct Context {
+    environment: Environment,
+    ui: Arc<Ui>,
+    redactor: Redactor,
+    /// The command line for locks and records.
+    command_line: String,
+}
+
+/// Runs the program of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    run(std::env::args_os(), Environment::of_process()).into()
+}
+
+/// Runs one command line.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let (cli, refused) = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => (Some(cli), None),
+        Err(error) => (None, Some(error)),
+    };
+    let globals = match &cli {
+        Some(cli) => cli.globals.clone(),
+        // A program that asked for NDJSON gets it for its mistakes, too.
+        None => Globals {
+            json: arguments.iter().any(|word| word == "--json"),
+            ..Globals::default()
+        },
+    };
+    let detail = cli.as_ref().map_or(Detail::Normal, detail);
+    let redactor = Redactor::default();
+    let ui = match start_ui(&globals, detail, &redactor, &environment) {
+        Ok(ui) => ui,
+        Err(error) => return without_ui(error, &redactor, &environment),
+    };
+    logging::start(&environment, &ui);
+    let json = globals.json;
+    let exit = match (cli, refused) {
+        (Some(cli), _) => {
+            let context = Context {
+                environment,
+                ui: Arc::clone(&ui),
+                redactor,
+                command_line: command_line(&arguments),
+            };
+            dispatch(&context, cli.command)
+        }
+        (None, Some(error)) => {
+            let text = error.render().ansi().to_string();
+            let text = text.trim_end();
+            if error.use_stderr() {
+                if json {
+                    ui.diagnostic(mistake(&error));
+                } else {
+                    ui.note(text);
+                }
+                Exit::Usage
+            } else {
+                ui.raw(text);
+                Exit::Success
+            }
+        }
+        (None, None) => Exit::Usage,
+    };
+    let reported = (json || globals.json_into.is_some()).then(|| (exit.code(), exit.class()));
+    match ui.finish(reported) {
+        // Results that nobody received are no success.
+        Some(_) if exit == Exit::Success => Exit::Error,
+        _ => exit,
+    }
+}
+
+/// A mistake in the command line as data.
+fn mistake(error: &clap::Error) -> Diagnostic {
+    let text = error.render().to_string();
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(first);
+    let mut diagnostic = Diagnostic::error(codes::USAGE, message);
+    for tip in lines.filter_map(|line| line.trim().strip_prefix("tip: ")) {
+        diagnostic.help.push(tip.to_owned());
+    }
+    diagnostic
+}
+
+fn dispatch(context: &Context, command: Command) -> Exit {
+    let result = match command {
+        Command::Run(args) => commands::run::run(context, &args),
+        Command::Plan(args) => commands::plan::run(context, &args),
+        Command::Destroy(args) => commands::destroy::run(context, &args),
+        Command::Read(args) => commands::read::run(context, &args),
+        Command::Stages(args) => commands::stages::run(context, &args),
+        Command::State(command) => commands::state::run(context, &command),
+        Command::Scope(command) => commands::scope::run(context, &command),
+        Command::Check(args) => commands::check::run(context, &args),
+        Command::Completions(args) => Ok(commands::completions::run(context, &args)),
+        Command::ExitCodes => {
+            context.ui.raw(exit::table());
+            Ok(Exit::Success)
+        }
+    };
+    match result {
+        Ok(exit) => exit,
+        Err(error) => {
+            for diagnostic in error.diagnostics {
+                context.ui.diagnostic(diagnostic);
+            }
+            error.exit
+        }
+    }
+}
+
+fn detail(cli: &Cli) -> Detail {
+    match &cli.command {
+        Command::Plan(args) if args.brief => Detail::Brief,
+        Command::Plan(args) if args.full => Detail::Full,
+        _ => Detail::Normal,
+    }
+}
+
+fn start_ui(
+    globals: &Globals,
+    detail: Detail,
+    redactor: &Redactor,
+    environment: &Environment,
+) -> Result<Arc<Ui>, CliError> {
+    let verbosity = match (globals.quiet, globals.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let plain_terminal = environment.get("NO_COLOR").is_some()
+        || environment.get("CI").is_some()
+        || environment.get("TERM") == Some("dumb");
+    Ok(Ui::start(UiOptions {
+        json: globals.json,
+        json_into: globals
+            .json_into
+            .as_ref()
+            .map(|path| environment.folder.join(path)),
+        verbosity,
+        detail,
+        width: width(environment),
+        live: !plain_terminal && verbosity != Verbosity::Quiet,
+        redactor: redactor.clone(),
+        explain: wiring::explain(environment),
+        clock: Arc::new(SystemClock),
+    })?)
+}
+
+/// `$COLUMNS`, or the width of the terminal on stderr.
+fn width(environment: &Environment) -> Option<usize> {
+    let columns = environment
+        .get("COLUMNS")
+        .and_then(|text| text.parse::<usize>().ok());
+    columns
+        .or_else(|| {
+            let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+            Some(usize::from(size.ws_col))
+        })
+        .filter(|width| *width >= 20)
+}
+
+/// The face could not be started as asked for: starts the plain one to say so.
+fn without_ui(error: CliError, redactor: &Redactor, environment: &Environment) -> Exit {
+    let exit = error.exit;
+    if let Ok(ui) = start_ui(&Globals::default(), Detail::Normal, redactor, environment) {
+        for diagnostic in error.diagnostics {
+            ui.diagnostic(diagnostic);
+        }
+        ui.finish(None);
+    }
+    exit
+}
+
+/// The command line for locks and records; what follows `--` is the script's own and may be secret.
+fn command_line(arguments: &[OsString]) -> String {
+    let mut words = vec!["alch".to_owned()];
+    words.extend(
+        arguments
+            .iter()
+            .skip(1)
+            .take_while(|word| *word != "--")
+            .map(|word| word.to_string_lossy().into_owned()),
+    );
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_the_script_stay_out_of_the_command_line() {
+        let words = ["/usr/bin/alch", "run", "--stage", "prod", "--", "hunter2"];
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        assert_eq!(command_line(&words), "alch run --stage prod");
+    }
+}

@@ -1,0 +1,413 @@
+//! Which store, providers, clock and script host stand behind the seams. Nothing is built here before it is needed: a run
+//! without changes opens no local cloud and no HTTP client.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::{
+    cli::{
+        Context,
+        environment::Environment,
+        error::CliError,
+        settings::{Grants, Settings, Target},
+    },
+    engine::{Cancel, Failure, Phase, Plan, Run, RunOptions, World},
+    local::{Cloud, RouterOptions},
+    model::{AppName, Diagnostic, SourceFile, StageName, StagePath, diagnostic::codes},
+    provider::{
+        Meter, Registry,
+        cloudflare::{self, Client},
+    },
+    script::{
+        self, Allow, AppOptions, HostOptions, Launcher, Limits, Permissions, Program, ScriptResult,
+    },
+    secret::Redactor,
+    state::{SharedStore, file::FileStore},
+    ui::plain::Explain,
+    util::{clock::SystemClock, fs, ids::SystemIds},
+};
+
+/// The folder of a project's state.
+const STATE_FOLDER: &str = ".alchemy";
+
+/// The runtime that providers and the store work on.
+pub(super) fn runtime() -> Result<Runtime, CliError> {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            CliError::new(codes::STATE_IO, "cannot start worker threads")
+                .with_note(error.to_string())
+        })
+}
+
+/// The store of a project. Nothing is read or made.
+pub(super) fn store(project: &Path) -> SharedStore {
+    Arc::new(FileStore::new(project.join(STATE_FOLDER)))
+}
+
+/// How failures become diagnostics: with the frame of their declaration, read from the script as it is now.
+pub(super) fn explain(environment: &Environment) -> Explain {
+    let folder = environment.folder.clone();
+    Arc::new(move |failure: &Failure| {
+        failure.diagnostic(&|name| {
+            let text = fs::read_to_string(&folder.join(name)).ok()?;
+            Some(Arc::new(SourceFile {
+                name: name.to_owned(),
+                text,
+            }))
+        })
+    })
+}
+
+/// What a script runs in.
+pub(super) struct Host {
+    /// Resource kinds; those of Cloudflare are over the local cloud until a target is chosen.
+    pub(super) registry: Arc<Registry>,
+    /// How the user stops it.
+    pub(super) cancel: Cancel,
+    meter: Meter,
+    options: HostOptions,
+}
+
+impl Host {
+    /// Puts the parts together for the project in `folder`.
+    pub(super) fn new(
+        context: &Context,
+        settings: &Settings,
+        folder: &Path,
+        arguments: Vec<String>,
+    ) -> Self {
+        let registry = Arc::new(Registry::new());
+        let cancel = Cancel::default();
+        let meter = Meter::default();
+        cloudflare::register(&registry, &local_client(folder, settings.local_latency));
+        if let Some(password) = settings.environment.get("ALCHEMY_PASSWORD") {
+            context.redactor.add(password);
+        }
+        let options = HostOptions {
+            project: folder.to_owned(),
+            permissions: permissions(&settings.grants),
+            environment: Arc::clone(&settings.environment.variables),
+            limits: Limits::default(),
+            redactor: context.redactor.clone(),
+            registry: Arc::clone(&registry),
+            events: Arc::clone(&context.ui) as _,
+            cancel: cancel.clone(),
+            meter: meter.clone(),
+            arguments,
+        };
+        Self {
+            registry,
+            cancel,
+            meter,
+            options,
+        }
+    }
+
+    /// Reads and checks a script.
+    pub(super) fn load(&self, path: &Path) -> Result<Program, CliError> {
+        Ok(script::load(path, &self.options)?)
+    }
+
+    /// Runs a script to its end.
+    pub(super) fn run(
+        &self,
+        program: &Program,
+        launcher: Arc<RunLauncher>,
+        runtime: &Runtime,
+    ) -> ScriptResult {
+        script::run(
+            program,
+            self.options.clone(),
+            launcher,
+            runtime.handle().clone(),
+        )
+    }
+
+    /// Points the kinds of Cloudflare at a target.
+    pub(super) fn use_target(&self, settings: &Settings, target: Target) -> Result<(), CliError> {
+        use_target(&self.registry, &self.options.redactor, settings, target)
+    }
+
+    /// The seams for the engine.
+    pub(super) fn world(&self, store: SharedStore) -> World {
+        World {
+            store,
+            registry: Arc::clone(&self.registry),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+            events: Arc::clone(&self.options.events),
+            meter: self.meter.clone(),
+            cancel: self.cancel.clone(),
+        }
+    }
+
+    /// What the engine is asked to do.
+    pub(super) fn run_options(
+        &self,
+        context: &Context,
+        settings: &Settings,
+        target: Target,
+        start: Start,
+    ) -> RunOptions {
+        let folder = Arc::from(self.options.project.as_path());
+        run_options(&context.command_line, settings, target, start, folder)
+    }
+}
+
+/// What the command line says of a run.
+#[derive(Clone)]
+pub(super) struct Start {
+    pub(super) phase: Phase,
+    /// Whether the phase is the command's and not for the script to choose.
+    pub(super) fixed_phase: bool,
+    pub(super) adopt: bool,
+    pub(super) force: bool,
+    pub(super) concurrency: usize,
+    pub(super) allow_data_loss: bool,
+    pub(super) delete_adopted: bool,
+    pub(super) script: Option<String>,
+    pub(super) plan: Option<Arc<Plan>>,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Up,
+            fixed_phase: true,
+            adopt: false,
+            force: false,
+            concurrency: 1,
+            allow_data_loss: false,
+            delete_adopted: false,
+            script: None,
+            plan: None,
+        }
+    }
+}
+
+fn run_options(
+    command: &str,
+    settings: &Settings,
+    target: Target,
+    start: Start,
+    folder: Arc<Path>,
+) -> RunOptions {
+    RunOptions {
+        phase: start.phase,
+        adopt: start.adopt,
+        force: start.force,
+        concurrency: start.concurrency,
+        allow_data_loss: start.allow_data_loss,
+        delete_adopted: start.delete_adopted,
+        target: target.as_str().to_owned(),
+        folder,
+        script: start.script,
+        command: command.to_owned(),
+        actor: settings
+            .environment
+            .get("USER")
+            .unwrap_or("unknown")
+            .to_owned(),
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        lock_wait: settings.lock_wait,
+        delete: settings.delete.clone(),
+        expected_plan: start.plan,
+    }
+}
+
+/// Starts the run that `alchemy(..)` of a script asks for.
+pub(super) struct RunLauncher {
+    settings: Settings,
+    start: Start,
+    world: World,
+    redactor: Redactor,
+    folder: PathBuf,
+    command: String,
+    runtime: Handle,
+    run: Mutex<Option<Arc<Run>>>,
+}
+
+impl RunLauncher {
+    pub(super) fn new(
+        context: &Context,
+        host: &Host,
+        settings: Settings,
+        start: Start,
+        folder: &Path,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            settings,
+            start,
+            world: host.world(store(folder)),
+            redactor: context.redactor.clone(),
+            folder: folder.to_owned(),
+            command: context.command_line.clone(),
+            runtime,
+            run: Mutex::default(),
+        }
+    }
+
+    /// The run that was started, if any.
+    pub(super) fn started(&self) -> Option<Arc<Run>> {
+        self.run
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn start(&self, app: AppName, options: &AppOptions) -> Result<Arc<Run>, CliError> {
+        let settings = match &options.profile {
+            Some(profile) => self.settings.with_profile(profile)?,
+            None => self.settings.clone(),
+        };
+        let stage = settings.stage(options.stage.as_ref())?;
+        let target = settings.target(options.target.as_deref())?;
+        use_target(&self.world.registry, &self.redactor, &settings, target)?;
+        let password = options.password.as_ref().map(|password| password.as_str());
+        if let Some(password) = password {
+            self.redactor.add(password);
+        }
+        let mut start = self.start.clone();
+        if !start.fixed_phase {
+            start.phase = options.phase.unwrap_or(Phase::Up);
+        }
+        start.adopt |= options.adopt.unwrap_or(false);
+        start.force |= options.force.unwrap_or(false);
+        start.delete_adopted |= options.delete_adopted.unwrap_or(false);
+        let folder = Arc::from(self.folder.as_path());
+        let run_options = run_options(&self.command, &settings, target, start, folder);
+        let run = self.runtime.block_on(Run::start(
+            self.world.clone(),
+            StagePath::new(app, stage),
+            settings.key(password),
+            run_options,
+        ))?;
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&run));
+        Ok(run)
+    }
+}
+
+impl Launcher for RunLauncher {
+    fn launch(&self, app: AppName, options: AppOptions) -> Result<Arc<Run>, Diagnostic> {
+        self.start(app, &options).map_err(first)
+    }
+
+    fn launch_test(&self, app: AppName) -> Result<Arc<Run>, Diagnostic> {
+        let options = AppOptions {
+            stage: Some(StageName::new("test").map_err(|error| first(error.into()))?),
+            ..AppOptions::default()
+        };
+        let launcher = Self {
+            settings: self.settings.for_tests(),
+            start: Start {
+                concurrency: self.start.concurrency,
+                script: self.start.script.clone(),
+                ..Start::default()
+            },
+            world: self.world.clone(),
+            redactor: self.redactor.clone(),
+            folder: self.folder.clone(),
+            command: self.command.clone(),
+            runtime: self.runtime.clone(),
+            run: Mutex::default(),
+        };
+        launcher.start(app, &options).map_err(first)
+    }
+}
+
+fn first(error: CliError) -> Diagnostic {
+    error
+        .diagnostics
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| Diagnostic::error(codes::USAGE, "the run cannot start"))
+}
+
+fn use_target(
+    registry: &Registry,
+    redactor: &Redactor,
+    settings: &Settings,
+    target: Target,
+) -> Result<(), CliError> {
+    if target == Target::Local {
+        return Ok(());
+    }
+    let credentials = settings.cloudflare()?;
+    redactor.add(&credentials.token);
+    let Some(account) = credentials.account else {
+        return Err(CliError::new(
+            codes::AUTHENTICATION,
+            format!("no Cloudflare account for profile `{}`", settings.profile),
+        )
+        .with_help("set `CLOUDFLARE_ACCOUNT_ID`"));
+    };
+    let base_url = credentials
+        .base_url
+        .as_deref()
+        .unwrap_or(cloudflare::PUBLIC_BASE_URL);
+    let client = Arc::new(Client::over_http(
+        base_url,
+        account,
+        Some(credentials.token),
+    ));
+    let kinds = Registry::new();
+    cloudflare::register(&kinds, &client);
+    for kind in kinds.kinds() {
+        if let Some(provider) = kinds.get(&kind) {
+            registry.replace(provider);
+        }
+    }
+    Ok(())
+}
+
+/// The client of the embedded local cloud, which is opened at the first call.
+fn local_client(project: &Path, latency: Option<Duration>) -> Arc<Client> {
+    let folder = project.join(STATE_FOLDER).join("local");
+    Arc::new(Client::over_router(
+        crate::local::ACCOUNT_ID,
+        Box::new(move || {
+            let cloud = Cloud::open(&folder).map_err(|error| error.to_string())?;
+            let options = RouterOptions {
+                token: None,
+                latency: latency.unwrap_or_default(),
+            };
+            Ok(crate::local::router(cloud, options))
+        }),
+    ))
+}
+
+fn permissions(grants: &Grants) -> Permissions {
+    let only = |items: Vec<String>| {
+        if items.is_empty() {
+            Allow::None
+        } else {
+            Allow::Only(items)
+        }
+    };
+    let paths = |paths: &[PathBuf]| {
+        only(
+            paths
+                .iter()
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect(),
+        )
+    };
+    Permissions {
+        exec: if grants.exec { Allow::All } else { Allow::None },
+        net: only(grants.net.clone()),
+        read: paths(&grants.read),
+        write: paths(&grants.write),
+    }
+}

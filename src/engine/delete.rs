@@ -1,0 +1,390 @@
+//! Deletes: orphans, objects that replacements left behind, whole stages. In reverse order of dependency, last.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+
+use crate::{
+    model::Fqn,
+    provider::{FailureKind, Provider, ProviderError},
+    state::{JournalEntry, OldObject, Record, Status},
+};
+
+use super::{
+    event::{Action, Event},
+    failure::{Failure, FailureCause},
+    node::NodeState,
+    options::{DeleteOptions, DeleteStrategy, Phase},
+    run::Run,
+    schedule::MAX_READ_DEPENDENCIES,
+};
+
+/// One object to delete.
+struct Item {
+    /// The record of the object; for an old object one made up of what is known of it.
+    record: Arc<Record>,
+    /// Whether it is an object that a replacement left behind: the resource itself stays.
+    old: bool,
+    action: Action,
+}
+
+/// What a sweep did.
+#[derive(Default)]
+pub(super) struct Swept {
+    /// Resources whose object is still there.
+    pub(super) left: Vec<Fqn>,
+    /// Longest chain of deletes.
+    pub(super) path: Duration,
+}
+
+impl Run {
+    /// Deletes the resources in `records` (in this order unless dependencies are free to overtake) and the old objects of
+    /// `keepers`.
+    pub(super) async fn sweep(
+        self: &Arc<Self>,
+        records: Vec<Arc<Record>>,
+        keepers: Vec<Arc<Record>>,
+        order: &[Fqn],
+    ) -> Swept {
+        let mut items = Vec::new();
+        for record in keepers.iter().chain(&records) {
+            for old in &record.old_objects {
+                let record = Arc::new(record_of_old(record, old));
+                items.push(Item {
+                    record,
+                    old: true,
+                    action: Action::Delete,
+                });
+            }
+        }
+        for record in records {
+            let kept = record.retain || (record.adopted && !self.options.delete_adopted);
+            let action = if kept { Action::Forget } else { Action::Delete };
+            items.push(Item {
+                record,
+                old: false,
+                action,
+            });
+        }
+        let mut current: HashMap<Fqn, Arc<Record>> = keepers
+            .into_iter()
+            .map(|record| (record.fqn.clone(), record))
+            .collect();
+        for item in items.iter().filter(|item| !item.old) {
+            current.insert(item.record.fqn.clone(), Arc::clone(&item.record));
+        }
+        let options = self
+            .graph()
+            .delete_options
+            .clone()
+            .unwrap_or_else(|| self.options.delete.clone());
+        if self.options.phase == Phase::Plan || options.dry_run {
+            for item in &items {
+                let reason = if item.old {
+                    "replaced"
+                } else {
+                    "no longer declared"
+                };
+                self.plan_delete(&item.record, item.action, reason);
+            }
+            let left = if options.dry_run {
+                items
+                    .into_iter()
+                    .map(|item| item.record.fqn.clone())
+                    .collect()
+            } else {
+                Vec::new()
+            };
+            return Swept {
+                left,
+                path: Duration::ZERO,
+            };
+        }
+        self.delete_all(items, current, &options, order).await
+    }
+
+    async fn delete_all(
+        self: &Arc<Self>,
+        items: Vec<Item>,
+        mut current: HashMap<Fqn, Arc<Record>>,
+        options: &DeleteOptions,
+        order: &[Fqn],
+    ) -> Swept {
+        let limit = match options.strategy {
+            DeleteStrategy::Sequential => 1,
+            DeleteStrategy::Parallel => self.options.concurrency.max(1),
+            DeleteStrategy::Batched(size) => size.max(1),
+        };
+        let (mut waiting_on, blocks) = dependents(&items, order);
+        let mut ready: BTreeSet<usize> = (0..items.len())
+            .filter(|index| waiting_on[*index] == 0)
+            .collect();
+        let mut done = vec![false; items.len()];
+        let mut paths = vec![Duration::ZERO; items.len()];
+        let mut running = FuturesUnordered::new();
+        let mut stopped = false;
+        loop {
+            while !stopped && running.len() < limit && !self.is_stopped() {
+                let Some(index) = ready.pop_first() else {
+                    break;
+                };
+                let record = Arc::clone(&items[index].record);
+                let action = items[index].action;
+                running.push(async move {
+                    let begin = self.world.clock.monotonic();
+                    let result = self.delete_one(&record, action, options).await;
+                    (
+                        index,
+                        result,
+                        self.world.clock.monotonic().saturating_sub(begin),
+                    )
+                });
+            }
+            let Some((index, result, duration)) = running.next().await else {
+                break;
+            };
+            let item = &items[index];
+            let result = match result {
+                Ok(()) => self.record_deleted(item, &mut current).await,
+                Err(cause) => {
+                    self.record_failed_delete(item, &mut current, &cause).await;
+                    Err(cause)
+                }
+            };
+            match result {
+                Ok(()) => {
+                    done[index] = true;
+                    paths[index] += duration;
+                    self.world.events.emit(Event::Finished {
+                        fqn: item.record.fqn.clone(),
+                        kind: item.record.kind.clone(),
+                        action: item.action,
+                        physical_name: item.record.physical_name.clone(),
+                        duration,
+                    });
+                    *self.graph().extra_counts.entry(item.action).or_default() += 1;
+                    for &next in &blocks[index] {
+                        waiting_on[next] -= 1;
+                        paths[next] = paths[next].max(paths[index]);
+                        if waiting_on[next] == 0 {
+                            ready.insert(next);
+                        }
+                    }
+                }
+                Err(cause) => {
+                    let failure = Arc::new(Failure {
+                        fqn: item.record.fqn.clone(),
+                        kind: item.record.kind.clone(),
+                        action: Action::Delete,
+                        cause,
+                        position: item.record.position.clone(),
+                    });
+                    self.graph().failed.push(Arc::clone(&failure));
+                    self.world.events.emit(Event::Failed(failure));
+                    stopped = !options.continue_on_error;
+                }
+            }
+        }
+        let left = (0..items.len())
+            .filter(|index| !done[*index])
+            .map(|index| items[index].record.fqn.clone())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        Swept {
+            left,
+            path: paths.into_iter().max().unwrap_or_default(),
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.world.cancel.soft.is_cancelled() || self.graph().poisoned.is_some()
+    }
+
+    /// Deletes one object, trying again as often as asked.
+    async fn delete_one(
+        &self,
+        record: &Record,
+        action: Action,
+        options: &DeleteOptions,
+    ) -> Result<(), FailureCause> {
+        if let Some(plan) = &self.options.expected_plan
+            && !plan.actions.iter().any(|planned| {
+                planned.fqn == record.fqn && !matches!(planned.action, Action::Unchanged)
+            })
+        {
+            return Err(FailureCause::StalePlan(format!(
+                "it does not say that `{}` goes",
+                record.fqn.within_stage()
+            )));
+        }
+        if action == Action::Forget {
+            return Ok(());
+        }
+        if record.protect {
+            return Err(FailureCause::Protected);
+        }
+        let provider = self.provider_of(record)?;
+        self.world.events.emit(Event::Started {
+            fqn: record.fqn.clone(),
+            kind: record.kind.clone(),
+            action,
+        });
+        let timeout = options.timeout.unwrap_or_else(|| provider.timeout());
+        let mut tries = 0;
+        loop {
+            let result = self.delete_object(&provider, record, timeout).await;
+            let retry = matches!(&result, Err(FailureCause::Provider(_)))
+                && tries < options.max_retries
+                && !self.is_stopped();
+            if !retry {
+                return result;
+            }
+            tries += 1;
+            tokio::select! {
+                () = self.world.clock.sleep(options.retry_delay) => {}
+                () = self.world.cancel.soft.cancelled() => return result,
+            }
+        }
+    }
+
+    fn provider_of(&self, record: &Record) -> Result<Arc<dyn Provider>, FailureCause> {
+        self.world.registry.get(&record.kind).ok_or_else(|| {
+            let mut error = ProviderError::new(
+                FailureKind::Refused,
+                format!("no provider serves `{}`", record.kind),
+            );
+            error.help = Some(format!(
+                "the kind is defined by a script: run `alch destroy` beside it, or forget the record with `alch state rm {}`",
+                record.fqn
+            ));
+            FailureCause::Provider(error)
+        })
+    }
+
+    async fn record_deleted(
+        &self,
+        item: &Item,
+        current: &mut HashMap<Fqn, Arc<Record>>,
+    ) -> Result<(), FailureCause> {
+        let fqn = &item.record.fqn;
+        if !item.old {
+            self.append(JournalEntry::Removed { fqn: fqn.clone() })
+                .await?;
+            let mut graph = self.graph();
+            graph.prior.remove(fqn);
+            return Ok(());
+        }
+        let Some(owner) = current.get(fqn) else {
+            return Ok(());
+        };
+        let mut owner = owner.as_ref().clone();
+        owner
+            .old_objects
+            .retain(|old| old.instance != item.record.instance);
+        let owner = Arc::new(owner);
+        self.append(JournalEntry::Record(Arc::clone(&owner)))
+            .await?;
+        current.insert(fqn.clone(), Arc::clone(&owner));
+        let mut graph = self.graph();
+        if let Some(id) = graph.by_fqn.get(fqn).copied()
+            && matches!(graph.node(id).state, NodeState::Done(_))
+        {
+            graph.node_mut(id).state = NodeState::Done(owner);
+        }
+        Ok(())
+    }
+
+    /// A failed delete leaves its intent open; the record says so instead, because the checkpoint empties the journal.
+    async fn record_failed_delete(
+        &self,
+        item: &Item,
+        current: &mut HashMap<Fqn, Arc<Record>>,
+        cause: &FailureCause,
+    ) {
+        if matches!(cause, FailureCause::Protected | FailureCause::State(_)) {
+            return;
+        }
+        let Some(record) = current.get(&item.record.fqn) else {
+            return;
+        };
+        let mut record = record.as_ref().clone();
+        if !item.old && record.status != Status::Creating {
+            record.status = Status::Deleting;
+        }
+        let record = Arc::new(record);
+        current.insert(record.fqn.clone(), Arc::clone(&record));
+        // A failure to append poisons the run, which `finalize` reports.
+        if self.append(JournalEntry::Record(record)).await.is_err() {
+            tracing::debug!("the journal refused the record of a failed delete");
+        }
+    }
+}
+
+/// For each item how many others must go first, and which items wait for it.
+fn dependents(items: &[Item], order: &[Fqn]) -> (Vec<usize>, Vec<Vec<usize>>) {
+    let place: HashMap<&Fqn, usize> = order.iter().enumerate().map(|(i, fqn)| (fqn, i)).collect();
+    let index: HashMap<&Fqn, usize> = items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| !item.old)
+        .map(|(index, item)| (&item.record.fqn, index))
+        .collect();
+    let mut waiting_on = vec![0; items.len()];
+    let mut blocks = vec![Vec::new(); items.len()];
+    for (position, item) in items.iter().enumerate() {
+        if item.old {
+            // The resource goes after the objects that its replacements left behind.
+            if let Some(&owner) = index.get(&item.record.fqn) {
+                waiting_on[owner] += 1;
+                blocks[position].push(owner);
+            }
+            continue;
+        }
+        let targets: Vec<usize> = if item.record.depends_on.len() >= MAX_READ_DEPENDENCIES {
+            // The list was cut: all that was declared earlier counts as read.
+            let own = place.get(&item.record.fqn).copied().unwrap_or(usize::MAX);
+            index
+                .iter()
+                .filter(|(fqn, _)| place.get(**fqn).is_some_and(|other| *other < own))
+                .map(|(_, target)| *target)
+                .collect()
+        } else {
+            item.record
+                .depends_on
+                .iter()
+                .filter_map(|fqn| index.get(fqn).copied())
+                .collect()
+        };
+        for target in targets {
+            if target != position {
+                waiting_on[target] += 1;
+                blocks[position].push(target);
+            }
+        }
+    }
+    (waiting_on, blocks)
+}
+
+fn record_of_old(record: &Record, old: &OldObject) -> Record {
+    Record {
+        kind: old.kind.clone(),
+        physical_name: old.physical_name.clone(),
+        instance: old.instance.clone(),
+        props: old.props.clone(),
+        outputs: old.outputs.clone(),
+        // Without outputs it is not known whether the object was ever made.
+        status: if old.outputs.is_empty() {
+            Status::Creating
+        } else {
+            Status::Ready
+        },
+        old_objects: Vec::new(),
+        protect: false,
+        ..record.clone()
+    }
+}

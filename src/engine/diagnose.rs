@@ -1,0 +1,195 @@
+//! Failures as diagnostics: the id, the frame of the declaration, what was and was not changed, the next step.
+
+use std::sync::Arc;
+
+use crate::{
+    model::{Diagnostic, Label, Position, SourceFile, diagnostic::codes},
+    provider::{FailureKind, ProviderError},
+    secret::VaultError,
+    state::StateError,
+};
+
+use super::failure::{Failure, FailureCause, RunError};
+
+/// Finds the text of a file by the name that positions carry.
+pub type SourceLookup<'a> = &'a dyn Fn(&str) -> Option<Arc<SourceFile>>;
+
+/// A label at a position, if its file can be found.
+#[must_use]
+pub fn label(
+    position: Option<&Position>,
+    sources: SourceLookup<'_>,
+    text: &str,
+    primary: bool,
+) -> Option<Label> {
+    let position = position?;
+    Some(Label {
+        source: sources(&position.file)?,
+        line: position.line,
+        column: position.column,
+        length: 0,
+        text: text.to_owned(),
+        primary,
+    })
+}
+
+impl Failure {
+    /// The failure with the frame of the resource's declaration.
+    #[must_use]
+    pub fn diagnostic(&self, sources: SourceLookup<'_>) -> Diagnostic {
+        let what = format!("`{}` ({})", self.fqn.within_stage(), self.kind);
+        let mut diagnostic = match &self.cause {
+            FailureCause::Provider(error) => {
+                provider_diagnostic(error, &format!("{what}: {} failed", self.action.verb()))
+            }
+            FailureCause::Dependency(fqn) => Diagnostic::error(
+                codes::DEPENDENCY,
+                format!(
+                    "{what} was not tried: `{}` failed, on which it depends",
+                    fqn.within_stage()
+                ),
+            ),
+            FailureCause::Protected => Diagnostic::error(
+                codes::PROTECTED,
+                format!("{what} is protected: it would be {}d", self.action.verb()),
+            )
+            .with_help("remove `protect: true` from the resource, run, and try again"),
+            FailureCause::DataLoss(reasons) => Diagnostic::error(
+                codes::DATA_LOSS,
+                format!(
+                    "{what} would be replaced and lose its data ({} changed)",
+                    reasons.join(", ")
+                ),
+            )
+            .with_note("nothing was changed")
+            .with_help("to replace it all the same, run again with `--allow-data-loss`"),
+            FailureCause::State(error) => state_diagnostic(error),
+            FailureCause::MissingOutput(name) => Diagnostic::error(
+                codes::PROVIDER,
+                format!("{what} refers to `{name}`, which has no value"),
+            ),
+            FailureCause::Vault(error) => vault_diagnostic(error),
+            FailureCause::Cancelled => {
+                Diagnostic::error(codes::CANCELLED, format!("{what}: cancelled"))
+            }
+            FailureCause::CleanedUp => Diagnostic::error(
+                codes::DEPENDENCY,
+                format!("{what} was removed again because its scope failed"),
+            ),
+            FailureCause::StalePlan(reason) => stale(reason),
+        };
+        if let Some(label) = label(self.position.as_ref(), sources, "declared here", true) {
+            diagnostic.labels.insert(0, label);
+        }
+        diagnostic
+    }
+}
+
+fn provider_diagnostic(error: &ProviderError, what: &str) -> Diagnostic {
+    let code = match error.kind {
+        FailureKind::Conflict => codes::CONFLICT,
+        FailureKind::Authentication => codes::AUTHENTICATION,
+        FailureKind::Timeout => codes::TIMEOUT,
+        FailureKind::Cancelled => codes::CANCELLED,
+        FailureKind::Refused | FailureKind::NotFound | FailureKind::Ambiguous => codes::PROVIDER,
+    };
+    let said = match &error.code {
+        Some(code) => format!("{} [{code}]", error.message),
+        None => error.message.clone(),
+    };
+    let mut diagnostic = Diagnostic::error(code, format!("{what}: {said}"));
+    if let Some(call) = &error.call {
+        diagnostic.notes.push(format!("the call was {call}"));
+    }
+    match (&error.help, error.kind) {
+        (Some(help), _) => diagnostic.help.push(help.clone()),
+        (None, FailureKind::Conflict) => diagnostic.help.push(
+            "pass `adopt: true` (or run with `--adopt`) to take it over, or choose another name"
+                .to_owned(),
+        ),
+        (None, FailureKind::Ambiguous | FailureKind::Timeout) => diagnostic
+            .help
+            .push("run again: alch looks for the object before it makes another".to_owned()),
+        _ => {}
+    }
+    diagnostic
+}
+
+fn stale(reason: &str) -> Diagnostic {
+    Diagnostic::error(codes::STALE_PLAN, format!("the plan is stale: {reason}"))
+        .with_help("make a new one with `alch plan --out FILE`")
+}
+
+/// A state error with its next step.
+#[must_use]
+pub fn state_diagnostic(error: &StateError) -> Diagnostic {
+    match error {
+        StateError::Locked { stage, .. } => Diagnostic::error(codes::LOCKED, error.to_string())
+            .with_note("nothing was changed")
+            .with_help(format!(
+                "wait for it with `--lock-timeout 60000`, or look with `alch scope locks --app {} --stage {}`",
+                stage.app, stage.stage
+            )),
+        StateError::Corrupt { .. } => Diagnostic::error(codes::CORRUPT, error.to_string())
+            .with_note("nothing was changed; alch never takes damaged state for no state")
+            .with_help("see what is damaged with `alch scope validate`, then put back a file from `backups/`"),
+        StateError::Fenced { .. } => Diagnostic::error(codes::FENCED, error.to_string())
+            .with_help("look at the stage with `alch scope locks` and run again"),
+        StateError::TooNew { .. } => Diagnostic::error(codes::TOO_NEW, error.to_string())
+            .with_help("use the newer alch"),
+        StateError::Io { source, .. } => {
+            Diagnostic::error(codes::STATE_IO, format!("{error}: {source}"))
+                .with_note("what was recorded before stays valid; nothing more was started")
+                .with_help("make room or fix the permissions of `.alchemy`, then run again")
+        }
+    }
+}
+
+/// A secret error with its next step.
+#[must_use]
+pub fn vault_diagnostic(error: &VaultError) -> Diagnostic {
+    match error {
+        VaultError::MissingPassword { .. } => {
+            Diagnostic::error(codes::MISSING_PASSWORD, error.to_string())
+                .with_note("nothing was changed")
+                .with_help("set `ALCHEMY_PASSWORD`, or pass `password:` to `alchemy(..)`")
+        }
+        VaultError::WrongPassword { .. } => {
+            Diagnostic::error(codes::WRONG_PASSWORD, error.to_string())
+                .with_note("nothing was changed")
+                .with_help("check `ALCHEMY_PASSWORD` for this stage")
+        }
+        _ => Diagnostic::error(codes::WRONG_PASSWORD, error.to_string())
+            .with_note("nothing was changed")
+            .with_help("use the password or key file that the stage was written with"),
+    }
+}
+
+impl RunError {
+    /// The error with its next step.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::State(error) => state_diagnostic(error),
+            Self::Journal(error) => state_diagnostic(error),
+            Self::Vault(error) => vault_diagnostic(error),
+            Self::OtherTarget { .. } => Diagnostic::error(codes::OTHER_TARGET, self.to_string())
+                .with_note("nothing was changed")
+                .with_help("use another `--stage`, or destroy this one on its own target first"),
+            Self::NoSuchStage { others, .. } => {
+                let stages: Vec<String> =
+                    others.iter().map(|stage| stage.stage.to_string()).collect();
+                let help = if stages.is_empty() {
+                    "no stage of this application has state here; deploy one with `alch run`"
+                        .to_owned()
+                } else {
+                    format!("stages with state: {}", stages.join(", "))
+                };
+                Diagnostic::error(codes::NO_STAGE, self.to_string()).with_help(help)
+            }
+            Self::Name(_) | Self::Rename(_) => Diagnostic::error(codes::BAD_ID, self.to_string()),
+            Self::Cancelled => Diagnostic::error(codes::CANCELLED, "cancelled"),
+            Self::StalePlan { reason } => stale(reason),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Why a resource or a whole run failed.
+
+use std::sync::Arc;
+
+use crate::{
+    model::{Fqn, Position, StagePath},
+    provider::ProviderError,
+    secret::VaultError,
+    state::StateError,
+};
+
+use super::event::Action;
+
+/// Why a run could not start or could not end properly.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// State refused.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The journal refused in the middle of the run; nothing was started after that.
+    #[error(transparent)]
+    Journal(Arc<StateError>),
+    /// Secrets refused.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The stage was deployed to another target.
+    #[error("stage {stage} was deployed to `{deployed}`, this run is for `{asked}`")]
+    OtherTarget {
+        /// The stage.
+        stage: StagePath,
+        /// Its target so far.
+        deployed: String,
+        /// The target of this run.
+        asked: String,
+    },
+    /// Nothing is known of the stage.
+    #[error("stage {stage} has no state")]
+    NoSuchStage {
+        /// The stage.
+        stage: StagePath,
+        /// Stages that have.
+        others: Vec<StagePath>,
+    },
+    /// A name given to `moved` is not a name.
+    #[error("{0}")]
+    Name(String),
+    /// `moved` cannot be carried out.
+    #[error(transparent)]
+    Rename(#[from] super::rename::RenameError),
+    /// The user stopped it before it began.
+    #[error("cancelled")]
+    Cancelled,
+    /// What the run would do is not what the saved plan says.
+    #[error("the plan is stale: {reason}")]
+    StalePlan {
+        /// How it differs.
+        reason: String,
+    },
+}
+
+/// Why one resource failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The resource.
+    pub fqn: Fqn,
+    /// Its kind.
+    pub kind: Arc<str>,
+    /// What was tried.
+    pub action: Action,
+    /// Why.
+    pub cause: FailureCause,
+    /// Where it is declared.
+    pub position: Option<Position>,
+}
+
+/// The cause of a [`Failure`].
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FailureCause {
+    /// The provider said no.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// A resource it depends on failed.
+    #[error("`{0}` failed, on which it depends")]
+    Dependency(Fqn),
+    /// `protect: true` stands against it.
+    #[error("it is protected (`protect: true`)")]
+    Protected,
+    /// It holds data that the replacement would lose.
+    #[error("replacing it would lose its data (because of {})", .0.join(", "))]
+    DataLoss(Vec<String>),
+    /// State could not be written: nothing more may start.
+    #[error("{0}")]
+    State(Arc<StateError>),
+    /// A reference named an attribute that the object lacks.
+    #[error("`{0}` has no value")]
+    MissingOutput(String),
+    /// A secret could not be opened or sealed.
+    #[error("{0}")]
+    Vault(Arc<VaultError>),
+    /// The user stopped the run.
+    #[error("cancelled")]
+    Cancelled,
+    /// Its scope failed, and what the run had made there was removed again.
+    #[error("its scope was cleaned up")]
+    CleanedUp,
+    /// A saved plan did not foresee it.
+    #[error("the plan is stale: {0}")]
+    StalePlan(String),
+}

@@ -1,0 +1,162 @@
+//! The graph of one run: declared resources, what they wait for, and where each stands.
+//!
+//! Everything here is plain data behind the run's one lock; nothing waits and nothing calls out.
+
+use std::{
+    collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    model::{Fqn, KindSchema, Map, Position, Value},
+    provider::{Checked, Provider},
+    state::Record,
+};
+
+use super::{
+    declaration::NodeId,
+    event::Action,
+    failure::Failure,
+    options::{DeleteOptions, ResourceOptions},
+    plan::PlannedAction,
+};
+
+/// Where a declared resource stands in this run.
+pub(super) enum NodeState {
+    /// It waits for resources that it refers to.
+    Waiting,
+    /// All it refers to is there; it waits for a free slot.
+    Ready,
+    /// Its operation runs.
+    Running,
+    /// It stands, and this is its record.
+    Done(Arc<Record>),
+    /// Plans: what would happen, and what is known of its outputs.
+    Planned {
+        /// Outputs that are known without the provider.
+        known: Map,
+    },
+    /// It failed or was skipped.
+    Failed(Arc<Failure>),
+}
+
+/// One declared resource.
+pub(super) struct Node {
+    pub(super) fqn: Fqn,
+    pub(super) kind: Arc<str>,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) checked: Checked,
+    pub(super) options: ResourceOptions,
+    pub(super) position: Option<Position>,
+    pub(super) conditional: bool,
+    /// What it refers to, each once.
+    pub(super) dependencies: Vec<NodeId>,
+    pub(super) dependents: Vec<NodeId>,
+    /// Dependencies that have not ended.
+    pub(super) waiting_on: usize,
+    /// How many resources the script had read before it declared this one: a prefix of [`Graph::reads`].
+    pub(super) reads_before: usize,
+    pub(super) state: NodeState,
+    /// Longest chain of durations up to the end of this node.
+    pub(super) path: Duration,
+    /// Longest chain of nodes below this one; set when the script has ended.
+    pub(super) height: u32,
+    /// What this run did to it.
+    pub(super) action: Option<Action>,
+    /// Whether the script has been told of the failure.
+    pub(super) told: bool,
+    pub(super) waiters: Vec<oneshot::Sender<()>>,
+}
+
+impl Node {
+    pub(super) fn schema(&self) -> &KindSchema {
+        self.provider.schema()
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(
+            self.state,
+            NodeState::Done(_) | NodeState::Planned { .. } | NodeState::Failed(_)
+        )
+    }
+
+    /// An output that is known now. `None` when it is not known or the object lacks it.
+    pub(super) fn output(&self, name: &str) -> Option<&Value> {
+        match &self.state {
+            NodeState::Done(record) => record.outputs.get(name),
+            NodeState::Planned { known } => known.get(name),
+            _ => self.checked.known.get(name),
+        }
+    }
+}
+
+/// A node that can start, ordered by the length of what waits behind it, then by declaration.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ReadyNode {
+    pub(super) height: u32,
+    pub(super) order: std::cmp::Reverse<NodeId>,
+}
+
+/// All that a run knows, behind one lock.
+#[derive(Default)]
+pub(super) struct Graph {
+    pub(super) nodes: Vec<Node>,
+    pub(super) by_fqn: HashMap<Fqn, NodeId>,
+    /// Nested scopes by the name that a resource in their place would have.
+    pub(super) scopes: HashMap<Fqn, Option<Position>>,
+    /// Identities of objects, against two resources meaning one object.
+    pub(super) identities: HashMap<String, NodeId>,
+    /// State as the run found it, minus what it has taken over into nodes' records since.
+    pub(super) prior: BTreeMap<Fqn, Arc<Record>>,
+    pub(super) ready: BinaryHeap<ReadyNode>,
+    pub(super) running: usize,
+    pub(super) unsettled: usize,
+    /// Resources whose outputs the script has read, in order of first read.
+    pub(super) reads: Vec<Fqn>,
+    pub(super) read_set: HashSet<Fqn>,
+    pub(super) delete_options: Option<DeleteOptions>,
+    pub(super) failed: Vec<Arc<Failure>>,
+    pub(super) skipped: Vec<Fqn>,
+    pub(super) planned: Vec<Arc<PlannedAction>>,
+    /// Counts of what happened outside nodes: deletes.
+    pub(super) extra_counts: BTreeMap<Action, usize>,
+    /// Whether anything was appended to the journal.
+    pub(super) dirty: bool,
+    /// Why nothing more may start: the journal failed.
+    pub(super) poisoned: Option<Arc<crate::state::StateError>>,
+    pub(super) idle_waiters: Vec<oneshot::Sender<()>>,
+}
+
+impl Graph {
+    pub(super) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+
+    /// Sets every node's height, the longest chain of nodes that wait for it, and re-orders what is ready: O(V + E).
+    pub(super) fn prioritise(&mut self) {
+        // Dependencies are declared before their dependents, so one backward pass sees every dependent first.
+        for index in (0..self.nodes.len()).rev() {
+            let height = self.nodes[index].height + 1;
+            for position in 0..self.nodes[index].dependencies.len() {
+                let dependency = self.nodes[index].dependencies[position].0 as usize;
+                let node = &mut self.nodes[dependency];
+                node.height = node.height.max(height);
+            }
+        }
+        let ready = std::mem::take(&mut self.ready);
+        self.ready = ready
+            .into_iter()
+            .map(|entry| ReadyNode {
+                height: self.node(entry.order.0).height,
+                order: entry.order,
+            })
+            .collect();
+    }
+}

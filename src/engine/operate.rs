@@ -1,0 +1,589 @@
+//! One operation on one object: intent durable, provider called, result durable.
+//!
+//! Nothing here decides what to do (see `decide`) or when (see `schedule`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    model::{Fqn, Map, Position},
+    provider::{Checked, Existing, FailureKind, Meter, OperationContext, Provider, ProviderError},
+    secret::VaultError,
+    state::{Intent, JournalEntry, OldObject, Operation, Record, StateError, Status},
+};
+
+use super::{
+    decide::Decision,
+    event::{Action, Event},
+    failure::FailureCause,
+    options::{ResourceOptions, World},
+    recover::{from_intent, is_ours, with_intent},
+    resolve::map_has_secret,
+    run::Run,
+};
+
+/// Everything an operation needs, taken out of the graph so that no lock is held while it runs.
+pub(super) struct Job {
+    pub(super) fqn: Fqn,
+    pub(super) kind: Arc<str>,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) decision: Decision,
+    pub(super) prior: Option<Arc<Record>>,
+    pub(super) checked: Checked,
+    pub(super) options: ResourceOptions,
+    pub(super) position: Option<Position>,
+    pub(super) depends_on: Vec<Fqn>,
+    /// Props with references resolved and secrets opened.
+    pub(super) resolved: Map,
+    pub(super) props_hash: String,
+    pub(super) reference_hashes: BTreeMap<String, String>,
+}
+
+/// A result: what was done and the record that says so, durable already.
+pub(super) type Done = (Action, Arc<Record>);
+
+impl From<VaultError> for FailureCause {
+    fn from(error: VaultError) -> Self {
+        Self::Vault(Arc::new(error))
+    }
+}
+
+impl From<Arc<StateError>> for FailureCause {
+    fn from(error: Arc<StateError>) -> Self {
+        Self::State(error)
+    }
+}
+
+impl Run {
+    /// Carries out a job.
+    pub(super) async fn operate(&self, job: &Job) -> Result<Done, FailureCause> {
+        match &job.decision {
+            Decision::Unchanged => Err(FailureCause::StalePlan("nothing to do".to_owned())),
+            Decision::Repolicy => {
+                let prior = prior(job)?;
+                let mut record = prior.as_ref().clone();
+                record.protect = job.options.protect.unwrap_or(false);
+                record.retain = job.options.retain.unwrap_or(false);
+                let record = self.write(record).await?;
+                Ok((Action::Unchanged, record))
+            }
+            Decision::Create => self.create(job, None).await,
+            Decision::ResumeCreate => self.resume_create(job).await,
+            Decision::ResumeDelete => {
+                let prior = prior(job)?;
+                let context = self.context(&job.fqn, &prior.physical_name, &prior.instance);
+                let existing = self.existing(prior)?;
+                match self
+                    .call(job, job.provider.read(&context, &existing))
+                    .await?
+                {
+                    Some(outputs) => {
+                        let existing = Existing {
+                            outputs,
+                            ..existing
+                        };
+                        self.update(job, prior, existing).await
+                    }
+                    None => self.create_again(job).await,
+                }
+            }
+            Decision::Update => {
+                let prior = prior(job)?;
+                let existing = self.existing(prior)?;
+                self.update(job, prior, existing).await
+            }
+            Decision::Replace { delete_first, .. } => self.replace(job, *delete_first).await,
+        }
+    }
+
+    /// Makes the object anew after the one in state turned out to be gone: the record goes first, so that a crash from here
+    /// on is the crash of an ordinary create.
+    async fn create_again(&self, job: &Job) -> Result<Done, FailureCause> {
+        self.append(JournalEntry::Removed {
+            fqn: job.fqn.clone(),
+        })
+        .await?;
+        self.create(job, None).await
+    }
+
+    /// Makes the object. `old` is the record of the object that it replaces.
+    async fn create(&self, job: &Job, old: Option<&Record>) -> Result<Done, FailureCause> {
+        let instance = self.world.ids.ulid(self.world.clock.now());
+        self.create_instance(job, old, instance).await
+    }
+
+    async fn create_instance(
+        &self,
+        job: &Job,
+        old: Option<&Record>,
+        instance: String,
+    ) -> Result<Done, FailureCause> {
+        let action = if old.is_some() {
+            Action::Replace
+        } else {
+            Action::Create
+        };
+        let context = self.context(&job.fqn, &job.checked.physical_name, &instance);
+        let adopt = job.options.adopt.unwrap_or(self.options.adopt);
+        if adopt {
+            let found = self
+                .call(job, job.provider.find(&context, &job.resolved))
+                .await?;
+            if let Some(found) = found {
+                return self
+                    .take_over(job, old, &context, found.outputs, &instance, true)
+                    .await;
+            }
+        }
+        let intent = self.intend(job, Operation::Create, &instance).await?;
+        let error = match self
+            .call(job, job.provider.create(&context, &job.resolved))
+            .await
+        {
+            Ok(outputs) => {
+                let record = self.record(job, old, &instance, &outputs, false)?;
+                return Ok((action, self.write(record).await?));
+            }
+            Err(error) => error,
+        };
+        if is_uncertain(&error) && !self.world.cancel.soft.is_cancelled() {
+            // The answer was lost, not necessarily the object: one look decides it now rather than at the next run.
+            if let Ok(Some(found)) = job.provider.find(&context, &job.resolved).await
+                && is_ours(&found, intent.at)
+            {
+                return self
+                    .take_over(job, old, &context, found.outputs, &instance, false)
+                    .await;
+            }
+        }
+        self.close_failed(old, &intent, &error).await?;
+        Err(error)
+    }
+
+    /// Brings an object that is there already to the declared props and records it.
+    async fn take_over(
+        &self,
+        job: &Job,
+        old: Option<&Record>,
+        context: &OperationContext,
+        outputs: Map,
+        instance: &str,
+        adopted: bool,
+    ) -> Result<Done, FailureCause> {
+        let operation = if adopted {
+            Operation::Adopt
+        } else {
+            Operation::Create
+        };
+        let intent = self.intend(job, operation, instance).await?;
+        let existing = Existing {
+            props: Map::new(),
+            outputs,
+            physical_name: job.checked.physical_name.clone(),
+        };
+        match self
+            .call(job, job.provider.update(context, &job.resolved, &existing))
+            .await
+        {
+            Ok(outputs) => {
+                let record = self.record(job, old, instance, &outputs, adopted)?;
+                let action = match (adopted, old) {
+                    (true, _) => Action::Adopt,
+                    (false, Some(_)) => Action::Replace,
+                    (false, None) => Action::Create,
+                };
+                Ok((action, self.write(record).await?))
+            }
+            Err(error) => {
+                // The object is there whatever the error says, so the record must keep it in sight.
+                let now = self.world.clock.now();
+                let record = match old {
+                    Some(old) => with_intent(old, &intent, now),
+                    None => from_intent(&intent, now),
+                };
+                self.write(record).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// A create that a crash or a lost answer left open: look first.
+    async fn resume_create(&self, job: &Job) -> Result<Done, FailureCause> {
+        let prior = prior(job)?;
+        let context = self.context(&job.fqn, &prior.physical_name, &prior.instance);
+        let found = if prior.physical_name == job.checked.physical_name {
+            self.call(job, job.provider.find(&context, &job.resolved))
+                .await?
+        } else {
+            // The script now wants another name: what was made under the old one is removed.
+            let props = self.open(&prior.props)?;
+            let found = self.call(job, job.provider.find(&context, &props)).await?;
+            if let Some(found) = found
+                && (prior.adopted || is_ours(&found, prior.created_at))
+                && !prior.adopted
+            {
+                let existing = Existing {
+                    props,
+                    outputs: found.outputs,
+                    physical_name: prior.physical_name.clone(),
+                };
+                self.call(job, job.provider.delete(&context, &existing))
+                    .await?;
+            }
+            None
+        };
+        match found {
+            Some(found) if prior.adopted || is_ours(&found, prior.created_at) => {
+                let adopted = prior.adopted;
+                self.take_over(job, None, &context, found.outputs, &prior.instance, adopted)
+                    .await
+            }
+            // The same object as before, as far as recovery is concerned: another crash finds it by the same name and mark.
+            _ if prior.physical_name == job.checked.physical_name => {
+                self.create_instance(job, None, prior.instance.clone())
+                    .await
+            }
+            _ => self.create_again(job).await,
+        }
+    }
+
+    async fn update(
+        &self,
+        job: &Job,
+        prior: &Record,
+        existing: Existing,
+    ) -> Result<Done, FailureCause> {
+        self.intend(job, Operation::Update, &prior.instance).await?;
+        let context = self.context(&job.fqn, &job.checked.physical_name, &prior.instance);
+        match self
+            .call(job, job.provider.update(&context, &job.resolved, &existing))
+            .await
+        {
+            Ok(outputs) => {
+                let mut record =
+                    self.record(job, None, &prior.instance, &outputs, prior.adopted)?;
+                record.created_at = prior.created_at;
+                record.old_objects.clone_from(&prior.old_objects);
+                Ok((Action::Update, self.write(record).await?))
+            }
+            Err(FailureCause::Provider(error)) if error.kind == FailureKind::NotFound => {
+                // Deleted behind our back: the declared state needs it, so it is made again.
+                self.create_again(job).await
+            }
+            Err(error) => {
+                let mut record = prior.clone();
+                record.status = Status::Updating;
+                record.updated_at = self.world.clock.now();
+                self.write(record).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn replace(&self, job: &Job, delete_first: bool) -> Result<Done, FailureCause> {
+        let prior = prior(job)?;
+        // A crash may have left the new object behind already. It stops being an old object now, or the sweep would
+        // delete what the script asks for.
+        let half_made = prior
+            .old_objects
+            .iter()
+            .find(|old| old.physical_name == job.checked.physical_name && old.kind == job.kind);
+        if let Some(half_made) = half_made {
+            let mut old = prior.as_ref().clone();
+            old.old_objects
+                .retain(|object| object.instance != half_made.instance);
+            let instance = half_made.instance.clone();
+            let context = self.context(&job.fqn, &half_made.physical_name, &instance);
+            return match self
+                .call(job, job.provider.find(&context, &job.resolved))
+                .await?
+            {
+                Some(found) => {
+                    self.take_over(job, Some(&old), &context, found.outputs, &instance, false)
+                        .await
+                }
+                None => self.create_instance(job, Some(&old), instance).await,
+            };
+        }
+        if !delete_first {
+            return self.create(job, Some(prior)).await;
+        }
+        let provider = self.world.registry.get(&prior.kind).ok_or_else(|| {
+            FailureCause::Provider(ProviderError::new(
+                FailureKind::Refused,
+                format!(
+                    "no provider serves `{}`, the kind of the old object",
+                    prior.kind
+                ),
+            ))
+        })?;
+        self.delete_object(&provider, prior, job.provider.timeout())
+            .await?;
+        self.append(JournalEntry::Removed {
+            fqn: job.fqn.clone(),
+        })
+        .await?;
+        let (_, record) = self.create(job, None).await?;
+        Ok((Action::Replace, record))
+    }
+
+    /// Deletes the object of a record: intent, call. The caller writes what follows from it.
+    pub(super) async fn delete_object(
+        &self,
+        provider: &Arc<dyn Provider>,
+        record: &Record,
+        timeout: std::time::Duration,
+    ) -> Result<(), FailureCause> {
+        let intent = Intent {
+            fqn: record.fqn.clone(),
+            kind: record.kind.clone(),
+            operation: Operation::Delete,
+            physical_name: record.physical_name.clone(),
+            instance: record.instance.clone(),
+            props_hash: String::new(),
+            props: Map::new(),
+            at: self.world.clock.now(),
+        };
+        self.append(JournalEntry::Intent(Arc::new(intent))).await?;
+        let context = self.context(&record.fqn, &record.physical_name, &record.instance);
+        let existing = if record.status == Status::Creating {
+            // It is not known whether there is an object at all.
+            let props = self.open(&record.props)?;
+            let find = provider.find(&context, &props);
+            match self.guarded(&record.fqn, timeout, find).await? {
+                Some(found) if is_ours(&found, record.created_at) => Existing {
+                    props,
+                    outputs: found.outputs,
+                    physical_name: record.physical_name.clone(),
+                },
+                _ => return Ok(()),
+            }
+        } else {
+            self.existing(record)?
+        };
+        match self
+            .guarded(&record.fqn, timeout, provider.delete(&context, &existing))
+            .await
+        {
+            Err(FailureCause::Provider(error)) if error.kind == FailureKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// After a failed create: what the journal must say so that nothing is lost and nothing is invented.
+    async fn close_failed(
+        &self,
+        old: Option<&Record>,
+        intent: &Intent,
+        error: &FailureCause,
+    ) -> Result<(), FailureCause> {
+        if matches!(error, FailureCause::State(_)) {
+            return Ok(());
+        }
+        let now = self.world.clock.now();
+        let entry = match (old, is_uncertain(error)) {
+            (None, false) => JournalEntry::Removed {
+                fqn: intent.fqn.clone(),
+            },
+            (None, true) => JournalEntry::Record(Arc::new(from_intent(intent, now))),
+            (Some(old), false) => JournalEntry::Record(Arc::new(old.clone())),
+            (Some(old), true) => JournalEntry::Record(Arc::new(with_intent(old, intent, now))),
+        };
+        Ok(self.append(entry).await?)
+    }
+
+    async fn intend(
+        &self,
+        job: &Job,
+        operation: Operation,
+        instance: &str,
+    ) -> Result<Arc<Intent>, FailureCause> {
+        let intent = Arc::new(Intent {
+            fqn: job.fqn.clone(),
+            kind: job.kind.clone(),
+            operation,
+            physical_name: job.checked.physical_name.clone(),
+            instance: instance.to_owned(),
+            props_hash: job.props_hash.clone(),
+            props: self.seal(&job.fqn, "props", &job.checked.props)?,
+            at: self.world.clock.now(),
+        });
+        self.append(JournalEntry::Intent(Arc::clone(&intent)))
+            .await?;
+        Ok(intent)
+    }
+
+    fn record(
+        &self,
+        job: &Job,
+        old: Option<&Record>,
+        instance: &str,
+        outputs: &Map,
+        adopted: bool,
+    ) -> Result<Record, VaultError> {
+        let now = self.world.clock.now();
+        let mut old_objects = old.map(|old| old.old_objects.clone()).unwrap_or_default();
+        // An object that was adopted, or that the script asked to keep, stays when another takes its place.
+        if let Some(old) = old
+            && !old.retain
+            && (!old.adopted || self.options.delete_adopted)
+        {
+            old_objects.push(OldObject {
+                kind: old.kind.clone(),
+                physical_name: old.physical_name.clone(),
+                instance: old.instance.clone(),
+                props: old.props.clone(),
+                outputs: old.outputs.clone(),
+            });
+        }
+        Ok(Record {
+            fqn: job.fqn.clone(),
+            kind: job.kind.clone(),
+            status: Status::Ready,
+            physical_name: job.checked.physical_name.clone(),
+            instance: instance.to_owned(),
+            props: self.seal(&job.fqn, "props", &job.checked.props)?,
+            props_hash: job.props_hash.clone(),
+            reference_hashes: job.reference_hashes.clone(),
+            outputs: self.seal(&job.fqn, "outputs", outputs)?,
+            depends_on: job.depends_on.clone(),
+            adopted,
+            protect: job.options.protect.unwrap_or(false),
+            retain: job.options.retain.unwrap_or(false),
+            old_objects,
+            position: job.position.clone(),
+            created_at: now,
+            updated_at: now,
+        })
+    }
+
+    /// Makes a record durable.
+    async fn write(&self, record: Record) -> Result<Arc<Record>, FailureCause> {
+        let record = Arc::new(record);
+        self.append(JournalEntry::Record(Arc::clone(&record)))
+            .await?;
+        Ok(record)
+    }
+
+    /// Appends one entry; a failure stops the whole run, because nothing may start that could not be recorded.
+    pub(super) async fn append(&self, entry: JournalEntry) -> Result<(), Arc<StateError>> {
+        let Some(session) = &self.session else {
+            return Ok(());
+        };
+        match session.append(vec![entry]).await {
+            Ok(()) => {
+                self.graph().dirty = true;
+                Ok(())
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                self.graph()
+                    .poisoned
+                    .get_or_insert_with(|| Arc::clone(&error));
+                Err(error)
+            }
+        }
+    }
+
+    fn seal(&self, fqn: &Fqn, section: &str, map: &Map) -> Result<Map, VaultError> {
+        if map_has_secret(map) {
+            self.keyring.vault()?.seal_map(fqn, section, map)
+        } else {
+            Ok(map.clone())
+        }
+    }
+
+    pub(super) fn open(&self, map: &Map) -> Result<Map, VaultError> {
+        if map_has_secret(map) {
+            self.keyring.vault()?.open_map(map)
+        } else {
+            Ok(map.clone())
+        }
+    }
+
+    pub(super) fn existing(&self, record: &Record) -> Result<Existing, VaultError> {
+        Ok(Existing {
+            props: self.open(&record.props)?,
+            outputs: self.open(&record.outputs)?,
+            physical_name: record.physical_name.clone(),
+        })
+    }
+
+    pub(super) fn context(
+        &self,
+        fqn: &Fqn,
+        physical_name: &str,
+        instance: &str,
+    ) -> OperationContext {
+        let World {
+            meter,
+            events,
+            cancel,
+            ..
+        } = &self.world;
+        let (events, name) = (Arc::clone(events), fqn.clone());
+        OperationContext {
+            fqn: fqn.clone(),
+            physical_name: physical_name.to_owned(),
+            idempotency_key: format!("{}-{instance}", self.stage),
+            folder: Arc::clone(&self.options.folder),
+            meter: Meter::clone(meter),
+            cancel: cancel.hard.clone(),
+            progress: Arc::new(move |message| {
+                events.emit(Event::Progress {
+                    fqn: name.clone(),
+                    message: message.to_owned(),
+                });
+            }),
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        job: &Job,
+        future: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, FailureCause> {
+        self.guarded(&job.fqn, job.provider.timeout(), future).await
+    }
+
+    /// Runs a provider call under the operation's time limit and the second Ctrl-C.
+    pub(super) async fn guarded<T>(
+        &self,
+        fqn: &Fqn,
+        timeout: std::time::Duration,
+        future: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, FailureCause> {
+        tokio::select! {
+            biased;
+            () = self.world.cancel.hard.cancelled() => Err(FailureCause::Cancelled),
+            result = future => result.map_err(FailureCause::Provider),
+            () = self.world.clock.sleep(timeout) => {
+                Err(FailureCause::Provider(ProviderError::new(
+                    FailureKind::Timeout,
+                    format!(
+                        "`{}` did not finish within {}",
+                        fqn.within_stage(),
+                        crate::util::text::duration(timeout)
+                    ),
+                )))
+            }
+        }
+    }
+}
+
+/// Whether the object may be there in spite of the failure.
+fn is_uncertain(error: &FailureCause) -> bool {
+    match error {
+        FailureCause::Provider(error) => matches!(
+            error.kind,
+            FailureKind::Ambiguous | FailureKind::Timeout | FailureKind::Cancelled
+        ),
+        FailureCause::Cancelled => true,
+        _ => false,
+    }
+}
+
+fn prior(job: &Job) -> Result<&Arc<Record>, FailureCause> {
+    job.prior.as_ref().ok_or_else(|| {
+        FailureCause::StalePlan(format!("`{}` has no record to start from", job.fqn))
+    })
+}

@@ -1,0 +1,183 @@
+//! What a crashed run left: open intents become records that say what is not certain, and objects are looked up by name or
+//! mark before anything is made or deleted.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    model::Map,
+    provider::Found,
+    state::{Intent, JournalEntry, OldObject, Operation, Record, StageState, Status},
+};
+
+/// How much older than its intent an object may look and still be ours: the provider's clock is not this machine's.
+const CLOCK_SLACK: Duration = Duration::from_secs(300);
+
+/// Turns every open intent into a record with a status, so that the rest of the engine has one thing to look at, and the
+/// checkpoint can empty the journal without forgetting anything. Answers the entries to append.
+pub(super) fn close_open_intents(state: &mut StageState, now: Timestamp) -> Vec<JournalEntry> {
+    let intents: Vec<Arc<Intent>> = state.open_intents.values().cloned().collect();
+    let mut entries = Vec::with_capacity(intents.len());
+    for intent in intents {
+        let entry = match state.records.get(&intent.fqn) {
+            Some(record) => JournalEntry::Record(Arc::new(with_intent(record, &intent, now))),
+            None if intent.operation == Operation::Delete => JournalEntry::Removed {
+                fqn: intent.fqn.clone(),
+            },
+            None => JournalEntry::Record(Arc::new(from_intent(&intent, now))),
+        };
+        state.apply(&entry);
+        entries.push(entry);
+    }
+    entries
+}
+
+/// A record for an object that may or may not have been made.
+pub(super) fn from_intent(intent: &Intent, now: Timestamp) -> Record {
+    Record {
+        fqn: intent.fqn.clone(),
+        kind: intent.kind.clone(),
+        status: Status::Creating,
+        physical_name: intent.physical_name.clone(),
+        instance: intent.instance.clone(),
+        props: intent.props.clone(),
+        props_hash: String::new(),
+        reference_hashes: std::collections::BTreeMap::new(),
+        outputs: Map::new(),
+        depends_on: Vec::new(),
+        adopted: intent.operation == Operation::Adopt,
+        protect: false,
+        retain: false,
+        old_objects: Vec::new(),
+        position: None,
+        created_at: intent.at,
+        updated_at: now,
+    }
+}
+
+/// A record with the uncertainty that an unfinished operation brings.
+pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> Record {
+    let mut record = record.clone();
+    record.updated_at = now;
+    let same_object = record.instance == intent.instance;
+    match intent.operation {
+        Operation::Create | Operation::Adopt if same_object => record.status = Status::Creating,
+        Operation::Create | Operation::Adopt => {
+            // A replacement: the old object stands, and a new one may stand beside it.
+            record.status = Status::Updating;
+            if !record
+                .old_objects
+                .iter()
+                .any(|old| old.instance == intent.instance)
+            {
+                record.old_objects.push(OldObject {
+                    kind: intent.kind.clone(),
+                    physical_name: intent.physical_name.clone(),
+                    instance: intent.instance.clone(),
+                    props: intent.props.clone(),
+                    outputs: Map::new(),
+                });
+            }
+        }
+        Operation::Update => record.status = Status::Updating,
+        Operation::Delete if same_object => record.status = Status::Deleting,
+        Operation::Delete => {}
+    }
+    record
+}
+
+/// Whether an object that was found is one that an unfinished creation of ours, begun at `since`, made.
+pub(super) fn is_ours(found: &Found, since: Timestamp) -> bool {
+    match (found.ours, found.created_at) {
+        (Some(ours), _) => ours,
+        (None, Some(created_at)) => created_at
+            .saturating_add(CLOCK_SLACK)
+            .is_ok_and(|latest| latest >= since),
+        (None, None) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Fqn;
+
+    fn intent(operation: Operation, instance: &str) -> Arc<Intent> {
+        Arc::new(Intent {
+            fqn: Fqn::parse("a/b/c").unwrap(),
+            kind: "test::Thing".into(),
+            operation,
+            physical_name: "c-b".to_owned(),
+            instance: instance.to_owned(),
+            props_hash: "h".to_owned(),
+            props: Map::new(),
+            at: Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    fn state_with(operation: Operation, instance: &str, record: Option<Record>) -> StageState {
+        let mut state = StageState::default();
+        if let Some(record) = record {
+            state.records.insert(record.fqn.clone(), Arc::new(record));
+        }
+        let intent = intent(operation, instance);
+        state.open_intents.insert(intent.fqn.clone(), intent);
+        state
+    }
+
+    fn ready() -> Record {
+        Record {
+            status: Status::Ready,
+            ..from_intent(&intent(Operation::Create, "one"), Timestamp::UNIX_EPOCH)
+        }
+    }
+
+    #[test]
+    fn an_open_create_becomes_a_creating_record() {
+        let mut state = state_with(Operation::Create, "one", None);
+        close_open_intents(&mut state, Timestamp::UNIX_EPOCH);
+        let record = state.records.values().next().unwrap();
+        assert_eq!(record.status, Status::Creating);
+        assert!(state.open_intents.is_empty());
+    }
+
+    #[test]
+    fn an_open_replacement_keeps_the_old_object_and_notes_the_new_one() {
+        let mut state = state_with(Operation::Create, "two", Some(ready()));
+        close_open_intents(&mut state, Timestamp::UNIX_EPOCH);
+        let record = state.records.values().next().unwrap();
+        assert_eq!(record.status, Status::Updating);
+        assert_eq!(record.instance, "one");
+        assert_eq!(record.old_objects[0].instance, "two");
+    }
+
+    #[test]
+    fn closing_twice_is_closing_once() {
+        let mut state = state_with(Operation::Delete, "one", Some(ready()));
+        close_open_intents(&mut state, Timestamp::UNIX_EPOCH);
+        let entries = close_open_intents(&mut state, Timestamp::UNIX_EPOCH);
+        assert!(entries.is_empty());
+        assert_eq!(
+            state.records.values().next().unwrap().status,
+            Status::Deleting
+        );
+    }
+
+    #[test]
+    fn an_object_older_than_the_intent_is_not_ours() {
+        let since = Timestamp::from_second(10_000).unwrap();
+        let mut found = Found {
+            outputs: Map::new(),
+            created_at: None,
+            ours: None,
+        };
+        assert!(is_ours(&found, since));
+        found.created_at = Some(Timestamp::from_second(9_000).unwrap());
+        assert!(!is_ours(&found, since));
+        found.created_at = Some(Timestamp::from_second(9_900).unwrap());
+        assert!(is_ours(&found, since));
+        found.ours = Some(false);
+        assert!(!is_ours(&found, since));
+    }
+}

@@ -1,0 +1,405 @@
+//! When each operation starts: as soon as all it refers to has ended, longest waiting chain first, so many at once.
+//!
+//! All graph work is O(V + E): a node is looked at when it is declared, when its last dependency ends, and when it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use crate::state::Record;
+
+use super::{
+    decide::{Decision, decide, loses_data},
+    declaration::NodeId,
+    event::{Action, Event},
+    failure::{Failure, FailureCause},
+    node::{Graph, NodeState, ReadyNode},
+    operate::{Done, Job},
+    options::Phase,
+    resolve::{ResolveError, props_hash, resolve_props},
+    run::Run,
+};
+
+/// Most resources read by the script that a record names as dependencies; beyond it the order of declaration rules.
+pub(super) const MAX_READ_DEPENDENCIES: usize = 64;
+
+impl Run {
+    /// Settles a node whose dependencies have ended, and all that can be settled without a call because of it; then fills
+    /// free slots.
+    pub(super) fn advance(self: &Arc<Self>, first: NodeId) {
+        let mut events = Vec::new();
+        {
+            let mut graph = self.graph();
+            self.release(&mut graph, vec![first], &mut events);
+            self.fill(&mut graph, &mut events);
+        }
+        self.emit_all(events);
+    }
+
+    pub(super) fn emit_all(&self, events: Vec<Event>) {
+        for event in events {
+            self.world.events.emit(event);
+        }
+    }
+
+    /// Goes through nodes that wait for nothing any more. Those that need no call settle here, which may free others.
+    fn release(&self, graph: &mut Graph, mut worklist: Vec<NodeId>, events: &mut Vec<Event>) {
+        while let Some(id) = worklist.pop() {
+            if !matches!(graph.node(id).state, NodeState::Waiting) {
+                continue;
+            }
+            let failed = graph.node(id).dependencies.iter().find_map(|dependency| {
+                let node = graph.node(*dependency);
+                matches!(node.state, NodeState::Failed(_)).then(|| node.fqn.clone())
+            });
+            let settled = match failed {
+                Some(fqn) => {
+                    Some(self.failed(graph, id, Action::Create, FailureCause::Dependency(fqn)))
+                }
+                None => self.consider(graph, id, events),
+            };
+            match settled {
+                Some(state) => self.settle_node(graph, id, state, &mut worklist, events),
+                None => {
+                    let height = graph.node(id).height;
+                    graph.node_mut(id).state = NodeState::Ready;
+                    graph.ready.push(ReadyNode {
+                        height,
+                        order: std::cmp::Reverse(id),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Decides on one node. `None` when it needs a call.
+    fn consider(
+        &self,
+        graph: &mut Graph,
+        id: NodeId,
+        events: &mut Vec<Event>,
+    ) -> Option<NodeState> {
+        let node = graph.node(id);
+        let prior = graph.prior.get(&node.fqn).cloned();
+        if matches!(self.options.phase, Phase::Read | Phase::Destroy) {
+            return Some(match prior {
+                Some(record) => NodeState::Done(record),
+                None => NodeState::Planned {
+                    known: node.checked.known.clone(),
+                },
+            });
+        }
+        let verdict = props_hash(graph, &self.keyring, node).and_then(|hash| {
+            let verdict = decide(
+                node,
+                prior.as_ref(),
+                &hash,
+                self.options.force,
+                &self.keyring,
+            )?;
+            Ok((hash, verdict))
+        });
+        let (hash, verdict) = match verdict {
+            Ok(both) => both,
+            Err(error) => return Some(self.failed(graph, id, Action::Update, error.into())),
+        };
+        if verdict.decision == Decision::Unchanged
+            && let Some(record) = &prior
+        {
+            if self.options.phase == Phase::Plan {
+                self.note_planned(
+                    graph,
+                    id,
+                    Action::Unchanged,
+                    &verdict,
+                    prior.as_ref(),
+                    &hash,
+                    events,
+                );
+            }
+            graph.node_mut(id).action = Some(Action::Unchanged);
+            events.push(Event::Unchanged {
+                fqn: record.fqn.clone(),
+                kind: record.kind.clone(),
+            });
+            return Some(NodeState::Done(Arc::clone(record)));
+        }
+        if let Some(record) = &prior
+            && let Some(cause) = self.refusal(graph, id, record, &verdict.decision)
+        {
+            return Some(self.failed(graph, id, verdict.decision.action(), cause));
+        }
+        if self.options.phase == Phase::Plan {
+            return Some(self.plan_node(graph, id, &verdict, prior.as_ref(), &hash, events));
+        }
+        None
+    }
+
+    /// Why a decision may not be carried out.
+    fn refusal(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        record: &Record,
+        decision: &Decision,
+    ) -> Option<FailureCause> {
+        let Decision::Replace { reasons, .. } = decision else {
+            return None;
+        };
+        let node = graph.node(id);
+        if record.protect || node.options.protect == Some(true) {
+            return Some(FailureCause::Protected);
+        }
+        // A plan shows the replacement with its reason; only carrying it out needs consent.
+        if self.options.phase == Phase::Up
+            && !self.options.allow_data_loss
+            && loses_data(node, record, decision)
+        {
+            return Some(FailureCause::DataLoss(reasons.clone()));
+        }
+        None
+    }
+
+    /// Puts a node into its final state and wakes all that waited for it.
+    fn settle_node(
+        &self,
+        graph: &mut Graph,
+        id: NodeId,
+        state: NodeState,
+        worklist: &mut Vec<NodeId>,
+        events: &mut Vec<Event>,
+    ) {
+        if let NodeState::Failed(failure) = &state {
+            match &failure.cause {
+                FailureCause::Dependency(because) => {
+                    graph.skipped.push(failure.fqn.clone());
+                    events.push(Event::Skipped {
+                        fqn: failure.fqn.clone(),
+                        because: because.clone(),
+                    });
+                }
+                _ => {
+                    graph.failed.push(Arc::clone(failure));
+                    events.push(Event::Failed(Arc::clone(failure)));
+                }
+            }
+        }
+        let path = graph
+            .node(id)
+            .dependencies
+            .iter()
+            .map(|dependency| graph.node(*dependency).path)
+            .max()
+            .unwrap_or_default();
+        let node = graph.node_mut(id);
+        node.path += path;
+        node.state = state;
+        wake(std::mem::take(&mut node.waiters));
+        for position in 0..graph.node(id).dependents.len() {
+            let dependent = graph.node(id).dependents[position];
+            let node = graph.node_mut(dependent);
+            node.waiting_on = node.waiting_on.saturating_sub(1);
+            if node.waiting_on == 0 {
+                worklist.push(dependent);
+            }
+        }
+        graph.unsettled -= 1;
+        if graph.unsettled == 0 {
+            wake(std::mem::take(&mut graph.idle_waiters));
+        }
+    }
+
+    pub(super) fn failed(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        action: Action,
+        cause: FailureCause,
+    ) -> NodeState {
+        let node = graph.node(id);
+        NodeState::Failed(Arc::new(Failure {
+            fqn: node.fqn.clone(),
+            kind: node.kind.clone(),
+            action,
+            cause,
+            position: node.position.clone(),
+        }))
+    }
+
+    /// Starts operations while slots are free.
+    fn fill(self: &Arc<Self>, graph: &mut Graph, events: &mut Vec<Event>) {
+        while graph.running < self.options.concurrency.max(1) {
+            let Some(ReadyNode {
+                order: std::cmp::Reverse(id),
+                ..
+            }) = graph.ready.pop()
+            else {
+                return;
+            };
+            if !matches!(graph.node(id).state, NodeState::Ready) {
+                continue;
+            }
+            let job = match self.stop_cause(graph) {
+                Some(cause) => Err(cause),
+                None => self.job(graph, id),
+            };
+            match job {
+                Ok(job) => {
+                    graph.node_mut(id).state = NodeState::Running;
+                    graph.running += 1;
+                    let run = Arc::clone(self);
+                    self.tasks
+                        .spawn_on(async move { run.execute(id, job).await }, &self.runtime);
+                }
+                Err(cause) => {
+                    let state = self.failed(graph, id, Action::Create, cause);
+                    let mut worklist = Vec::new();
+                    self.settle_node(graph, id, state, &mut worklist, events);
+                    self.release(graph, worklist, events);
+                }
+            }
+        }
+    }
+
+    /// Why nothing more may start.
+    fn stop_cause(&self, graph: &Graph) -> Option<FailureCause> {
+        if let Some(error) = &graph.poisoned {
+            return Some(FailureCause::State(Arc::clone(error)));
+        }
+        self.world
+            .cancel
+            .soft
+            .is_cancelled()
+            .then_some(FailureCause::Cancelled)
+    }
+
+    /// Takes all that an operation needs out of the graph.
+    fn job(&self, graph: &Graph, id: NodeId) -> Result<Job, FailureCause> {
+        let node = graph.node(id);
+        let prior = graph.prior.get(&node.fqn).cloned();
+        let hash = props_hash(graph, &self.keyring, node)?;
+        let verdict = decide(
+            node,
+            prior.as_ref(),
+            &hash,
+            self.options.force,
+            &self.keyring,
+        )?;
+        self.check_against_plan(node, verdict.decision.action())?;
+        let resolved = resolve_props(graph, &self.keyring, &node.checked.props).map_err(
+            |error| match error {
+                ResolveError::Missing(name) => FailureCause::MissingOutput(name),
+                ResolveError::Vault(error) => error.into(),
+            },
+        )?;
+        let mut depends_on: Vec<_> = node
+            .dependencies
+            .iter()
+            .map(|id| graph.node(*id).fqn.clone())
+            .collect();
+        let first = node.reads_before.saturating_sub(MAX_READ_DEPENDENCIES);
+        for fqn in &graph.reads[first..node.reads_before] {
+            if !depends_on.contains(fqn) {
+                depends_on.push(fqn.clone());
+            }
+        }
+        Ok(Job {
+            fqn: node.fqn.clone(),
+            kind: node.kind.clone(),
+            provider: Arc::clone(&node.provider),
+            decision: verdict.decision,
+            prior,
+            checked: node.checked.clone(),
+            options: node.options.clone(),
+            position: node.position.clone(),
+            depends_on,
+            resolved,
+            props_hash: hash.whole.unwrap_or_default(),
+            reference_hashes: hash.references,
+        })
+    }
+
+    async fn execute(self: Arc<Self>, id: NodeId, job: Job) {
+        let action = job.decision.action();
+        let quiet = job.decision == Decision::Repolicy;
+        if !quiet {
+            self.world.events.emit(Event::Started {
+                fqn: job.fqn.clone(),
+                kind: job.kind.clone(),
+                action,
+            });
+        }
+        let begin = self.world.clock.monotonic();
+        let result = self.operate(&job).await;
+        let duration = self.world.clock.monotonic().saturating_sub(begin);
+        self.complete(id, action, result, duration, quiet);
+    }
+
+    /// Records the end of an operation and starts what waited for it.
+    fn complete(
+        self: &Arc<Self>,
+        id: NodeId,
+        action: Action,
+        result: Result<Done, FailureCause>,
+        duration: Duration,
+        quiet: bool,
+    ) {
+        let mut events = Vec::new();
+        {
+            let mut graph = self.graph();
+            graph.running -= 1;
+            graph.node_mut(id).path = duration;
+            let state = match result {
+                Ok((action, record)) => {
+                    graph.node_mut(id).action = Some(action);
+                    if !quiet {
+                        events.push(Event::Finished {
+                            fqn: record.fqn.clone(),
+                            kind: record.kind.clone(),
+                            action,
+                            physical_name: record.physical_name.clone(),
+                            duration,
+                        });
+                    }
+                    NodeState::Done(record)
+                }
+                Err(cause) => self.failed(&graph, id, action, cause),
+            };
+            let mut worklist = Vec::new();
+            self.settle_node(&mut graph, id, state, &mut worklist, &mut events);
+            self.release(&mut graph, worklist, &mut events);
+            self.fill(&mut graph, &mut events);
+        }
+        self.emit_all(events);
+    }
+
+    /// After the first Ctrl-C or a dead journal: everything that has not started fails now; what runs goes on to its end.
+    pub(super) fn abandon_unstarted(&self) {
+        let mut events = Vec::new();
+        {
+            let mut graph = self.graph();
+            let Some(cause) = self.stop_cause(&graph) else {
+                return;
+            };
+            for index in 0..graph.nodes.len() {
+                let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+                if matches!(graph.node(id).state, NodeState::Waiting | NodeState::Ready) {
+                    let state = self.failed(&graph, id, Action::Create, cause.clone());
+                    // Dependents are visited by this same loop, so the list of freed nodes is not needed.
+                    self.settle_node(&mut graph, id, state, &mut Vec::new(), &mut events);
+                }
+            }
+            graph.ready.clear();
+        }
+        self.emit_all(events);
+    }
+}
+
+/// Wakes everyone who waits.
+fn wake(waiters: Vec<oneshot::Sender<()>>) {
+    for waiter in waiters {
+        if waiter.send(()).is_err() {
+            tracing::trace!("a waiter had gone away");
+        }
+    }
+}

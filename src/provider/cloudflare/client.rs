@@ -1,0 +1,417 @@
+//! The one client of Cloudflare's API: paths, authentication, envelope, retries, rate budget, cancellation.
+//!
+//! It knows no resource kind. A call is described by [`Call`] and ends in an [`Answer`] or a [`CallError`]; which
+//! failures are tried again is decided here and nowhere else.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, header};
+use serde_json::Value as Json;
+use zeroize::Zeroizing;
+
+use super::{
+    budget::Budget,
+    envelope::{self, Answer},
+    error::{ApiError, Area, CallError, Effect},
+    multipart::{self, Part},
+    transport::{HttpTransport, MakeRouter, RouterTransport, Transport, TransportError},
+};
+use crate::{provider::OperationContext, util::text};
+
+/// Tries of one call, the first included.
+const TRIES: u32 = 5;
+/// Tries of a call that waits for another change to become visible.
+const TRIES_TO_SETTLE: u32 = 8;
+/// Wait before the second try; it doubles.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// Longest wait that was not asked for.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// Longest wait that `Retry-After` can ask for.
+const LONGEST_ASKED_DELAY: Duration = Duration::from_secs(60);
+/// Waits from this length on are told to the user.
+const TOLD_DELAY: Duration = Duration::from_secs(3);
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The public API.
+pub const PUBLIC_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
+
+/// Speaks to the API of one account.
+pub struct Client {
+    transport: Arc<dyn Transport>,
+    base_path: String,
+    account: String,
+    token: Option<Zeroizing<String>>,
+    budget: Option<Budget>,
+}
+
+impl Client {
+    /// A client over any transport, without a rate budget.
+    #[must_use]
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        base_path: impl Into<String>,
+        account: impl Into<String>,
+        token: Option<Zeroizing<String>>,
+    ) -> Self {
+        Self {
+            transport,
+            base_path: base_path.into().trim_end_matches('/').to_owned(),
+            account: account.into(),
+            token,
+            budget: None,
+        }
+    }
+
+    /// A client over HTTP, kept within Cloudflare's rate budget. `base_url` is [`PUBLIC_BASE_URL`] or the address of
+    /// another server of the same API.
+    #[must_use]
+    pub fn over_http(
+        base_url: &str,
+        account: impl Into<String>,
+        token: Option<Zeroizing<String>>,
+    ) -> Self {
+        let path = base_url
+            .find("://")
+            .and_then(|scheme| base_url[scheme + 3..].find('/').map(|at| scheme + 3 + at))
+            .unwrap_or(base_url.len());
+        let transport = Arc::new(HttpTransport::new(&base_url[..path]));
+        Self {
+            budget: Some(Budget::default()),
+            ..Self::new(transport, &base_url[path..], account, token)
+        }
+    }
+
+    /// A client of a router in this process, which is made at the first call.
+    #[must_use]
+    pub fn over_router(account: impl Into<String>, make: Box<MakeRouter>) -> Self {
+        let transport = Arc::new(RouterTransport::new(make));
+        Self::new(transport, "/client/v4", account, None)
+    }
+
+    /// The account that all calls are for.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// Makes a call, again where that is safe and promises something.
+    ///
+    /// # Errors
+    /// [`CallError`] of the last try.
+    pub async fn call(&self, context: &OperationContext, call: &Call) -> Result<Answer, CallError> {
+        let cancelled = || CallError::Cancelled {
+            call: call.describe(),
+        };
+        let mut tried = 0;
+        let mut forbidden = false;
+        loop {
+            if let Some(budget) = &self.budget {
+                let wait = budget.take();
+                pause(context, wait, "the rate limit of the account")
+                    .await
+                    .ok_or_else(cancelled)?;
+            }
+            tried += 1;
+            let error = match self.send(context, call).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            tracing::debug!(call = %call.describe(), tried, ?error, "call failed");
+            let Some(delay) = delay_before_retry(call, &error, tried, &mut forbidden) else {
+                return Err(error);
+            };
+            pause(context, delay, "Cloudflare")
+                .await
+                .ok_or_else(cancelled)?;
+        }
+    }
+
+    async fn send(&self, context: &OperationContext, call: &Call) -> Result<Answer, CallError> {
+        let failed = |error: TransportError| CallError::Transport {
+            call: call.describe(),
+            effect: call.effect(),
+            error,
+        };
+        let request = self.request(call).map_err(failed)?;
+        if context.cancel.is_cancelled() {
+            return Err(CallError::Cancelled {
+                call: call.describe(),
+            });
+        }
+        context.meter.count();
+        let response = tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => {
+                return Err(CallError::Cancelled { call: call.describe() });
+            }
+            response = tokio::time::timeout(call.timeout, self.transport.send(request)) => response,
+        };
+        let response = response
+            .map_err(|_| CallError::Timeout {
+                call: call.describe(),
+                effect: call.effect(),
+                after: call.timeout,
+            })?
+            .map_err(failed)?;
+        if let Some(budget) = &self.budget {
+            budget.observe(response.headers());
+        }
+        envelope::open(call, &response)
+    }
+
+    fn request(&self, call: &Call) -> Result<Request<Bytes>, TransportError> {
+        let invalid = |reason: String| TransportError::Invalid { reason };
+        let mut uri = format!(
+            "{}/accounts/{}/{}",
+            self.base_path,
+            encode(&self.account),
+            call.path
+        );
+        for (index, (key, value)) in call.query.iter().enumerate() {
+            uri.push(if index == 0 { '?' } else { '&' });
+            uri.push_str(&format!("{}={}", encode(key), encode(value)));
+        }
+        let mut builder = Request::builder().method(call.method.clone()).uri(uri);
+        if let Some(token) = &self.token {
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| {
+                    invalid("the API token holds characters that no token has".to_owned())
+                })?;
+            value.set_sensitive(true);
+            builder = builder.header(header::AUTHORIZATION, value);
+        }
+        if let Some(content_type) = &call.content_type {
+            builder = builder.header(header::CONTENT_TYPE, content_type.as_str());
+        }
+        for (name, value) in &call.headers {
+            builder = builder.header(name, value.as_str());
+        }
+        builder
+            .body(call.body.clone())
+            .map_err(|error| invalid(format!("the request cannot be built: {error}")))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("base_path", &self.base_path)
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One call, below the account.
+#[derive(Clone)]
+pub struct Call {
+    method: Method,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    headers: Vec<(HeaderName, String)>,
+    content_type: Option<String>,
+    body: Bytes,
+    effect: Effect,
+    timeout: Duration,
+    settles: Option<fn(&ApiError) -> bool>,
+}
+
+impl Call {
+    fn new(method: Method, path: impl Into<String>, effect: Effect) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            content_type: None,
+            body: Bytes::new(),
+            effect,
+            timeout: REQUEST_TIMEOUT,
+            settles: None,
+        }
+    }
+
+    /// A read. Parts of `path` that come from outside go through [`encode`].
+    #[must_use]
+    pub fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path, Effect::Read)
+    }
+
+    /// A creation or another change that must not happen twice.
+    #[must_use]
+    pub fn post(path: impl Into<String>) -> Self {
+        Self::new(Method::POST, path, Effect::Once)
+    }
+
+    /// A replacement of something whole.
+    #[must_use]
+    pub fn put(path: impl Into<String>) -> Self {
+        Self::new(Method::PUT, path, Effect::Idempotent)
+    }
+
+    /// A change of single fields to fixed values.
+    #[must_use]
+    pub fn patch(path: impl Into<String>) -> Self {
+        Self::new(Method::PATCH, path, Effect::Idempotent)
+    }
+
+    /// A removal.
+    #[must_use]
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path, Effect::Idempotent)
+    }
+
+    /// The same call, known to do nothing more when it is sent twice.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.effect = Effect::Idempotent;
+        self
+    }
+
+    /// The same call with a query parameter.
+    #[must_use]
+    pub fn query(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((key, value.into()));
+        self
+    }
+
+    /// The same call with a header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers
+            .push((HeaderName::from_static(name), value.into()));
+        self
+    }
+
+    /// The same call with a JSON body.
+    #[must_use]
+    pub fn json(mut self, body: &Json) -> Self {
+        self.content_type = Some("application/json".to_owned());
+        self.body = body.to_string().into();
+        self
+    }
+
+    /// The same call with a form as its body, and more time for it.
+    #[must_use]
+    pub fn multipart(mut self, parts: &[Part]) -> Self {
+        let (content_type, body) = multipart::encode(parts);
+        self.content_type = Some(content_type);
+        self.body = body;
+        self.timeout = REQUEST_TIMEOUT * 5;
+        self
+    }
+
+    /// The same call, tried again for a while when it fails in a way that passes: Cloudflare shows changes late.
+    #[must_use]
+    pub fn settling(mut self, passes: fn(&ApiError) -> bool) -> Self {
+        self.settles = Some(passes);
+        self
+    }
+
+    /// Method and path for messages, with `..` for the account.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("{} /accounts/../{}", self.method, self.path)
+    }
+
+    /// The part of the API that it belongs to.
+    #[must_use]
+    pub fn area(&self) -> Area {
+        Area::of(&self.path)
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The body may hold secrets.
+        write!(f, "Call({})", self.describe())
+    }
+}
+
+/// Percent-encodes one segment of a path or one part of a query.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Waits, unless the run is cancelled: then `None`.
+async fn pause(context: &OperationContext, wait: Duration, for_whom: &str) -> Option<()> {
+    if wait >= TOLD_DELAY {
+        (context.progress)(&format!("waiting {} for {for_whom}", text::duration(wait)));
+    }
+    if wait.is_zero() {
+        return Some(());
+    }
+    tokio::select! {
+        biased;
+        () = context.cancel.cancelled() => None,
+        () = tokio::time::sleep(wait) => Some(()),
+    }
+}
+
+/// How long to wait before the next try; `None` when there is none.
+fn delay_before_retry(
+    call: &Call,
+    error: &CallError,
+    tried: u32,
+    forbidden: &mut bool,
+) -> Option<Duration> {
+    let repeatable = call.effect != Effect::Once;
+    let mut tries = TRIES;
+    let asked = match error {
+        CallError::Api(error) => {
+            let settles = call.settles.is_some_and(|passes| passes(error));
+            // Cloudflare answers 403 to a good token now and then; a bad one is told apart by its code.
+            let spurious =
+                error.status == 403 && !*forbidden && !matches!(error.code, Some(10000 | 9109));
+            if settles {
+                tries = TRIES_TO_SETTLE;
+            } else if spurious {
+                *forbidden = true;
+            } else if !error.is_throttled() && !(error.status >= 500 && repeatable) {
+                return None;
+            }
+            error.retry_after
+        }
+        CallError::Transport { error, .. } => match error {
+            TransportError::Connect { .. } => None,
+            TransportError::Broken { .. } if repeatable => None,
+            _ => return None,
+        },
+        CallError::Timeout { .. } if repeatable => None,
+        CallError::Unreadable {
+            status,
+            retry_after,
+            ..
+        } if *status == 429 || (repeatable && !(300..500).contains(status)) => *retry_after,
+        _ => return None,
+    };
+    if tried >= tries {
+        return None;
+    }
+    let doubled = FIRST_DELAY
+        .saturating_mul(1 << (tried - 1).min(10))
+        .min(LONGEST_DELAY);
+    let jittered = doubled.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+    Some(asked.map_or(jittered, |asked| {
+        asked.min(LONGEST_ASKED_DELAY).max(jittered)
+    }))
+}
+
+#[cfg(test)]
+mod tests;

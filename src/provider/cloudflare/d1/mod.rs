@@ -1,0 +1,4 @@
+//! What `d1_database` needs: migration files and a look at SQL text.
+
+pub(super) mod migrations;
+mod sql;

@@ -1,0 +1,280 @@
+//! `cloudflare::D1Database`: a SQL database and its migrations.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value as Json, json};
+
+use super::{
+    client::{Call, Client, encode},
+    d1::migrations,
+    error::after_creation,
+    names::{NameRule, Naming, naming_prop},
+    props,
+};
+use crate::{
+    model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
+    provider::{
+        CheckContext, Checked, Existing, Found, OperationContext, PropError, Provider,
+        ProviderError, text_prop,
+    },
+};
+
+pub(super) const KIND: &str = "cloudflare::D1Database";
+const PATH: &str = "d1/database";
+
+const NAMES: NameRule = NameRule {
+    naming: Naming::App,
+    least: 1,
+    limit: 63,
+    underscores: true,
+    free: false,
+    words: "have 1 to 63 characters of `a-z`, `0-9`, `-` and `_`, and begin and end with a letter or digit",
+};
+
+/// The kind.
+#[derive(Debug)]
+pub struct D1Database {
+    client: Arc<Client>,
+    schema: KindSchema,
+}
+
+impl D1Database {
+    /// The kind over `client`.
+    #[must_use]
+    pub fn new(client: Arc<Client>) -> Self {
+        Self {
+            client,
+            schema: schema(),
+        }
+    }
+}
+
+fn schema() -> KindSchema {
+    let replication = vec![
+        Prop::new(
+            "mode",
+            PropType::OneOf(&["auto", "disabled"]),
+            "whether reads may go to copies",
+        )
+        .required(),
+    ];
+    KindSchema {
+        kind: KIND.into(),
+        doc: "A D1 database.".to_owned(),
+        props: vec![
+            Prop::new(
+                "name",
+                PropType::String,
+                "the name, used exactly as written",
+            )
+            .replaces(),
+            Prop::new(
+                "migrations",
+                PropType::String,
+                "folder with `*.sql` files that are applied in order, once each",
+            ),
+            Prop::new(
+                "migrationsDir",
+                PropType::String,
+                "another word for `migrations`",
+            ),
+            Prop {
+                default: Some(Value::from(migrations::DEFAULT_TABLE)),
+                ..Prop::new(
+                    "migrationsTable",
+                    PropType::String,
+                    "table in which applied migrations are recorded",
+                )
+            },
+            Prop::new(
+                "primaryLocationHint",
+                PropType::OneOf(&["wnam", "enam", "weur", "eeur", "apac", "oc"]),
+                "where the database should be",
+            )
+            .replaces(),
+            Prop::new(
+                "jurisdiction",
+                PropType::OneOf(&["eu", "fedramp"]),
+                "where the data must stay",
+            )
+            .replaces(),
+            Prop::new(
+                "readReplication",
+                PropType::Object(replication),
+                "copies of the database for reading",
+            ),
+            naming_prop(),
+        ],
+        open_props: false,
+        attributes: vec![
+            Attribute::identity("id", "the UUID of the database"),
+            Attribute::identity("name", "the name"),
+            Attribute::new("type", "`d1`"),
+            Attribute::new("jurisdiction", "where the data must stay"),
+            Attribute::new("createdAt", "when it was made"),
+        ],
+        open_attributes: false,
+        replace: ReplaceOrder::CreateFirst,
+        delete: DeletePolicy::HoldsData,
+        name_limit: NAMES.limit,
+    }
+}
+
+fn outputs(result: &Json, call: &str) -> Result<Map, ProviderError> {
+    let mut outputs = Map::from([
+        (
+            "id".to_owned(),
+            Value::from(props::needed_text(result, "uuid", call)?),
+        ),
+        (
+            "name".to_owned(),
+            Value::from(props::needed_text(result, "name", call)?),
+        ),
+        ("type".to_owned(), Value::from("d1")),
+    ]);
+    props::copy(
+        &mut outputs,
+        result,
+        &[
+            ("created_at", "createdAt"),
+            ("jurisdiction", "jurisdiction"),
+        ],
+    );
+    Ok(outputs)
+}
+
+#[async_trait]
+impl Provider for D1Database {
+    fn schema(&self) -> &KindSchema {
+        &self.schema
+    }
+
+    fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
+        let mut errors = Vec::new();
+        let files = props::merge_alias(&mut props, "migrations", "migrationsDir")
+            .and_then(|()| migrations::normalise(&context.folder, &mut props));
+        if let Err(error) = files {
+            errors.push(error);
+        }
+        match NAMES.resolve(context, &mut props, "name") {
+            Ok(name) if errors.is_empty() => Ok(Checked {
+                props,
+                known: Map::from([
+                    ("name".to_owned(), Value::from(name.physical.as_str())),
+                    ("type".to_owned(), Value::from("d1")),
+                ]),
+                identity: Some(format!("{KIND}:{}", name.physical)),
+                physical_name: name.physical,
+                explicit_name: name.explicit,
+            }),
+            Ok(_) => Err(errors),
+            Err(error) => {
+                errors.push(error);
+                Err(errors)
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Map>, ProviderError> {
+        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
+        let call = Call::get(format!("{PATH}/{}", encode(id)));
+        match self.client.call(context, &call).await {
+            Ok(answer) => outputs(&answer.result, &call.describe()).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
+        let mut body = json!({ "name": context.physical_name });
+        // A jurisdiction decides the place, and the API takes no hint beside it.
+        if let Some(place) = text_prop(props, "jurisdiction") {
+            body["jurisdiction"] = json!(place);
+        } else if let Some(hint) = text_prop(props, "primaryLocationHint") {
+            body["primary_location_hint"] = json!(hint);
+        }
+        if let Some(replication) = props::json_prop(props, "readReplication")? {
+            body["read_replication"] = replication;
+        }
+        let call = Call::post(PATH).json(&body);
+        let answer = self.client.call(context, &call).await?;
+        let outputs = outputs(&answer.result, &call.describe())?;
+        let id = props::known_output(&outputs, "id", context.fqn.as_str())?;
+        migrations::apply(&self.client, context, id, props)
+            .await
+            .map_err(|error| {
+                after_creation(
+                    &format!("the D1 database `{}`", context.physical_name),
+                    error,
+                )
+            })?;
+        Ok(outputs)
+    }
+
+    async fn update(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+        existing: &Existing,
+    ) -> Result<Map, ProviderError> {
+        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
+        migrations::refuse_rewritten(&existing.props, props)?;
+        let before = props::json_prop(&existing.props, "readReplication")?;
+        let now = props::json_prop(props, "readReplication")?;
+        if now != before {
+            let replication = now.unwrap_or_else(|| json!({ "mode": "disabled" }));
+            let call = Call::patch(format!("{PATH}/{}", encode(id)))
+                .json(&json!({ "read_replication": replication }));
+            self.client.call(context, &call).await?;
+        }
+        // Asked of the database and not of the last props: an interrupted creation may have left some undone.
+        migrations::apply(&self.client, context, id, props).await?;
+        Ok(existing.outputs.clone())
+    }
+
+    async fn delete(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<(), ProviderError> {
+        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
+        let call = Call::delete(format!("{PATH}/{}", encode(id)));
+        match self.client.call(context, &call).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn find(
+        &self,
+        context: &OperationContext,
+        _props: &Map,
+    ) -> Result<Option<Found>, ProviderError> {
+        let name = context.physical_name.as_str();
+        // The filter of the API matches parts of names too.
+        let call = Call::get(PATH).query("name", name);
+        let found = self
+            .client
+            .find_in_pages(context, &call, 1000, |item| {
+                (props::text(item, "name") == Some(name)).then(|| item.clone())
+            })
+            .await?;
+        found
+            .map(|item| {
+                Ok(Found {
+                    outputs: outputs(&item, &call.describe())?,
+                    created_at: props::moment(&item, "created_at"),
+                    ours: None,
+                })
+            })
+            .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+use std::path::Path;
+
+use super::*;
+use crate::{
+    provider::{
+        FailureKind,
+        cloudflare::testing::{Scripted, check_context, context, map, no, ok},
+    },
+    util::fs,
+};
+
+const ID: &str = "11111111-2222-3333-4444-555555555555";
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let migrations = folder.path().join("migrations");
+    fs::create_dir_all(&migrations).unwrap();
+    for (name, content) in files {
+        fs::write_atomic(&migrations.join(name), content.as_bytes()).unwrap();
+    }
+    folder
+}
+
+fn check(kind: &D1Database, folder: &Path, props: Json) -> Result<Checked, Vec<PropError>> {
+    let mut context = check_context("app/dev", "thing");
+    context.folder = folder.into();
+    kind.check(&context, map(props))
+}
+
+fn at(folder: &Path, name: &str) -> OperationContext {
+    OperationContext {
+        folder: folder.into(),
+        ..context(name)
+    }
+}
+
+fn database() -> Json {
+    json!({ "uuid": ID, "name": "app-thing-dev", "created_at": "2026-01-02T03:04:05Z", "version": "production" })
+}
+
+fn applied(names: &[&str], id_type: &str) -> Json {
+    let rows: Vec<Json> = names.iter().map(|name| json!({ "name": name })).collect();
+    json!([
+        { "results": [], "success": true },
+        { "results": [{ "name": "id", "type": id_type }, { "name": "name", "type": "TEXT" }], "success": true },
+        { "results": rows, "success": true },
+    ])
+}
+
+#[tokio::test]
+async fn create_applies_the_migrations_in_order_each_with_its_record() {
+    let folder = folder(&[
+        ("10_last.sql", "INSERT INTO a VALUES (1) -- open"),
+        ("2_first.sql", "CREATE TABLE a(x);\n-- done\n"),
+        ("readme.md", "no"),
+    ]);
+    let (transport, client) = Scripted::new(vec![
+        ok(database()),
+        ok(applied(&[], "INTEGER")),
+        ok(json!([])),
+        ok(json!([])),
+    ]);
+    let kind = D1Database::new(client);
+    let checked = check(
+        &kind,
+        folder.path(),
+        json!({ "migrationsDir": "./migrations", "primaryLocationHint": "weur" }),
+    )
+    .unwrap();
+    let outputs = kind
+        .create(&at(folder.path(), &checked.physical_name), &checked.props)
+        .await
+        .unwrap();
+    assert_eq!(outputs["id"], Value::from(ID));
+    let requests = transport.requests();
+    assert_eq!(
+        requests[0],
+        r#"POST d1/database {"name":"app-thing-dev","primary_location_hint":"weur"}"#
+    );
+    assert!(requests[1].starts_with(&format!(
+        r#"POST d1/database/{ID}/query {{"sql":"CREATE TABLE IF NOT EXISTS d1_migrations "#
+    )));
+    assert_eq!(
+        requests[2..],
+        [
+            format!(
+                r#"POST d1/database/{ID}/query {{"sql":"CREATE TABLE a(x);\n-- done\n\nINSERT INTO d1_migrations (name) VALUES ('2_first.sql');"}}"#
+            ),
+            format!(
+                r#"POST d1/database/{ID}/query {{"sql":"INSERT INTO a VALUES (1) -- open\n;\nINSERT INTO d1_migrations (name) VALUES ('10_last.sql');"}}"#
+            ),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_failing_migration_names_file_and_statement_and_the_rest_follows_after_recovery() {
+    let folder = folder(&[
+        ("1.sql", "CREATE TABLE a(x);"),
+        ("2.sql", "CREATE TABLE b(x);\nCREATE TABEL c(x);"),
+    ]);
+    let (transport, client) = Scripted::new(vec![
+        ok(database()),
+        ok(applied(&[], "INTEGER")),
+        ok(json!([])),
+        no(
+            400,
+            7500,
+            "near \"TABEL\": syntax error at offset 7: SQLITE_ERROR",
+        ),
+        ok(json!([{ "uuid": "other", "name": "app-thing-dev-2" }, database()])),
+        ok(applied(&["1.sql"], "TEXT")),
+        ok(json!([])),
+    ]);
+    let kind = D1Database::new(client);
+    let checked = check(&kind, folder.path(), json!({ "migrations": "migrations" })).unwrap();
+    let context = at(folder.path(), &checked.physical_name);
+    let error = kind.create(&context, &checked.props).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Ambiguous);
+    assert_eq!(
+        error.message,
+        "the D1 database `app-thing-dev` was created, but is not complete: migration `2.sql`, line 2, \
+         `CREATE TABEL c(x)` failed: near \"TABEL\": syntax error at offset 7: SQLITE_ERROR (1 migration applied before it)"
+    );
+
+    let found = kind.find(&context, &checked.props).await.unwrap().unwrap();
+    let existing = Existing {
+        props: Map::new(),
+        outputs: found.outputs,
+        physical_name: checked.physical_name,
+    };
+    fs::write_atomic(&folder.path().join("migrations/2.sql"), b"SELECT 1;").unwrap();
+    let checked = check(&kind, folder.path(), json!({ "migrations": "migrations" })).unwrap();
+    kind.update(&context, &checked.props, &existing)
+        .await
+        .unwrap();
+    let requests = transport.requests();
+    assert_eq!(
+        requests[4],
+        "GET d1/database?name=app-thing-dev&page=1&per_page=1000"
+    );
+    assert_eq!(
+        requests[6],
+        format!(
+            r#"POST d1/database/{ID}/query {{"sql":"SELECT 1;\nINSERT INTO d1_migrations (id, name, applied_at) VALUES ((SELECT printf('%05d', COALESCE(MAX(CAST(id AS INTEGER)), 0) + 1) FROM d1_migrations), '2.sql', datetime('now'));"}}"#
+        )
+    );
+}
+
+#[tokio::test]
+async fn an_applied_migration_may_not_change() {
+    let folder = folder(&[("1.sql", "SELECT 1;")]);
+    let (transport, client) = Scripted::new(vec![]);
+    let kind = D1Database::new(client);
+    let before = check(&kind, folder.path(), json!({ "migrations": "migrations" })).unwrap();
+    fs::write_atomic(&folder.path().join("migrations/1.sql"), b"SELECT 2;").unwrap();
+    let after = check(&kind, folder.path(), json!({ "migrations": "migrations" })).unwrap();
+    assert_ne!(before.props, after.props);
+    let existing = Existing {
+        props: before.props,
+        outputs: map(json!({ "id": ID, "name": "x" })),
+        physical_name: "x".to_owned(),
+    };
+    let error = kind
+        .update(&at(folder.path(), "x"), &after.props, &existing)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.message,
+        "the migration `1.sql` in `migrations` changed after it was applied"
+    );
+    assert!(transport.requests().is_empty());
+}
+
+#[test]
+fn a_missing_folder_and_a_wrong_name_are_both_told() {
+    let (_, client) = Scripted::new(vec![]);
+    let kind = D1Database::new(client);
+    let errors = check(
+        &kind,
+        Path::new("/nowhere"),
+        json!({ "migrations": "sql", "name": "Not good" }),
+    )
+    .unwrap_err();
+    let told: Vec<_> = errors
+        .iter()
+        .map(|error| (error.path.join("."), error.message.as_str()))
+        .collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!(
+        told[0],
+        (
+            "migrations".to_owned(),
+            "the folder `/nowhere/sql` does not exist"
+        )
+    );
+    assert_eq!(told[1].0, "name");
+}

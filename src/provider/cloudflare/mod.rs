@@ -1,0 +1,38 @@
+//! The Cloudflare provider: one client of the v4 REST API and one file a resource kind.
+//!
+//! The same code serves the public API, any other server of that API, and the embedded local cloud: they differ in the
+//! transport and the token only. Nothing here knows the engine, a script or a terminal.
+
+pub mod budget;
+pub mod client;
+mod d1;
+pub mod d1_database;
+pub mod envelope;
+pub mod error;
+pub mod kv_namespace;
+pub mod multipart;
+mod names;
+pub mod pages;
+mod props;
+pub mod queue;
+pub mod r2_bucket;
+#[cfg(test)]
+mod testing;
+pub mod transport;
+pub mod worker;
+
+use std::sync::Arc;
+
+use super::Registry;
+
+pub use client::{Client, PUBLIC_BASE_URL};
+pub use transport::{HttpTransport, RouterTransport, Transport, TransportError};
+
+/// Adds every kind of Cloudflare to `registry`, all over one client.
+pub fn register(registry: &Registry, client: &Arc<Client>) {
+    registry.add(Arc::new(d1_database::D1Database::new(Arc::clone(client))));
+    registry.add(Arc::new(kv_namespace::KvNamespace::new(Arc::clone(client))));
+    registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
+    registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
+    registry.add(Arc::new(worker::Worker::new(Arc::clone(client))));
+}

@@ -1,0 +1,334 @@
+//! `cloudflare::Queue`: a message queue.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map as JsonMap, Value as Json, json};
+
+use super::{
+    client::{Call, Client, encode},
+    names::{NameRule, Naming, naming_prop},
+    props,
+};
+use crate::{
+    model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
+    provider::{
+        CheckContext, Checked, Existing, Found, OperationContext, PropError, Provider,
+        ProviderError,
+    },
+};
+
+pub(super) const KIND: &str = "cloudflare::Queue";
+const PATH: &str = "queues";
+
+const NAMES: NameRule = NameRule {
+    naming: Naming::Stage,
+    least: 1,
+    limit: 63,
+    underscores: false,
+    free: false,
+    words: "have 1 to 63 characters of `a-z`, `0-9` and `-`, and neither begin nor end with `-`",
+};
+
+/// The settings: prop, field of the API, value that Cloudflare uses when none is given.
+fn settings() -> [(&'static str, &'static str, Json); 3] {
+    [
+        ("deliveryDelay", "delivery_delay", json!(0)),
+        ("deliveryPaused", "delivery_paused", json!(false)),
+        (
+            "messageRetentionPeriod",
+            "message_retention_period",
+            json!(345_600),
+        ),
+    ]
+}
+
+/// The kind.
+#[derive(Debug)]
+pub struct Queue {
+    client: Arc<Client>,
+    schema: KindSchema,
+}
+
+impl Queue {
+    /// The kind over `client`.
+    #[must_use]
+    pub fn new(client: Arc<Client>) -> Self {
+        Self {
+            client,
+            schema: schema(),
+        }
+    }
+}
+
+fn schema() -> KindSchema {
+    let settings = vec![
+        Prop::new(
+            "deliveryDelay",
+            PropType::Integer {
+                min: 0,
+                max: 86_400,
+            },
+            "seconds that a message waits before it can be delivered",
+        ),
+        Prop::new(
+            "deliveryPaused",
+            PropType::Bool,
+            "whether messages are kept and not delivered",
+        ),
+        Prop::new(
+            "messageRetentionPeriod",
+            PropType::Integer {
+                min: 60,
+                max: 1_209_600,
+            },
+            "seconds that a message is kept",
+        ),
+    ];
+    KindSchema {
+        kind: KIND.into(),
+        doc: "A queue of messages.".to_owned(),
+        props: vec![
+            Prop::new(
+                "name",
+                PropType::String,
+                "the name, used exactly as written",
+            )
+            .replaces(),
+            Prop::new(
+                "settings",
+                PropType::Object(settings),
+                "how messages are kept and delivered",
+            ),
+            Prop::new(
+                "dlq",
+                PropType::Either(vec![PropType::String, PropType::Resource(&[KIND])]),
+                "the dead letter queue, or its name, for the consumers of this queue",
+            ),
+            naming_prop(),
+        ],
+        open_props: false,
+        attributes: vec![
+            Attribute::identity("id", "the id of the queue"),
+            Attribute::identity("name", "the name"),
+            Attribute::new("type", "`queue`"),
+            Attribute::new("dlq", "the name of the dead letter queue"),
+            Attribute::new("createdOn", "when it was made"),
+        ],
+        open_attributes: false,
+        replace: ReplaceOrder::CreateFirst,
+        delete: DeletePolicy::HoldsData,
+        name_limit: NAMES.limit,
+    }
+}
+
+fn given_settings(props: &Map) -> Result<JsonMap<String, Json>, ProviderError> {
+    let mut out = JsonMap::new();
+    let Some(map) = props::map_prop(props, "settings") else {
+        return Ok(out);
+    };
+    for (prop, field, _) in settings() {
+        if let Some(value) = props::json_prop(map, prop)? {
+            out.insert(field.to_owned(), value);
+        }
+    }
+    Ok(out)
+}
+
+fn dead_letter_queue(props: &Map) -> Option<String> {
+    match props.get("dlq")? {
+        Value::String(name) => Some(name.clone()),
+        Value::Resource(view) => Some(view.physical_name.clone()),
+        _ => None,
+    }
+}
+
+fn outputs(result: &Json, props: &Map, call: &str) -> Result<Map, ProviderError> {
+    let mut outputs = Map::from([
+        (
+            "id".to_owned(),
+            Value::from(props::needed_text(result, "queue_id", call)?),
+        ),
+        (
+            "name".to_owned(),
+            Value::from(props::needed_text(result, "queue_name", call)?),
+        ),
+        ("type".to_owned(), Value::from("queue")),
+    ]);
+    props::copy(&mut outputs, result, &[("created_on", "createdOn")]);
+    if let Some(name) = dead_letter_queue(props) {
+        outputs.insert("dlq".to_owned(), Value::from(name));
+    }
+    Ok(outputs)
+}
+
+#[async_trait]
+impl Provider for Queue {
+    fn schema(&self) -> &KindSchema {
+        &self.schema
+    }
+
+    fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
+        let name = NAMES
+            .resolve(context, &mut props, "name")
+            .map_err(|error| vec![error])?;
+        Ok(Checked {
+            props,
+            known: Map::from([
+                ("name".to_owned(), Value::from(name.physical.as_str())),
+                ("type".to_owned(), Value::from("queue")),
+            ]),
+            identity: Some(format!("{KIND}:{}", name.physical)),
+            physical_name: name.physical,
+            explicit_name: name.explicit,
+        })
+    }
+
+    async fn read(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Map>, ProviderError> {
+        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
+        let call = Call::get(format!("{PATH}/{}", encode(id)));
+        match self.client.call(context, &call).await {
+            Ok(answer) => outputs(&answer.result, &existing.props, &call.describe()).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
+        let mut body = json!({ "queue_name": context.physical_name });
+        let settings = given_settings(props)?;
+        if !settings.is_empty() {
+            body["settings"] = Json::Object(settings);
+        }
+        let call = Call::post(PATH).json(&body);
+        let answer = self.client.call(context, &call).await?;
+        outputs(&answer.result, props, &call.describe())
+    }
+
+    async fn update(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+        existing: &Existing,
+    ) -> Result<Map, ProviderError> {
+        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
+        // A setting that is no longer given goes back to what Cloudflare uses by itself.
+        let mut settings_now = given_settings(props)?;
+        let before = props::map_prop(&existing.props, "settings");
+        for (prop, field, default) in settings() {
+            if before.is_some_and(|map| map.contains_key(prop)) {
+                settings_now.entry(field).or_insert(default);
+            }
+        }
+        let mut outputs_now = existing.outputs.clone();
+        if !settings_now.is_empty() {
+            let call = Call::patch(format!("{PATH}/{}", encode(id)))
+                .json(&json!({ "settings": settings_now }));
+            self.client.call(context, &call).await?;
+        }
+        match dead_letter_queue(props) {
+            Some(name) => outputs_now.insert("dlq".to_owned(), Value::from(name)),
+            None => outputs_now.remove("dlq"),
+        };
+        Ok(outputs_now)
+    }
+
+    async fn delete(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<(), ProviderError> {
+        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
+        let call = Call::delete(format!("{PATH}/{}", encode(id)));
+        match self.client.call(context, &call).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn find(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+    ) -> Result<Option<Found>, ProviderError> {
+        let name = context.physical_name.as_str();
+        let call = Call::get(PATH).query("name", name);
+        let found = self
+            .client
+            .find_in_pages(context, &call, 100, |item| {
+                (props::text(item, "queue_name") == Some(name)).then(|| item.clone())
+            })
+            .await?;
+        found
+            .map(|item| {
+                Ok(Found {
+                    outputs: outputs(&item, props, &call.describe())?,
+                    created_at: props::moment(&item, "created_on"),
+                    ours: None,
+                })
+            })
+            .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::cloudflare::testing::{Scripted, checked, context, existing, no, ok};
+
+    #[tokio::test]
+    async fn settings_are_sent_and_go_back_to_the_default_when_taken_away() {
+        let made = json!({ "queue_id": "q1", "queue_name": "thing-dev", "created_on": "2026-01-02T03:04:05Z" });
+        let (transport, client) = Scripted::new(vec![ok(made.clone()), ok(made)]);
+        let kind = Queue::new(client);
+        let checked = checked(
+            &kind,
+            json!({ "settings": { "delivery_delay": 5 }, "dlq": "dead" }),
+        );
+        assert_eq!(checked.physical_name, "thing-dev");
+        let context = context(&checked.physical_name);
+        let outputs = kind.create(&context, &checked.props).await.unwrap();
+        assert_eq!(outputs["dlq"], Value::from("dead"));
+        let existing = Existing {
+            props: checked.props,
+            outputs,
+            physical_name: checked.physical_name,
+        };
+        let outputs = kind.update(&context, &Map::new(), &existing).await.unwrap();
+        assert!(!outputs.contains_key("dlq"));
+        assert_eq!(
+            transport.requests(),
+            [
+                r#"POST queues {"queue_name":"thing-dev","settings":{"delivery_delay":5}}"#,
+                r#"PATCH queues/q1 {"settings":{"delivery_delay":0}}"#,
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_found_by_its_exact_name_and_may_be_gone() {
+        let (transport, client) = Scripted::new(vec![
+            ok(
+                json!([{ "queue_id": "q1", "queue_name": "jobs-2" }, { "queue_id": "q2", "queue_name": "jobs", "created_on": "2026-01-02T03:04:05Z" }]),
+            ),
+            ok(json!([])),
+            no(404, 11000, "queue not found"),
+        ]);
+        let kind = Queue::new(client);
+        let context = context("jobs");
+        let found = kind.find(&context, &Map::new()).await.unwrap().unwrap();
+        assert_eq!(found.outputs["id"], Value::from("q2"));
+        assert!(found.created_at.is_some());
+        assert!(kind.find(&context, &Map::new()).await.unwrap().is_none());
+        let gone = existing("jobs", json!({}), json!({ "id": "q2" }));
+        kind.delete(&context, &gone).await.unwrap();
+        assert_eq!(
+            transport.requests()[0],
+            "GET queues?name=jobs&page=1&per_page=100"
+        );
+    }
+}

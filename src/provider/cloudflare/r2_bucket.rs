@@ -1,0 +1,540 @@
+//! `cloudflare::R2Bucket`: an object storage bucket with its rules and its public development address.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value as Json, json};
+
+use super::{
+    client::{Call, Client, encode},
+    error::{ApiError, after_creation},
+    names::{NameRule, Naming, naming_prop},
+    props,
+};
+use crate::{
+    model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
+    provider::{
+        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
+        ProviderError, text_prop,
+    },
+};
+
+pub(super) const KIND: &str = "cloudflare::R2Bucket";
+const PATH: &str = "r2/buckets";
+/// Rounds of listing and deleting while a bucket is emptied, 1000 objects each.
+const EMPTY_ROUNDS: usize = 100_000;
+
+const NAMES: NameRule = NameRule {
+    naming: Naming::App,
+    least: 3,
+    limit: 63,
+    underscores: false,
+    free: false,
+    words: "have 3 to 63 characters of `a-z`, `0-9` and `-`, and neither begin nor end with `-`",
+};
+
+/// The kind.
+#[derive(Debug)]
+pub struct R2Bucket {
+    client: Arc<Client>,
+    schema: KindSchema,
+}
+
+impl R2Bucket {
+    /// The kind over `client`.
+    #[must_use]
+    pub fn new(client: Arc<Client>) -> Self {
+        Self {
+            client,
+            schema: schema(),
+        }
+    }
+
+    /// Brings rules and development address to what `props` says. `before` is what was given last time.
+    async fn configure(
+        &self,
+        context: &OperationContext,
+        bucket: &str,
+        props: &Map,
+        before: &Map,
+        outputs: &mut Map,
+    ) -> Result<(), ProviderError> {
+        let path = |what: &str| format!("{PATH}/{}/{what}", encode(bucket));
+        let place = jurisdiction(props);
+        let send = async |call: Call| {
+            let call = within(call, place).settling(ApiError::is_not_found);
+            self.client.call(context, &call).await
+        };
+        for rules in ["cors", "lifecycle", "lock"] {
+            if let Some(list) = props::json_prop(props, rules)? {
+                send(Call::put(path(rules)).json(&json!({ "rules": list }))).await?;
+            } else if before.contains_key(rules) {
+                let none = match rules {
+                    "cors" => Call::delete(path(rules)),
+                    _ => Call::put(path(rules)).json(&json!({ "rules": [] })),
+                };
+                send(none).await?;
+            }
+        }
+        let wanted = props.get("devDomain").and_then(Value::as_bool);
+        if wanted.is_some() || before.contains_key("devDomain") {
+            let enabled = wanted.unwrap_or(false);
+            let call = Call::put(path("domains/managed")).json(&json!({ "enabled": enabled }));
+            let answer = send(call).await?;
+            outputs.remove("domain");
+            if enabled {
+                props::copy(outputs, &answer.result, &[("domain", "domain")]);
+            }
+        }
+        Ok(())
+    }
+
+    async fn empty(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<(), ProviderError> {
+        let bucket = existing.physical_name.as_str();
+        let place = jurisdiction(&existing.props);
+        let path = format!("{PATH}/{}/objects", encode(bucket));
+        let mut removed = 0;
+        for _ in 0..EMPTY_ROUNDS {
+            let list = within(Call::get(path.as_str()).query("per_page", "1000"), place);
+            let answer = self.client.call(context, &list).await?;
+            let keys: Vec<&str> = answer
+                .result
+                .as_array()
+                .map_or(&[][..], Vec::as_slice)
+                .iter()
+                .filter_map(|object| props::text(object, "key"))
+                .collect();
+            if keys.is_empty() {
+                return Ok(());
+            }
+            let call = within(Call::delete(path.as_str()).json(&json!(keys)), place);
+            self.client.call(context, &call).await?;
+            removed += keys.len();
+            (context.progress)(&format!("removed {removed} objects from `{bucket}`"));
+        }
+        Err(ProviderError::new(
+            FailureKind::Refused,
+            format!("`{bucket}` does not get empty: objects are added faster than removed"),
+        )
+        .with_help("stop what writes to it, then run again"))
+    }
+
+    async fn look(
+        &self,
+        context: &OperationContext,
+        bucket: &str,
+        props: &Map,
+    ) -> Result<Option<Json>, ProviderError> {
+        let call = within(
+            Call::get(format!("{PATH}/{}", encode(bucket))),
+            jurisdiction(props),
+        );
+        match self.client.call(context, &call).await {
+            Ok(answer) => Ok(Some(answer.result)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn managed_domain(
+        &self,
+        context: &OperationContext,
+        bucket: &str,
+        props: &Map,
+        outputs: &mut Map,
+    ) -> Result<(), ProviderError> {
+        if props.get("devDomain").and_then(Value::as_bool) != Some(true) {
+            return Ok(());
+        }
+        let call = within(
+            Call::get(format!("{PATH}/{}/domains/managed", encode(bucket))),
+            jurisdiction(props),
+        );
+        match self.client.call(context, &call).await {
+            Ok(answer) => {
+                if answer.result.get("enabled").and_then(Json::as_bool) == Some(true) {
+                    props::copy(outputs, &answer.result, &[("domain", "domain")]);
+                }
+                Ok(())
+            }
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn schema() -> KindSchema {
+    let texts = || PropType::List(Box::new(PropType::String));
+    let allowed = vec![
+        Prop::new("origins", texts(), "origins that may ask").required(),
+        Prop::new("methods", texts(), "methods that they may use").required(),
+        Prop::new("headers", texts(), "headers that they may send"),
+    ];
+    let cors = vec![
+        Prop::new("id", PropType::String, "a name for the rule"),
+        Prop::new("allowed", PropType::Object(allowed), "what is allowed").required(),
+        Prop::new(
+            "exposeHeaders",
+            texts(),
+            "headers that a browser shows to the page",
+        ),
+        Prop::new(
+            "maxAgeSeconds",
+            PropType::Integer {
+                min: 0,
+                max: 86_400,
+            },
+            "how long a browser keeps the answer",
+        ),
+    ];
+    let rules = || PropType::List(Box::new(PropType::Any));
+    KindSchema {
+        kind: KIND.into(),
+        doc: "An R2 bucket.".to_owned(),
+        props: vec![
+            Prop::new(
+                "name",
+                PropType::String,
+                "the name, used exactly as written",
+            )
+            .replaces(),
+            Prop::new(
+                "locationHint",
+                PropType::OneOf(&["apac", "eeur", "enam", "weur", "wnam", "oc"]),
+                "where the bucket should be",
+            )
+            .replaces(),
+            Prop::new(
+                "jurisdiction",
+                PropType::OneOf(&["default", "eu", "fedramp"]),
+                "where the data must stay",
+            )
+            .replaces(),
+            Prop::new(
+                "storageClass",
+                PropType::OneOf(&["Standard", "InfrequentAccess"]),
+                "the storage class of new objects",
+            ),
+            Prop::new(
+                "cors",
+                PropType::List(Box::new(PropType::Object(cors))),
+                "rules for requests of browsers from other origins",
+            ),
+            Prop::new(
+                "lifecycle",
+                rules(),
+                "rules that remove or move objects after a time, as Cloudflare's API takes them",
+            ),
+            Prop::new(
+                "lock",
+                rules(),
+                "rules that keep objects from being changed, as Cloudflare's API takes them",
+            ),
+            Prop::new(
+                "devDomain",
+                PropType::Bool,
+                "whether everybody can read the bucket at its r2.dev address",
+            ),
+            Prop::new(
+                "allowPublicAccess",
+                PropType::Bool,
+                "another word for `devDomain`",
+            ),
+            Prop::new(
+                "empty",
+                PropType::Bool,
+                "whether a delete removes the objects first",
+            ),
+            naming_prop(),
+        ],
+        open_props: false,
+        attributes: vec![
+            Attribute::identity("name", "the name"),
+            Attribute::identity("jurisdiction", "where the data must stay"),
+            Attribute::new("type", "`r2_bucket`"),
+            Attribute::new("location", "where the bucket is"),
+            Attribute::new("creationDate", "when it was made"),
+            Attribute::new("storageClass", "the storage class of new objects"),
+            Attribute::new("domain", "the public development address, where it is open"),
+        ],
+        open_attributes: false,
+        replace: ReplaceOrder::CreateFirst,
+        delete: DeletePolicy::HoldsData,
+        name_limit: NAMES.limit,
+    }
+}
+
+fn jurisdiction(props: &Map) -> Option<&str> {
+    text_prop(props, "jurisdiction").filter(|place| *place != "default")
+}
+
+/// Buckets of a jurisdiction have a name space of their own, which a header selects.
+fn within(call: Call, jurisdiction: Option<&str>) -> Call {
+    match jurisdiction {
+        Some(place) => call.header("cf-r2-jurisdiction", place),
+        None => call,
+    }
+}
+
+fn outputs(result: &Json, name: &str, props: &Map) -> Map {
+    let mut outputs = Map::from([
+        ("name".to_owned(), Value::from(name)),
+        ("type".to_owned(), Value::from("r2_bucket")),
+        (
+            "jurisdiction".to_owned(),
+            Value::from(text_prop(props, "jurisdiction").unwrap_or("default")),
+        ),
+    ]);
+    props::copy(
+        &mut outputs,
+        result,
+        &[
+            ("location", "location"),
+            ("creation_date", "creationDate"),
+            ("storage_class", "storageClass"),
+        ],
+    );
+    outputs
+}
+
+#[async_trait]
+impl Provider for R2Bucket {
+    fn schema(&self) -> &KindSchema {
+        &self.schema
+    }
+
+    fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
+        let mut errors = Vec::new();
+        if let Err(error) = props::merge_alias(&mut props, "devDomain", "allowPublicAccess") {
+            errors.push(error);
+        }
+        let name = match NAMES.resolve(context, &mut props, "name") {
+            Ok(name) => name,
+            Err(error) => {
+                errors.push(error);
+                return Err(errors);
+            }
+        };
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let place = text_prop(&props, "jurisdiction").unwrap_or("default");
+        Ok(Checked {
+            known: Map::from([
+                ("name".to_owned(), Value::from(name.physical.as_str())),
+                ("type".to_owned(), Value::from("r2_bucket")),
+                ("jurisdiction".to_owned(), Value::from(place)),
+            ]),
+            identity: Some(match place {
+                "default" => format!("{KIND}:{}", name.physical),
+                other => format!("{KIND}:{other}:{}", name.physical),
+            }),
+            props,
+            physical_name: name.physical,
+            explicit_name: name.explicit,
+        })
+    }
+
+    async fn read(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Map>, ProviderError> {
+        let name = existing.physical_name.as_str();
+        let Some(result) = self.look(context, name, &existing.props).await? else {
+            return Ok(None);
+        };
+        let mut outputs = outputs(&result, name, &existing.props);
+        self.managed_domain(context, name, &existing.props, &mut outputs)
+            .await?;
+        Ok(Some(outputs))
+    }
+
+    async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
+        let name = context.physical_name.as_str();
+        let mut body = json!({ "name": name });
+        for key in ["locationHint", "storageClass"] {
+            if let Some(value) = text_prop(props, key) {
+                body[key] = json!(value);
+            }
+        }
+        let call = within(Call::post(PATH).json(&body), jurisdiction(props));
+        let answer = self.client.call(context, &call).await?;
+        let mut outputs = outputs(&answer.result, name, props);
+        self.configure(context, name, props, &Map::new(), &mut outputs)
+            .await
+            .map_err(|error| after_creation(&format!("the R2 bucket `{name}`"), error))?;
+        Ok(outputs)
+    }
+
+    async fn update(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+        existing: &Existing,
+    ) -> Result<Map, ProviderError> {
+        let name = existing.physical_name.as_str();
+        let mut outputs = existing.outputs.clone();
+        let class = text_prop(props, "storageClass").unwrap_or("Standard");
+        if class != text_prop(&existing.outputs, "storageClass").unwrap_or("Standard") {
+            let call = Call::patch(format!("{PATH}/{}", encode(name)))
+                .header("cf-r2-storage-class", class);
+            self.client
+                .call(context, &within(call, jurisdiction(props)))
+                .await?;
+            outputs.insert("storageClass".to_owned(), Value::from(class));
+        }
+        self.configure(context, name, props, &existing.props, &mut outputs)
+            .await?;
+        Ok(outputs)
+    }
+
+    async fn delete(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<(), ProviderError> {
+        if existing.props.get("empty").and_then(Value::as_bool) == Some(true) {
+            match self.empty(context, existing).await {
+                Err(error) if error.kind == FailureKind::NotFound => return Ok(()),
+                other => other?,
+            }
+        }
+        let call = within(
+            Call::delete(format!("{PATH}/{}", encode(&existing.physical_name))),
+            jurisdiction(&existing.props),
+        );
+        match self.client.call(context, &call).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn find(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+    ) -> Result<Option<Found>, ProviderError> {
+        let name = context.physical_name.as_str();
+        let Some(result) = self.look(context, name, props).await? else {
+            return Ok(None);
+        };
+        let created_at = props::moment(&result, "creation_date");
+        let mut outputs = outputs(&result, name, props);
+        self.managed_domain(context, name, props, &mut outputs)
+            .await?;
+        Ok(Some(Found {
+            outputs,
+            created_at,
+            ours: None,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::cloudflare::testing::{Scripted, checked, context, existing, no, ok};
+
+    #[tokio::test]
+    async fn create_makes_the_bucket_in_its_jurisdiction_and_then_its_rules() {
+        let (transport, client) = Scripted::new(vec![
+            ok(
+                json!({ "name": "files", "location": "WEUR", "creation_date": "2026-01-02T03:04:05Z", "storage_class": "Standard" }),
+            ),
+            ok(json!({})),
+            ok(json!({ "bucketId": "b", "domain": "pub-1.r2.dev", "enabled": true })),
+        ]);
+        let kind = R2Bucket::new(client);
+        let checked = checked(
+            &kind,
+            json!({
+                "name": "files",
+                "jurisdiction": "eu",
+                "location_hint": "weur",
+                "allowPublicAccess": true,
+                "cors": [{ "allowed": { "origins": ["*"], "methods": ["GET"] }, "max_age_seconds": 5 }],
+            }),
+        );
+        assert_eq!(
+            checked.identity.as_deref(),
+            Some("cloudflare::R2Bucket:eu:files")
+        );
+        let outputs = kind
+            .create(&context("files"), &checked.props)
+            .await
+            .unwrap();
+        assert_eq!(outputs["domain"], Value::from("pub-1.r2.dev"));
+        assert_eq!(outputs["location"], Value::from("WEUR"));
+        assert_eq!(
+            transport.requests(),
+            [
+                r#"POST r2/buckets {"locationHint":"weur","name":"files"}"#,
+                r#"PUT r2/buckets/files/cors {"rules":[{"allowed":{"methods":["GET"],"origins":["*"]},"maxAgeSeconds":5}]}"#,
+                r#"PUT r2/buckets/files/domains/managed {"enabled":true}"#,
+            ]
+        );
+        for index in 0..3 {
+            assert_eq!(
+                transport.header(index, "cf-r2-jurisdiction").as_deref(),
+                Some("eu")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn rules_that_were_taken_away_are_removed() {
+        let (transport, client) = Scripted::new(vec![ok(json!({})), ok(json!({})), ok(json!({}))]);
+        let kind = R2Bucket::new(client);
+        let before = existing(
+            "files",
+            json!({ "cors": [], "lock": [], "storageClass": "InfrequentAccess" }),
+            json!({ "name": "files", "storageClass": "InfrequentAccess" }),
+        );
+        let outputs = kind
+            .update(&context("files"), &Map::new(), &before)
+            .await
+            .unwrap();
+        assert_eq!(outputs["storageClass"], Value::from("Standard"));
+        assert_eq!(
+            transport.requests(),
+            [
+                "PATCH r2/buckets/files",
+                "DELETE r2/buckets/files/cors",
+                r#"PUT r2/buckets/files/lock {"rules":[]}"#,
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_full_bucket_is_refused_unless_it_may_be_emptied() {
+        let (transport, client) = Scripted::new(vec![
+            no(409, 10008, "The bucket you tried to delete is not empty"),
+            ok(json!([{ "key": "a" }, { "key": "b/c" }])),
+            ok(json!([])),
+            ok(json!([])),
+            ok(Json::Null),
+        ]);
+        let kind = R2Bucket::new(client);
+        let context = context("files");
+        let full = existing("files", json!({}), json!({ "name": "files" }));
+        let error = kind.delete(&context, &full).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Refused);
+        assert!(error.help.unwrap().contains("`empty: true`"));
+        let may = existing("files", json!({ "empty": true }), json!({}));
+        kind.delete(&context, &may).await.unwrap();
+        assert_eq!(
+            transport.requests()[1..],
+            [
+                "GET r2/buckets/files/objects?per_page=1000",
+                r#"DELETE r2/buckets/files/objects ["a","b/c"]"#,
+                "GET r2/buckets/files/objects?per_page=1000",
+                "DELETE r2/buckets/files",
+            ]
+        );
+    }
+}

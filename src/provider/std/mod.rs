@@ -1,0 +1,1 @@
+//! Kinds that need no cloud.

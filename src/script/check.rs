@@ -1,0 +1,601 @@
+//! Looks through a script before anything is touched: names, functions and their arity, props in literal maps, modules.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use rhai::{ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+
+use crate::{
+    model::{Diagnostic, Prop, PropType, diagnostic::codes, schema::find_prop, schema::snake_case},
+    util::text,
+};
+
+use super::{
+    convert,
+    host::Host,
+    modules,
+    natives::resources::{self, COMMON_OPTIONS},
+    signature::{self, Form},
+    sources::Loaded,
+};
+
+/// Every problem of a script and of the modules that it imports by a literal name.
+pub(super) fn program(host: &Host, engine: &Engine, main: &Arc<Loaded>) -> Vec<Diagnostic> {
+    let functions = Functions::of(engine);
+    let mut problems = Vec::new();
+    let mut seen = HashSet::from([main.file.name.clone()]);
+    let mut chain = vec![main.file.name.clone()];
+    file(
+        host,
+        engine,
+        &functions,
+        main,
+        &mut chain,
+        &mut seen,
+        &mut problems,
+    );
+    problems
+}
+
+fn file(
+    host: &Host,
+    engine: &Engine,
+    functions: &Functions,
+    loaded: &Arc<Loaded>,
+    chain: &mut Vec<String>,
+    seen: &mut HashSet<String>,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let mut checker = Checker::new(host, functions, loaded);
+    checker.check();
+    problems.append(&mut checker.problems);
+    for (path, position) in std::mem::take(&mut checker.imports) {
+        let label = |diagnostic: Diagnostic| match loaded.label(position, "", true) {
+            Some(label) if diagnostic.labels.is_empty() => diagnostic.with_label(label),
+            _ => diagnostic,
+        };
+        let found = match modules::find(host, Some(loaded), &path) {
+            Ok(found) => found,
+            Err(diagnostic) => {
+                problems.push(label(diagnostic));
+                continue;
+            }
+        };
+        match modules::load(host, engine, &found) {
+            Err(diagnostics) => problems.extend(diagnostics.into_iter().map(label)),
+            Ok(module) => {
+                let name = module.file.name.clone();
+                if let Some(start) = chain.iter().position(|other| *other == name) {
+                    problems.push(label(modules::cycle(&chain[start..], &name)));
+                } else if seen.insert(name.clone()) {
+                    chain.push(name);
+                    file(host, engine, functions, &module, chain, seen, problems);
+                    chain.pop();
+                }
+            }
+        }
+    }
+}
+
+/// The functions that natives offer.
+struct Functions {
+    forms: Vec<Form>,
+    arities: BTreeMap<String, BTreeSet<usize>>,
+}
+
+impl Functions {
+    fn of(engine: &Engine) -> Self {
+        let forms = signature::forms(engine);
+        let mut arities: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        for form in &forms {
+            arities
+                .entry(form.name.clone())
+                .or_default()
+                .insert(form.parameters.len());
+        }
+        // Handled by Rhai's evaluator itself.
+        for (name, counts) in [
+            ("Fn", &[1_usize] as &[usize]),
+            ("curry", &[2, 3, 4, 5, 6, 7, 8]),
+            ("call", &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            ("type_of", &[1]),
+            ("print", &[0, 1]),
+            ("debug", &[0, 1]),
+            ("is_def_var", &[1]),
+            ("is_def_fn", &[2, 3]),
+            ("is_shared", &[1]),
+        ] {
+            arities
+                .entry(name.to_owned())
+                .or_default()
+                .extend(counts.iter().copied());
+        }
+        Self { forms, arities }
+    }
+}
+
+/// Names in scope, innermost last.
+type Names = Vec<String>;
+
+struct Checker<'a> {
+    host: &'a Host,
+    functions: &'a Functions,
+    loaded: &'a Loaded,
+    script: BTreeMap<String, BTreeSet<usize>>,
+    keys: HashSet<String>,
+    problems: Vec<Diagnostic>,
+    imports: Vec<(String, Position)>,
+    reported: HashSet<(Option<usize>, Option<usize>)>,
+}
+
+impl<'a> Checker<'a> {
+    fn new(host: &'a Host, functions: &'a Functions, loaded: &'a Loaded) -> Self {
+        let mut script: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        for function in loaded.ast.iter_functions() {
+            script
+                .entry(function.name.to_owned())
+                .or_default()
+                .insert(function.params.len());
+        }
+        Self {
+            host,
+            functions,
+            loaded,
+            script,
+            keys: HashSet::new(),
+            problems: Vec::new(),
+            imports: Vec::new(),
+            reported: HashSet::new(),
+        }
+    }
+
+    fn check(&mut self) {
+        let ast = &self.loaded.ast;
+        let keys = &mut self.keys;
+        ast.walk(&mut |nodes: &[ASTNode]| {
+            if let Some(ASTNode::Expr(Expr::Map(map, _))) = nodes.last() {
+                keys.extend(map.0.iter().map(|(key, _)| key.name.to_string()));
+            }
+            true
+        });
+        let mut names = Names::new();
+        self.block(ast.statements(), &mut names);
+        self.bodies();
+    }
+
+    /// Bodies of functions and closures. Rhai hands them out only through its walk, as statements without their function:
+    /// the span of the body tells to which one each belongs.
+    fn bodies(&mut self) {
+        let ast = &self.loaded.ast;
+        let spans: Vec<(Position, Position, Vec<String>)> = ast
+            .iter_fn_def()
+            .map(|function| {
+                let parameters = function.params.iter().map(ToString::to_string).collect();
+                (
+                    function.body.start_position(),
+                    function.body.end_position(),
+                    parameters,
+                )
+            })
+            .collect();
+        let top = ast.statements().len();
+        let mut index = 0;
+        let mut current: Option<(usize, Names)> = None;
+        ast.walk(&mut |nodes: &[ASTNode]| {
+            let [ASTNode::Stmt(statement)] = nodes else {
+                return true;
+            };
+            index += 1;
+            if index <= top {
+                return true;
+            }
+            let owner = owner(&spans, statement.position());
+            let mut names = match (current.take(), owner) {
+                (Some((last, names)), Some(owner)) if last == owner => names,
+                (_, Some(owner)) => spans[owner].2.clone(),
+                // An empty body has no statements, so every statement has an owner.
+                (_, None) => return true,
+            };
+            self.statement(statement, &mut names);
+            current = owner.map(|owner| (owner, names));
+            true
+        });
+    }
+
+    fn problem(&mut self, diagnostic: Diagnostic, position: Position) {
+        if !self.reported.insert((position.line(), position.position())) {
+            return;
+        }
+        let diagnostic = match self.loaded.label(position, "", true) {
+            Some(label) => diagnostic.with_label(label),
+            None => diagnostic,
+        };
+        self.problems.push(diagnostic);
+    }
+
+    fn block(&mut self, statements: &[Stmt], names: &mut Names) {
+        let depth = names.len();
+        for statement in statements {
+            self.statement(statement, names);
+        }
+        // Names at the top level stay for those who come after; the walk is over then.
+        names.truncate(depth);
+    }
+
+    fn statement(&mut self, statement: &Stmt, names: &mut Names) {
+        match statement {
+            Stmt::Var(var, ..) => {
+                self.expression(&var.1, names);
+                names.push(var.0.name.to_string());
+            }
+            Stmt::If(flow, _) => {
+                self.expression(&flow.expr, names);
+                self.block(flow.body.statements(), names);
+                self.block(flow.branch.statements(), names);
+            }
+            Stmt::While(flow, _) | Stmt::Do(flow, ..) => {
+                self.expression(&flow.expr, names);
+                self.block(flow.body.statements(), names);
+            }
+            Stmt::For(parts, _) => {
+                let (name, counter, flow) = &**parts;
+                self.expression(&flow.expr, names);
+                let depth = names.len();
+                names.push(name.name.to_string());
+                names.extend(counter.as_ref().map(|counter| counter.name.to_string()));
+                self.block(flow.body.statements(), names);
+                names.truncate(depth);
+            }
+            Stmt::TryCatch(flow, _) => {
+                self.block(flow.body.statements(), names);
+                let depth = names.len();
+                if let Expr::Variable(variable, ..) = &flow.expr {
+                    names.push(variable.1.to_string());
+                }
+                self.block(flow.branch.statements(), names);
+                names.truncate(depth);
+            }
+            Stmt::Switch(parts, _) => {
+                let (value, cases) = &**parts;
+                self.expression(value, names);
+                for case in &cases.expressions {
+                    self.expression(&case.lhs, names);
+                    self.expression(&case.rhs, names);
+                }
+            }
+            Stmt::Assignment(parts) => {
+                self.expression(&parts.1.lhs, names);
+                self.expression(&parts.1.rhs, names);
+            }
+            Stmt::FnCall(call, position) => self.call(call, *position, false, names),
+            Stmt::Block(block) => self.block(block.statements(), names),
+            Stmt::Expr(expression) => self.expression(expression, names),
+            Stmt::BreakLoop(Some(value), ..) | Stmt::Return(Some(value), ..) => {
+                self.expression(value, names);
+            }
+            Stmt::Import(parts, position) => {
+                let (path, alias) = &**parts;
+                if let Expr::StringConstant(path, at) = path {
+                    let at = if at.is_none() { *position } else { *at };
+                    self.imports.push((path.to_string(), at));
+                } else {
+                    self.expression(path, names);
+                }
+                names.push(alias.name.to_string());
+            }
+            _ => {}
+        }
+    }
+
+    fn expression(&mut self, expression: &Expr, names: &mut Names) {
+        match expression {
+            Expr::Variable(variable, _, position) => {
+                self.variable(&variable.1, &variable.2, *position, names);
+            }
+            Expr::InterpolatedString(items, _) | Expr::Array(items, _) => {
+                for item in items {
+                    self.expression(item, names);
+                }
+            }
+            Expr::Map(map, _) => {
+                for (_, value) in &map.0 {
+                    self.expression(value, names);
+                }
+            }
+            Expr::FnCall(call, position) => self.call(call, *position, false, names),
+            Expr::MethodCall(call, position) => self.call(call, *position, true, names),
+            Expr::Dot(parts, ..) | Expr::Index(parts, ..) => {
+                self.expression(&parts.lhs, names);
+                self.expression(&parts.rhs, names);
+            }
+            Expr::And(items, _) | Expr::Or(items, _) | Expr::Coalesce(items, _) => {
+                for item in &***items {
+                    self.expression(item, names);
+                }
+            }
+            Expr::Stmt(block) => self.block(block.statements(), names),
+            _ => {}
+        }
+    }
+
+    fn variable(
+        &mut self,
+        name: &str,
+        namespace: &rhai::Namespace,
+        position: Position,
+        names: &Names,
+    ) {
+        if !namespace.is_empty() {
+            let root = namespace.root().to_owned();
+            self.namespace(&root, namespace.position(), names);
+            return;
+        }
+        if name == "alchemy"
+            || self.script.contains_key(name)
+            || names.iter().any(|known| known == name)
+        {
+            return;
+        }
+        let known = names.iter().map(String::as_str).chain(["alchemy"]);
+        let diagnostic =
+            Diagnostic::error(codes::UNKNOWN_VARIABLE, format!("no variable `{name}`"));
+        let diagnostic = if self.functions.arities.contains_key(name) {
+            diagnostic.with_help(format!("`{name}` is a function: call it with `{name}(..)`"))
+        } else if self.is_global(name) {
+            diagnostic.with_help(format!(
+                "functions do not see variables of the script: pass it in, or declare `const {name}` and write `global::{name}`"
+            ))
+        } else {
+            match text::suggestions(name, known, 1).first() {
+                Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
+                None => diagnostic.with_help(format!("declare it first: `let {name} = ..;`")),
+            }
+        };
+        self.problem(diagnostic, position);
+    }
+
+    /// Whether the script declares the name at its top level.
+    fn is_global(&self, name: &str) -> bool {
+        self.loaded
+            .ast
+            .statements()
+            .iter()
+            .any(|statement| matches!(statement, Stmt::Var(var, ..) if var.0.name == name))
+    }
+
+    fn namespace(&mut self, root: &str, position: Position, names: &Names) {
+        let fixed = ["global", "json", "yaml", "toml"];
+        let known = names.iter().map(String::as_str).chain(fixed);
+        // A function sees the imports of its file.
+        let imported =
+            self.loaded.ast.statements().iter().any(
+                |statement| matches!(statement, Stmt::Import(parts, _) if parts.1.name == root),
+            );
+        if imported || known.clone().any(|name| name == root) {
+            return;
+        }
+        let diagnostic = Diagnostic::error(codes::UNKNOWN_VARIABLE, format!("no module `{root}`"));
+        let standard = format!("alch/{root}");
+        let help = if modules::standard().contains(&standard) {
+            format!("import it first: `import \"{standard}\" as {root};`")
+        } else {
+            match text::suggestions(root, known, 1).first() {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("import it first: `import \"./file\" as {root};`"),
+            }
+        };
+        self.problem(diagnostic.with_help(help), position);
+    }
+
+    fn call(&mut self, call: &FnCallExpr, position: Position, method: bool, names: &mut Names) {
+        for argument in &call.args {
+            self.expression(argument, names);
+        }
+        if call.is_operator_call() {
+            return;
+        }
+        if call.is_qualified() {
+            let root = call.namespace.root().to_owned();
+            self.namespace(&root, call.namespace.position(), names);
+            return;
+        }
+        self.known_function(call, position, method, names);
+        self.literal_props(call);
+    }
+
+    fn known_function(
+        &mut self,
+        call: &FnCallExpr,
+        position: Position,
+        method: bool,
+        names: &Names,
+    ) {
+        let name = call.name.as_str();
+        if name.contains('$') || name.starts_with("__") {
+            return;
+        }
+        let count = call.args.len();
+        let native = self.functions.arities.get(name);
+        let script = self.script.get(name);
+        let fits = if method {
+            // A key of a map may hold a closure, which is called like a method.
+            native.is_some() || script.is_some() || self.keys.contains(name)
+        } else {
+            native.is_some_and(|counts| counts.contains(&count))
+                || script.is_some_and(|counts| counts.contains(&count))
+        };
+        let resource_arity = resources::function(name).is_some() && script.is_none();
+        if fits && !(method && resource_arity && !(1..=2).contains(&count)) {
+            return;
+        }
+        let diagnostic = if !method && names.iter().any(|known| known == name) {
+            Diagnostic::error(
+                codes::UNKNOWN_FUNCTION,
+                format!("`{name}` is a variable, not a function"),
+            )
+            .with_help(format!("call the closure in it with `{name}.call(..)`"))
+        } else if resource_arity {
+            Diagnostic::error(
+                codes::WRONG_ARGUMENTS,
+                format!(
+                    "`{name}` takes (id) or (id, props); you passed {}",
+                    text::plural(count, "argument")
+                ),
+            )
+            .with_help(format!("write `{name}(\"my-id\", #{{ .. }})`"))
+        } else if let Some(counts) = script.filter(|_| !method) {
+            wrong_arity(name, counts, count)
+        } else if native.is_some() {
+            let forms: Vec<String> = self
+                .functions
+                .forms
+                .iter()
+                .filter(|form| form.name == name)
+                .map(|form| format!("({})", form.parameters.join(", ")))
+                .collect();
+            Diagnostic::error(
+                codes::WRONG_ARGUMENTS,
+                format!(
+                    "`{name}` takes {}; you passed {}",
+                    forms.join(" or "),
+                    text::plural(count, "argument")
+                ),
+            )
+        } else {
+            let known = self.functions.arities.keys().chain(self.script.keys());
+            signature::unknown(name, known.map(String::as_str))
+        };
+        self.problem(diagnostic, position);
+    }
+
+    /// Keys of literal props that the kind does not have.
+    fn literal_props(&mut self, call: &FnCallExpr) {
+        let Some(Expr::Map(map, _)) = call.args.last() else {
+            return;
+        };
+        let (kind, keys) = match resources::function(&call.name) {
+            Some(function) => (function.kind, map),
+            None => return,
+        };
+        let Some(provider) = self.host.options.registry.get(kind) else {
+            return;
+        };
+        let schema = provider.schema();
+        if schema.open_props {
+            return;
+        }
+        self.object(&call.name, &schema.props, &keys.0, true);
+    }
+
+    fn object(&mut self, owner: &str, props: &[Prop], keys: &[(rhai::Ident, Expr)], top: bool) {
+        for (key, value) in keys {
+            let name = key.name.as_str();
+            if let Some(prop) = find_prop(props, name) {
+                self.nested(owner, prop.name, &prop.ty, value);
+                continue;
+            }
+            if top && COMMON_OPTIONS.contains(&name) {
+                continue;
+            }
+            let common = COMMON_OPTIONS.into_iter().filter(|_| top);
+            let known: Vec<&str> = props.iter().map(|prop| prop.name).chain(common).collect();
+            let help = match text::suggestions(name, known.iter().copied(), 1).first() {
+                Some(near) if name.contains('_') => format!("did you mean `{}`?", snake_case(near)),
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    let list: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+                    format!("it takes {}", list.join(", "))
+                }
+            };
+            self.problem(
+                Diagnostic::error(
+                    codes::UNKNOWN_PROP,
+                    format!("unknown prop `{name}` of `{owner}`"),
+                )
+                .with_help(help),
+                key.pos,
+            );
+        }
+    }
+
+    fn nested(&mut self, owner: &str, name: &str, ty: &PropType, value: &Expr) {
+        match (ty, value) {
+            (PropType::Object(props), Expr::Map(map, _)) => {
+                self.object(&format!("{owner}.{name}"), props, &map.0, false);
+            }
+            (PropType::List(item), Expr::Array(items, _)) => {
+                for value in items {
+                    self.nested(owner, name, item, value);
+                }
+            }
+            (PropType::MapOf(item), Expr::Map(map, _)) => {
+                for (key, value) in &map.0 {
+                    self.nested(&format!("{owner}.{name}"), &key.name, item, value);
+                }
+            }
+            (ty, value) => self.literal_type(owner, name, ty, value),
+        }
+    }
+
+    /// A literal of a type that the prop can never have.
+    fn literal_type(&mut self, owner: &str, name: &str, ty: &PropType, value: &Expr) {
+        let (found, position) = match value {
+            Expr::BoolConstant(_, position) => ("bool", position),
+            Expr::IntegerConstant(_, position) => ("integer", position),
+            Expr::FloatConstant(_, position) => ("number", position),
+            Expr::StringConstant(_, position) => ("string", position),
+            Expr::Map(_, position) => ("map", position),
+            Expr::Array(_, position) => ("array", position),
+            _ => return,
+        };
+        let fits = match ty {
+            PropType::String | PropType::OneOf(_) => found == "string",
+            PropType::Bool => found == "bool",
+            PropType::Integer { .. } => found == "integer",
+            PropType::Number => matches!(found, "integer" | "number"),
+            PropType::List(_) => found == "array",
+            PropType::MapOf(_) | PropType::Object(_) => found == "map",
+            PropType::Any | PropType::Binding | PropType::Either(_) | PropType::Resource(_) => true,
+        };
+        if !fits {
+            let expected = crate::provider::validate::describe(ty);
+            let message = format!(
+                "`{name}` of `{owner}`: expected {expected}, found {}",
+                convert::type_words(found)
+            );
+            self.problem(Diagnostic::error(codes::WRONG_TYPE, message), *position);
+        }
+    }
+}
+
+/// The function whose body a statement stands in: the innermost span around it.
+fn owner(spans: &[(Position, Position, Vec<String>)], at: Position) -> Option<usize> {
+    let key = |position: Position| (position.line(), position.position());
+    // A body without braces has no end; it starts exactly where its one statement does.
+    let exact = spans
+        .iter()
+        .position(|(start, end, _)| end.is_none() && key(*start) == key(at));
+    exact.or_else(|| {
+        spans
+            .iter()
+            .enumerate()
+            .filter(|(_, (start, end, _))| {
+                !end.is_none() && key(*start) <= key(at) && key(at) <= key(*end)
+            })
+            .max_by_key(|(_, (start, _, _))| key(*start))
+            .map(|(index, _)| index)
+    })
+}
+
+fn wrong_arity(name: &str, counts: &BTreeSet<usize>, count: usize) -> Diagnostic {
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|count| text::plural(*count, "argument"))
+        .collect();
+    Diagnostic::error(
+        codes::WRONG_ARGUMENTS,
+        format!("`{name}` takes {}; you passed {count}", counts.join(" or ")),
+    )
+}

@@ -1,0 +1,35 @@
+//! The Rhai host: the only code that names rhai. Scripts are read, checked and run here; what they declare goes to the engine.
+//!
+//! Evaluation is synchronous, on one thread with a large stack; providers work on the runtime meanwhile. Nothing here knows a
+//! concrete provider, a store or a terminal: those come in through [`HostOptions`] and [`Launcher`].
+
+mod app;
+mod check;
+mod convert;
+mod engine;
+mod fault;
+mod handle;
+mod host;
+mod lazy;
+mod locate;
+mod modules;
+mod natives;
+mod options;
+mod permissions;
+mod program;
+mod report;
+mod rewrite;
+mod run;
+mod scope;
+mod signature;
+mod sources;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use engine::Limits;
+pub use host::{AppOptions, HostOptions, Launcher};
+pub use permissions::{Allow, Permissions};
+pub use program::{Program, load, load_text};
+pub use run::{ScriptResult, run};

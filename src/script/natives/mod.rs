@@ -1,0 +1,24 @@
+//! The functions that scripts call, one file a theme.
+
+pub(super) mod custom;
+pub(super) mod data;
+pub(super) mod io;
+pub(super) mod net;
+pub(super) mod resources;
+pub(super) mod time;
+
+use std::sync::Arc;
+
+use rhai::Engine;
+
+use super::host::Host;
+
+/// Registers all of them.
+pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
+    resources::register(engine, host);
+    custom::register(engine, host);
+    data::register(engine, host);
+    io::register(engine, host);
+    net::register(engine, host);
+    time::register(engine, host);
+}

@@ -1,0 +1,267 @@
+//! One function per resource kind: `Database("main")`, `Database("main", #{ .. })`, and the same on scopes.
+
+use std::sync::Arc;
+
+use rhai::{Dynamic, Engine, ImmutableString, Map, NativeCallContext};
+
+use crate::{
+    engine::{Declaration, DeclareError, Phase, ResourceOptions},
+    model::{Map as Props, ScopePath, Value, diagnostic::codes},
+    provider::PropError,
+};
+
+use super::super::{
+    convert,
+    fault::{self, Outcome},
+    handle::Resource,
+    host::{Host, Stop},
+    permissions::{self, Access},
+    report,
+    scope::{self, ScopeRef},
+};
+
+/// A function of scripts that declares a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct ResourceFunction {
+    /// Its name.
+    pub(in super::super) name: &'static str,
+    /// The kind it declares.
+    pub(in super::super) kind: &'static str,
+    /// Whether it is a block: named `<id>-<stage>`.
+    pub(in super::super) block: bool,
+}
+
+const fn block(name: &'static str, kind: &'static str) -> ResourceFunction {
+    ResourceFunction {
+        name,
+        kind,
+        block: true,
+    }
+}
+
+const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
+    ResourceFunction {
+        name,
+        kind,
+        block: false,
+    }
+}
+
+/// Every resource function, blocks first.
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 12] = [
+    block("Database", "cloudflare::D1Database"),
+    block("Bucket", "cloudflare::R2Bucket"),
+    block("KV", "cloudflare::KVNamespace"),
+    block("Queue", "cloudflare::Queue"),
+    raw("D1Database", "cloudflare::D1Database"),
+    raw("R2Bucket", "cloudflare::R2Bucket"),
+    raw("KVNamespace", "cloudflare::KVNamespace"),
+    raw("Worker", "cloudflare::Worker"),
+    raw("Exec", "std::Exec"),
+    raw("File", "std::File"),
+    raw("RandomString", "std::RandomString"),
+    raw("HttpRequest", "std::HttpRequest"),
+];
+
+/// Options that every resource takes beside the props of its kind.
+pub(in super::super) const COMMON_OPTIONS: [&str; 3] = ["adopt", "protect", "delete"];
+
+/// The function of that name.
+pub(in super::super) fn function(name: &str) -> Option<ResourceFunction> {
+    FUNCTIONS.into_iter().find(|function| function.name == name)
+}
+
+/// Where and how a resource is declared.
+pub(super) struct Place<'a> {
+    /// The scope; the innermost one when `None`.
+    pub(super) scope: Option<ScopePath>,
+    /// The function that declares it, for messages.
+    pub(super) function: &'a str,
+    /// The kind.
+    pub(super) kind: &'a str,
+    /// Whether it is a block.
+    pub(super) block: bool,
+}
+
+/// Declares a resource and answers its handle.
+pub(super) fn declare(
+    host: &Host,
+    context: &NativeCallContext,
+    place: &Place<'_>,
+    id: &str,
+    props: &Map,
+) -> Outcome<Dynamic> {
+    let run = host.run(place.function)?;
+    if run.options().phase == Phase::Destroy {
+        // The kinds that the script defines are known now, and that is all a destroy needs.
+        return Err(Box::new(rhai::EvalAltResult::ErrorTerminated(
+            Dynamic::from(Stop),
+            rhai::Position::NONE,
+        )));
+    }
+    let id = scope::resource_id(id)?;
+    let fail = |errors: Vec<PropError>| {
+        report::declare_error(
+            host,
+            context,
+            &DeclareError::Props {
+                kind: place.kind.into(),
+                errors,
+            },
+        )
+    };
+    let mut props = convert::to_map(host, props).map_err(|error| {
+        fail(vec![PropError {
+            path: error.path,
+            message: error.message,
+            help: Some("pass plain values, handles or secrets".to_owned()),
+            at_key: false,
+        }])
+    })?;
+    let options = take_options(&mut props).map_err(fail)?;
+    check_permissions(host, place.kind, &props)?;
+    if place.block {
+        props
+            .entry("naming".to_owned())
+            .or_insert_with(|| "stage".into());
+    }
+    let declaration = Declaration {
+        scope: place.scope.clone().unwrap_or_else(|| host.scope()),
+        id,
+        kind: place.kind.into(),
+        props,
+        options,
+        position: host.position(context),
+        conditional: host.state().conditional,
+    };
+    let entered = host.session()?.runtime.enter();
+    let declared = run.declare(declaration);
+    drop(entered);
+    let node = declared.map_err(|error| report::declare_error(host, context, &error))?;
+    let info = run.info(node);
+    Ok(Dynamic::from(Resource {
+        run,
+        node,
+        fqn: info.fqn,
+        kind: info.kind,
+    }))
+}
+
+/// Takes the options that every resource has out of the props.
+fn take_options(props: &mut Props) -> Result<ResourceOptions, Vec<PropError>> {
+    let mut errors = Vec::new();
+    let mut take = |name: &str| match props.remove(name) {
+        None | Some(Value::Null) => None,
+        Some(Value::Bool(value)) => Some(value),
+        Some(other) => {
+            errors.push(PropError {
+                path: vec![name.to_owned()],
+                message: format!("expected true or false, found {}", other.type_name()),
+                help: None,
+                at_key: false,
+            });
+            None
+        }
+    };
+    let options = ResourceOptions {
+        adopt: take("adopt"),
+        protect: take("protect"),
+        retain: take("delete").map(|delete| !delete),
+    };
+    if errors.is_empty() {
+        Ok(options)
+    } else {
+        Err(errors)
+    }
+}
+
+/// Resources that touch the machine need the same permissions as the functions that do.
+fn check_permissions(host: &Host, kind: &str, props: &Props) -> Outcome<()> {
+    let allowed = &host.options.permissions;
+    let text = |name: &str| props.get(name).and_then(Value::as_str);
+    match kind {
+        "std::Exec" => match text("command") {
+            Some(command) => permissions::check_exec(
+                allowed,
+                command.split_whitespace().next().unwrap_or_default(),
+            ),
+            None => permissions::check_exec(allowed, "a program"),
+        },
+        "std::HttpRequest" => match text("url") {
+            Some(url) => permissions::check_net(allowed, url),
+            // A URL that is not known yet cannot be compared with hosts.
+            None if allowed.net == permissions::Allow::All => Ok(()),
+            None => Err(fault::fail_with_help(
+                codes::PERMISSION,
+                "the script may not speak to a host that is not known yet",
+                "allow every host with `--allow-net` if you trust the script",
+            )),
+        },
+        "std::File" => match text("path") {
+            Some(path) => {
+                let project = &host.options.project;
+                permissions::check_path(allowed, project, path, Access::Write).map(drop)
+            }
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Registers every resource function in its four forms.
+pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
+    for function in FUNCTIONS {
+        let on = Arc::clone(host);
+        let call = move |context: &NativeCallContext,
+                         scope: Option<ScopePath>,
+                         id: &str,
+                         props: &Map|
+              -> Outcome<Dynamic> {
+            let place = Place {
+                scope,
+                function: function.name,
+                kind: function.kind,
+                block: function.block,
+            };
+            declare(&on, context, &place, id, props)
+        };
+        register_forms(engine, function.name, call);
+    }
+}
+
+/// The forms `f(id)`, `f(id, props)`, `scope.f(id)`, `scope.f(id, props)`.
+fn register_forms(
+    engine: &mut Engine,
+    name: &str,
+    call: impl Fn(&NativeCallContext, Option<ScopePath>, &str, &Map) -> Outcome<Dynamic>
+    + Clone
+    + Send
+    + Sync
+    + 'static,
+) {
+    let on = call.clone();
+    engine.register_fn(
+        name,
+        move |context: NativeCallContext, id: ImmutableString| on(&context, None, &id, &Map::new()),
+    );
+    let on = call.clone();
+    engine.register_fn(
+        name,
+        move |context: NativeCallContext, id: ImmutableString, props: Map| {
+            on(&context, None, &id, &props)
+        },
+    );
+    let on = call.clone();
+    engine.register_fn(
+        name,
+        move |context: NativeCallContext, scope: &mut ScopeRef, id: ImmutableString| {
+            on(&context, scope.path.clone(), &id, &Map::new())
+        },
+    );
+    engine.register_fn(
+        name,
+        move |context: NativeCallContext, scope: &mut ScopeRef, id: ImmutableString, props: Map| {
+            call(&context, scope.path.clone(), &id, &props)
+        },
+    );
+}

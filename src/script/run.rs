@@ -1,0 +1,151 @@
+//! Runs a loaded script: evaluates it on a thread of its own and ends the run behind it.
+
+use std::sync::Arc;
+
+use rhai::{Dynamic, Engine, EvalAltResult, Scope};
+use tokio::runtime::Handle;
+
+use crate::{
+    engine::{Phase, Run, RunError, Summary},
+    model::{Diagnostic, ScopePath, Value, diagnostic::codes},
+};
+
+use super::{
+    convert, engine, fault,
+    host::{Host, HostOptions, Launcher, Session, Stop},
+    program::{Program, on_large_stack},
+    report, scope,
+};
+
+/// How a script ended.
+#[derive(Debug)]
+pub struct ScriptResult {
+    /// What its last expression gave.
+    pub value: Value,
+    /// Why it failed, if it did.
+    pub error: Option<Diagnostic>,
+    /// The end of the run, if one was started.
+    pub summary: Option<Summary>,
+}
+
+/// Runs a script to its end. Blocks: call it outside the runtime, or on a thread that may block.
+///
+/// The script is evaluated, then the run that it started is finalized; closures of kinds that the script defines are served all
+/// the while.
+#[must_use]
+pub fn run(
+    program: &Program,
+    options: HostOptions,
+    launcher: Arc<dyn Launcher>,
+    runtime: Handle,
+) -> ScriptResult {
+    let session = Session { launcher, runtime };
+    let name = program.main.file.name.clone();
+    let host = Host::new(options, Arc::clone(&program.sources), Some(session), &name);
+    let main = Arc::clone(&program.main);
+    on_large_stack(move || {
+        let engine = engine::build(&host);
+        let evaluated = engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &main.ast);
+        finish(&host, &engine, evaluated)
+    })
+}
+
+fn finish(
+    host: &Arc<Host>,
+    engine: &Engine,
+    evaluated: Result<Dynamic, Box<EvalAltResult>>,
+) -> ScriptResult {
+    let mut result = ScriptResult {
+        value: Value::Null,
+        error: None,
+        summary: None,
+    };
+    let mut failed = None;
+    match evaluated {
+        Ok(value) => result.value = convert::to_value(host, &value).unwrap_or_default(),
+        Err(error) if is_stop(&error) => {}
+        Err(error) => {
+            if scope::decided_in_plan(host, &error, &ScopePath::root()).is_none() {
+                failed = fault::find(&error).and_then(|fault| fault.failed().cloned());
+                result.error = Some(report::evaluation(
+                    error,
+                    &host.sources,
+                    engine,
+                    host.main.as_deref(),
+                ));
+            }
+        }
+    }
+    let run = host.state().run.clone();
+    let Some(run) = run else {
+        return result;
+    };
+    warn_of_hidden_decision(host);
+    match conclude(host, engine, &run, result.error.is_none()) {
+        Ok(summary) => {
+            // The failure that ended the script is in the summary, with its place; once is enough.
+            if let Some(failure) = failed
+                && summary.failed.iter().any(|other| other.fqn == failure.fqn)
+            {
+                result.error = None;
+            }
+            result.summary = Some(summary);
+        }
+        Err(diagnostic) => {
+            result.error.get_or_insert(diagnostic);
+        }
+    }
+    result
+}
+
+/// A `catch` of the script swallowed a decision on an unknown value: the plan says so all the same.
+fn warn_of_hidden_decision(host: &Host) {
+    let Some((reference, position)) = host.state().forced.take() else {
+        return;
+    };
+    let mut diagnostic = host.forced_diagnostic(Some(&reference));
+    diagnostic.severity = crate::model::Severity::Warning;
+    if let Some(position) = position
+        && let Some(source) = host.source_file(&position.file)
+    {
+        diagnostic.labels.push(crate::model::Label {
+            source,
+            line: position.line,
+            column: position.column,
+            length: 0,
+            text: "decided here".to_owned(),
+            primary: true,
+        });
+    }
+    host.emit(crate::engine::Event::Diagnostic(Box::new(
+        diagnostic.with_note("the script caught it; what is declared behind it may come otherwise"),
+    )));
+}
+
+fn is_stop(error: &EvalAltResult) -> bool {
+    match error {
+        EvalAltResult::ErrorTerminated(token, _) => token.is::<Stop>(),
+        EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
+        | EvalAltResult::ErrorInModule(_, inner, _) => is_stop(inner),
+        _ => false,
+    }
+}
+
+fn conclude(
+    host: &Arc<Host>,
+    engine: &Engine,
+    run: &Arc<Run>,
+    succeeded: bool,
+) -> Result<Summary, Diagnostic> {
+    let ended: Result<Result<Summary, RunError>, Box<EvalAltResult>> =
+        if run.options().phase == Phase::Destroy && succeeded {
+            host.wait_to_end(engine, run.destroy())
+        } else {
+            host.wait_to_end(engine, run.finalize(succeeded))
+        };
+    match ended {
+        Ok(Ok(summary)) => Ok(summary),
+        Ok(Err(error)) => Err(error.diagnostic()),
+        Err(error) => Err(Diagnostic::error(codes::RUNTIME, error.to_string())),
+    }
+}

@@ -1,0 +1,290 @@
+//! What every [`Store`] must do, run over all of them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    Deployment, FileStore, LockRequest, MemoryStore, Retention, Session, SharedStore, StageHeader,
+    StageState, StateError,
+    disk::RealDisk,
+    file::{Process, Processes},
+    tests_support::{intent, put, record, removed, stage},
+};
+use crate::{
+    model::Fqn,
+    state::JournalEntry,
+    util::{clock::SystemClock, ids::SystemIds},
+};
+
+/// A store, and what makes it look as if the process that used it had died.
+struct Subject {
+    name: &'static str,
+    reopen: Box<dyn Fn() -> SharedStore>,
+    _folder: tempfile::TempDir,
+}
+
+/// Only the last process that was started lives.
+struct OnlyNewest(Arc<std::sync::atomic::AtomicU32>);
+
+impl Processes for OnlyNewest {
+    fn is_alive(&self, pid: u32, _start: u64) -> Option<bool> {
+        Some(pid == self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+fn subjects() -> Vec<Subject> {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join(".alchemy");
+    let newest = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let files = move || -> SharedStore {
+        let pid = newest.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+        Arc::new(
+            FileStore::over(
+                &root,
+                Arc::new(RealDisk),
+                Arc::new(SystemClock),
+                Arc::new(SystemIds),
+                Process {
+                    pid,
+                    ..test_process()
+                },
+                Arc::new(OnlyNewest(Arc::clone(&newest))),
+            )
+            .with_retention(Retention { backups: 2 }),
+        )
+    };
+    let memory = MemoryStore::new(Arc::new(SystemClock), Arc::new(SystemIds));
+    vec![
+        Subject {
+            name: "file",
+            reopen: Box::new(files),
+            _folder: folder,
+        },
+        Subject {
+            name: "memory",
+            reopen: Box::new(move || Arc::new(memory.clone())),
+            _folder: tempfile::tempdir().unwrap(),
+        },
+    ]
+}
+
+fn test_process() -> Process {
+    Process {
+        owner: "me".to_owned(),
+        host: "here".to_owned(),
+        boot_id: "boot".to_owned(),
+        pid: 1,
+        pid_start: 1,
+    }
+}
+
+fn request() -> LockRequest {
+    LockRequest {
+        wait: Duration::ZERO,
+        command: "alch run".to_owned(),
+    }
+}
+
+async fn open(store: &SharedStore) -> Box<dyn Session> {
+    store.open(&stage("app/dev"), request()).await.unwrap()
+}
+
+async fn load(store: &SharedStore) -> Option<StageState> {
+    store.load(&stage("app/dev")).await.unwrap()
+}
+
+fn fqn(text: &str) -> Fqn {
+    Fqn::parse(text).unwrap()
+}
+
+fn names(state: &StageState) -> Vec<&str> {
+    state.records.keys().map(Fqn::as_str).collect()
+}
+
+fn header(order: &[&str]) -> StageHeader {
+    StageHeader {
+        order: order.iter().map(|name| fqn(name)).collect(),
+        ..StageHeader::default()
+    }
+}
+
+macro_rules! conformance {
+    ($($name:ident => |$subject:ident| $body:block)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            for $subject in subjects() {
+                tracing::info!("{}", $subject.name);
+                $body
+            }
+        }
+    )*};
+}
+
+conformance! {
+    a_stage_that_was_never_written_is_not_there => |subject| {
+        let store = (subject.reopen)();
+        assert!(load(&store).await.is_none());
+        let session = open(&store).await;
+        assert!(session.take_state().is_empty());
+        session.checkpoint(StageHeader::default()).await.unwrap();
+        session.release().await.unwrap();
+        assert!(load(&store).await.is_none(), "{}", subject.name);
+        assert!(store.apps().await.unwrap().is_empty());
+    }
+
+    what_was_appended_survives_a_death => |subject| {
+        let session = open(&(subject.reopen)()).await;
+        session.append(vec![intent("app/dev/a"), put("app/dev/a", 1)]).await.unwrap();
+        session.append(vec![intent("app/dev/scope/b")]).await.unwrap();
+        drop(session);
+
+        let store = (subject.reopen)();
+        let state = load(&store).await.unwrap();
+        assert_eq!(names(&state), ["app/dev/a"], "{}", subject.name);
+        let session = open(&store).await;
+        let state = session.take_state();
+        assert_eq!(*state.records[&fqn("app/dev/a")], record("app/dev/a", 1));
+        assert!(state.open_intents.contains_key(&fqn("app/dev/scope/b")));
+        assert!(session.take_state().is_empty(), "the state is handed out once");
+        assert_eq!(session.epoch(), 2);
+        assert!(!state.lineage.is_empty());
+    }
+
+    a_checkpoint_keeps_records_and_open_intents => |subject| {
+        let session = open(&(subject.reopen)()).await;
+        session.append(vec![put("app/dev/a", 1), put("app/dev/s/t/b", 1), put("app/dev/c", 1)]).await.unwrap();
+        session.append(vec![intent("app/dev/d")]).await.unwrap();
+        session.checkpoint(header(&["app/dev/a"])).await.unwrap();
+        session.append(vec![put("app/dev/a", 2), removed("app/dev/s/t/b")]).await.unwrap();
+        session.checkpoint(header(&["app/dev/a"])).await.unwrap();
+        session.release().await.unwrap();
+
+        let store = (subject.reopen)();
+        let state = load(&store).await.unwrap();
+        assert_eq!(names(&state), ["app/dev/a", "app/dev/c"], "{}", subject.name);
+        assert_eq!(*state.records[&fqn("app/dev/a")], record("app/dev/a", 2));
+        assert_eq!(state.header, header(&["app/dev/a"]));
+        assert!(state.open_intents.contains_key(&fqn("app/dev/d")));
+        assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty());
+        assert_eq!(store.stages(&stage("app/dev").app).await.unwrap(), [stage("app/dev")]);
+    }
+
+    a_renamed_record_leaves_its_old_name => |subject| {
+        let session = open(&(subject.reopen)()).await;
+        session.append(vec![put("app/dev/old", 1)]).await.unwrap();
+        session.checkpoint(header(&[])).await.unwrap();
+        let moved = JournalEntry::Renamed { from: fqn("app/dev/old"), record: Arc::new(record("app/dev/s/new", 1)) };
+        session.append(vec![moved]).await.unwrap();
+        session.checkpoint(header(&["app/dev/s/new"])).await.unwrap();
+        drop(session);
+        let store = (subject.reopen)();
+        assert_eq!(names(&load(&store).await.unwrap()), ["app/dev/s/new"], "{}", subject.name);
+        assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty());
+    }
+
+    a_lock_excludes_names_its_holder_and_is_given_back => |subject| {
+        let store = (subject.reopen)();
+        let session = open(&store).await;
+        let error = store.open(&stage("app/dev"), request()).await.err().unwrap();
+        assert!(matches!(&error, StateError::Locked { holder, .. } if holder.command == "alch run"), "{error}");
+        let other = store.open(&stage("app/prod"), request()).await.unwrap();
+        other.release().await.unwrap();
+        let locks = store.locks(&stage("app/dev").app).await.unwrap();
+        assert_eq!(locks.len(), 1);
+        assert_eq!((locks[0].alive, &locks[0].stage), (Some(true), &stage("app/dev")));
+        assert!(store.unlock(&stage("app/dev"), false).await.is_err());
+        session.release().await.unwrap();
+        assert!(store.locks(&stage("app/dev").app).await.unwrap().is_empty());
+        assert!(!store.unlock(&stage("app/dev"), false).await.unwrap());
+        open(&store).await.release().await.unwrap();
+    }
+
+    a_run_that_lost_its_lock_writes_nothing_more => |subject| {
+        let store = (subject.reopen)();
+        let zombie = open(&store).await;
+        zombie.append(vec![put("app/dev/a", 1)]).await.unwrap();
+        assert!(store.unlock(&stage("app/dev"), true).await.unwrap());
+        let session = open(&store).await;
+        assert!(session.epoch() > zombie.epoch());
+        let error = zombie.append(vec![put("app/dev/b", 1)]).await.unwrap_err();
+        assert!(matches!(error, StateError::Fenced { .. }), "{error}");
+        assert!(zombie.checkpoint(header(&["app/dev/a"])).await.is_err());
+        zombie.release().await.unwrap();
+        session.append(vec![put("app/dev/c", 1)]).await.unwrap();
+        session.release().await.unwrap();
+        assert_eq!(names(&load(&store).await.unwrap()), ["app/dev/a", "app/dev/c"], "{}", subject.name);
+    }
+
+    deployments_are_listed_newest_first => |subject| {
+        let store = (subject.reopen)();
+        let session = open(&store).await;
+        for id in ["01A", "01B", "01C"] {
+            session.record_deployment(deployment(id)).await.unwrap();
+        }
+        session.release().await.unwrap();
+        let listed = store.deployments(&stage("app/dev"), 2).await.unwrap();
+        assert_eq!(listed, [deployment("01C"), deployment("01B")], "{}", subject.name);
+        assert!(load(&store).await.is_none(), "history alone is no state");
+    }
+
+    a_removed_stage_leaves_its_history_only => |subject| {
+        let store = (subject.reopen)();
+        let session = open(&store).await;
+        session.append(vec![put("app/dev/s/a", 1)]).await.unwrap();
+        session.checkpoint(header(&["app/dev/s/a"])).await.unwrap();
+        session.record_deployment(deployment("01A")).await.unwrap();
+        assert!(session.remove_stage().await.is_err(), "it has a resource");
+        session.release().await.unwrap();
+
+        let session = open(&store).await;
+        session.append(vec![removed("app/dev/s/a")]).await.unwrap();
+        session.remove_stage().await.unwrap();
+        session.release().await.unwrap();
+        assert!(load(&store).await.is_none(), "{}", subject.name);
+        assert!(store.stages(&stage("app/dev").app).await.unwrap().is_empty());
+        assert_eq!(store.deployments(&stage("app/dev"), 9).await.unwrap().len(), 1);
+
+        let session = open(&store).await;
+        session.append(vec![put("app/dev/b", 1)]).await.unwrap();
+        drop(session);
+        let store = (subject.reopen)();
+        assert_eq!(names(&load(&store).await.unwrap()), ["app/dev/b"]);
+    }
+
+    appends_at_the_same_time_are_all_kept => |subject| {
+        let session: Arc<dyn Session> = open(&(subject.reopen)()).await.into();
+        let tasks: Vec<_> = (0..50)
+            .map(|index| {
+                let session = Arc::clone(&session);
+                tokio::spawn(async move {
+                    let name = format!("app/dev/r{index:02}");
+                    session.append(vec![intent(&name)]).await.unwrap();
+                    session.append(vec![put(&name, index)]).await.unwrap();
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        drop(session);
+        let state = load(&(subject.reopen)()).await.unwrap();
+        assert_eq!(state.records.len(), 50, "{}", subject.name);
+        assert!(state.open_intents.is_empty());
+    }
+}
+
+fn deployment(id: &str) -> Deployment {
+    Deployment {
+        id: id.to_owned(),
+        stage: stage("app/dev"),
+        command: "run".to_owned(),
+        actor: "me".to_owned(),
+        host: "here".to_owned(),
+        started_at: Timestamp::UNIX_EPOCH,
+        finished_at: Timestamp::UNIX_EPOCH,
+        result: "succeeded".to_owned(),
+        counts: BTreeMap::from([("created".to_owned(), 1)]),
+        alch_version: "0.1.0".to_owned(),
+    }
+}

@@ -1,0 +1,434 @@
+//! The [`Store`] over a folder.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{
+    checkpoint::Writer,
+    envelope::{corrupt, io_error, parse, unseal},
+    layout::{self, StageLayout},
+    lock::{self, Attempt, DEFAULT_TTL},
+    process::{Process, Processes, SystemProcesses},
+    recover::{self, Loaded},
+    session::{Core, FileSession},
+    validate,
+};
+use crate::{
+    model::{AppName, StageName, StagePath},
+    state::{
+        Deployment, LockHolder, LockRequest, LockStatus, Retention, Session, StageState,
+        StateError, Store,
+        disk::{Disk, RealDisk, on_disk},
+    },
+    util::{
+        clock::{Clock, SystemClock},
+        ids::{Ids, SystemIds},
+    },
+};
+
+/// How often a held lock is looked at.
+const LOCK_POLL: Duration = Duration::from_millis(250);
+
+/// How often a reader without the lock starts again because a checkpoint came between, and how long it waits.
+const READ_TRIES: u32 = 20;
+const READ_PAUSE: Duration = Duration::from_millis(10);
+
+/// State in the files of a folder.
+#[derive(Clone)]
+pub struct FileStore {
+    root: PathBuf,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    process: Process,
+    processes: Arc<dyn Processes>,
+    retention: Retention,
+    ttl: Duration,
+}
+
+impl FileStore {
+    /// A store in `root`, the `.alchemy` folder, on the machine's own disk and clock. Nothing is touched yet.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self::over(
+            root,
+            Arc::new(RealDisk),
+            Arc::new(SystemClock),
+            Arc::new(SystemIds),
+            Process::current(),
+            Arc::new(SystemProcesses),
+        )
+    }
+
+    /// A store over the given seams.
+    #[must_use]
+    pub fn over(
+        root: impl Into<PathBuf>,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        process: Process,
+        processes: Arc<dyn Processes>,
+    ) -> Self {
+        Self {
+            root: root.into(),
+            disk,
+            clock,
+            ids,
+            process,
+            processes,
+            retention: Retention::default(),
+            ttl: DEFAULT_TTL,
+        }
+    }
+
+    /// Keeps another number of backups.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Takes locks with another lease.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    fn layout(&self, stage: &StagePath) -> StageLayout {
+        StageLayout::new(&self.root, stage)
+    }
+
+    fn new_holder(&self, request: &LockRequest) -> LockHolder {
+        LockHolder {
+            owner: self.process.owner.clone(),
+            host: self.process.host.clone(),
+            boot_id: self.process.boot_id.clone(),
+            pid: self.process.pid,
+            pid_start: self.process.pid_start,
+            command: request.command.clone(),
+            epoch: 0,
+            ttl_ms: u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX),
+            acquired_at: self.clock.now(),
+            heartbeat: 0,
+        }
+    }
+
+    /// Takes the lock, waiting as long as the request allows.
+    async fn acquire(
+        &self,
+        stage: &StagePath,
+        request: &LockRequest,
+    ) -> Result<LockHolder, StateError> {
+        let layout = self.layout(stage);
+        let begin = self.clock.monotonic();
+        // What a lock of unknown life read as, and since when.
+        let mut watched: Option<(Vec<u8>, Duration)> = None;
+        loop {
+            let now = self.clock.monotonic();
+            let holder = self.new_holder(request);
+            let lease_of = |bytes: &[u8]| {
+                serde_json::from_slice(bytes).map_or(DEFAULT_TTL, |holder: LockHolder| {
+                    Duration::from_millis(holder.ttl_ms)
+                })
+            };
+            let expired = watched
+                .as_ref()
+                .filter(|(bytes, since)| now.saturating_sub(*since) >= lease_of(bytes))
+                .map(|(bytes, _)| bytes.clone());
+            let (process, processes) = (self.process.clone(), Arc::clone(&self.processes));
+            let layout = layout.clone();
+            let attempt = on_disk(&self.disk, move |disk| {
+                lock::attempt(
+                    disk,
+                    &layout,
+                    &process,
+                    processes.as_ref(),
+                    holder,
+                    expired.as_deref(),
+                )
+            })
+            .await?;
+            let (seen, watch) = match attempt {
+                Attempt::Taken(holder) => return Ok(holder),
+                Attempt::Held { seen, watch } => (seen, watch),
+            };
+            let left = request.wait.saturating_sub(now.saturating_sub(begin));
+            if left.is_zero() {
+                return Err(StateError::Locked {
+                    stage: stage.clone(),
+                    holder: Box::new(seen.holder),
+                });
+            }
+            watched = match watched {
+                Some((bytes, since)) if watch && bytes == seen.bytes => Some((bytes, since)),
+                _ => watch.then_some((seen.bytes, now)),
+            };
+            self.clock.sleep(left.min(LOCK_POLL)).await;
+        }
+    }
+
+    /// Reads the stage under the lock, settles the epoch and mends what a crash left.
+    async fn take_over(
+        &self,
+        stage: &StagePath,
+        provisional: &LockHolder,
+    ) -> Result<(LockHolder, Writer), StateError> {
+        let layout = self.layout(stage);
+        let stage = stage.clone();
+        let ours = provisional.clone();
+        on_disk(&self.disk, move |disk| {
+            let loaded = recover::read_stage(disk, &layout, &stage)?;
+            let written = loaded.as_ref().map_or(0, |loaded| loaded.state.epoch);
+            let mut holder = ours.clone();
+            if holder.epoch <= written {
+                holder.epoch = written + 1;
+                lock::renew(disk, &layout, &stage, &ours, &holder)?;
+            }
+            let _guard = lock::guard(disk, &layout)?;
+            lock::check(disk, &layout, &stage, &holder)?;
+            let writer = Writer::recover(disk, &stage, &layout, holder.epoch, loaded)?;
+            Ok((holder, writer))
+        })
+        .await
+    }
+
+    /// Gives a lock back after a failure; that failure is what the caller hears of.
+    async fn give_back(&self, stage: &StagePath, holder: LockHolder) {
+        let layout = self.layout(stage);
+        let result = on_disk(&self.disk, move |disk| {
+            lock::release_any_epoch(disk, &layout, &holder)
+        })
+        .await;
+        if let Err(error) = result {
+            tracing::warn!(%stage, %error, "the lock could not be given back");
+        }
+    }
+}
+
+/// What one look at a stage's two files came to, to see whether they changed between two looks.
+fn look(disk: &dyn Disk, layout: &StageLayout) -> Result<[Option<blake3::Hash>; 2], StateError> {
+    let hash = |path: &Path| -> Result<Option<blake3::Hash>, StateError> {
+        Ok(recover::read_if_present(disk, path)?.map(|bytes| blake3::hash(&bytes)))
+    };
+    Ok([hash(&layout.stage_record())?, hash(&layout.journal())?])
+}
+
+#[async_trait]
+impl Store for FileStore {
+    async fn apps(&self) -> Result<Vec<AppName>, StateError> {
+        let root = self.root.clone();
+        on_disk(&self.disk, move |disk| {
+            let mut apps = Vec::new();
+            for (name, folder) in folders(disk, &root)? {
+                if layout::may_be_app(&name)
+                    && let Ok(app) = AppName::new(layout::unescape(&name))
+                    && exists(disk, &folder.join(layout::STATE))?
+                {
+                    apps.push(app);
+                }
+            }
+            apps.sort();
+            Ok(apps)
+        })
+        .await
+    }
+
+    async fn stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
+        let folder = layout::app_folder(&self.root, app);
+        let app = app.clone();
+        on_disk(&self.disk, move |disk| {
+            let mut stages = Vec::new();
+            for (name, folder) in folders(disk, &folder)? {
+                if let Ok(stage) = StageName::new(layout::unescape(&name))
+                    && exists(disk, &folder.join(layout::STATE))?
+                {
+                    stages.push(StagePath::new(app.clone(), stage));
+                }
+            }
+            stages.sort();
+            Ok(stages)
+        })
+        .await
+    }
+
+    async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError> {
+        let mut last_look = None;
+        for _ in 0..READ_TRIES {
+            let (layout, path) = (self.layout(stage), stage.clone());
+            let result = on_disk(&self.disk, move |disk| {
+                match recover::read_stage(disk, &layout, &path) {
+                    // A run may have written in between: then the files look different now than they will.
+                    Err(error @ StateError::Corrupt { .. }) => {
+                        Ok(Err((error, look(disk, &layout)?)))
+                    }
+                    other => other.map(Ok),
+                }
+            })
+            .await?;
+            match result {
+                Ok(loaded) => return Ok(loaded.map(|Loaded { state, .. }| state)),
+                Err((error, look)) if last_look.as_ref() == Some(&look) => return Err(error),
+                Err((_, look)) => last_look = Some(look),
+            }
+            self.clock.sleep(READ_PAUSE).await;
+        }
+        Err(corrupt(
+            stage,
+            &self.layout(stage).folder,
+            "it changes faster than it can be read",
+        ))
+    }
+
+    async fn open(
+        &self,
+        stage: &StagePath,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        let provisional = self.acquire(stage, &request).await?;
+        let (holder, writer) = match self.take_over(stage, &provisional).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.give_back(stage, provisional).await;
+                return Err(error);
+            }
+        };
+        Ok(Box::new(FileSession::start(Core::new(
+            Arc::clone(&self.disk),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.ids),
+            stage.clone(),
+            self.layout(stage),
+            self.retention,
+            holder,
+            writer,
+        ))))
+    }
+
+    async fn locks(&self, app: &AppName) -> Result<Vec<LockStatus>, StateError> {
+        let (store, app) = (self.clone(), app.clone());
+        let now = self.clock.now();
+        on_disk(&self.disk, move |disk| {
+            let folder = layout::locks_folder(&store.root, &app);
+            let entries = disk
+                .list(&folder)
+                .map_err(|error| io_error("list", &folder, error))?;
+            let mut locks = Vec::new();
+            for entry in entries {
+                let name = entry.text().and_then(|name| name.strip_suffix(".lock"));
+                let Some(name) = name.and_then(|name| StageName::new(layout::unescape(name)).ok())
+                else {
+                    continue;
+                };
+                let stage = StagePath::new(app.clone(), name);
+                let layout = store.layout(&stage);
+                let Some(seen) = lock::read(disk, &layout)? else {
+                    continue;
+                };
+                let age = disk
+                    .modified(&layout.lock)
+                    .map_or(0, |at| now.as_millisecond() - at.as_millisecond());
+                locks.push(LockStatus {
+                    stage,
+                    alive: seen.is_alive(&store.process, store.processes.as_ref()),
+                    holder: seen.holder,
+                    heartbeat_age_ms: u64::try_from(age).unwrap_or(0),
+                });
+            }
+            locks.sort_by(|a, b| a.stage.cmp(&b.stage));
+            Ok(locks)
+        })
+        .await
+    }
+
+    async fn unlock(&self, stage: &StagePath, force: bool) -> Result<bool, StateError> {
+        let (store, stage) = (self.clone(), stage.clone());
+        on_disk(&self.disk, move |disk| {
+            let layout = store.layout(&stage);
+            if lock::read(disk, &layout)?.is_none() {
+                return Ok(false);
+            }
+            let _guard = lock::guard(disk, &layout)?;
+            let Some(seen) = lock::read(disk, &layout)? else {
+                return Ok(false);
+            };
+            let alive = seen.is_alive(&store.process, store.processes.as_ref());
+            if alive != Some(false) && !force {
+                return Err(StateError::Locked {
+                    stage,
+                    holder: Box::new(seen.holder),
+                });
+            }
+            lock::remove(disk, &layout)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn validate(&self, stage: &StagePath) -> Result<Vec<StateError>, StateError> {
+        let (layout, stage) = (self.layout(stage), stage.clone());
+        on_disk(&self.disk, move |disk| {
+            validate::validate(disk, &layout, &stage)
+        })
+        .await
+    }
+
+    async fn deployments(
+        &self,
+        stage: &StagePath,
+        limit: usize,
+    ) -> Result<Vec<Deployment>, StateError> {
+        let (folder, stage) = (self.layout(stage).deployments(), stage.clone());
+        on_disk(&self.disk, move |disk| {
+            let entries = disk
+                .list(&folder)
+                .map_err(|error| io_error("list", &folder, error))?;
+            entries
+                .iter()
+                .rev()
+                .filter_map(|entry| entry.text())
+                .filter(|name| name.ends_with(".json"))
+                .take(limit)
+                .map(|name| read_deployment(disk, &stage, &folder.join(name)))
+                .collect()
+        })
+        .await
+    }
+}
+
+/// Reads the record of one finished run.
+pub(crate) fn read_deployment(
+    disk: &dyn Disk,
+    stage: &StagePath,
+    path: &Path,
+) -> Result<Deployment, StateError> {
+    let bytes = disk
+        .read(path)
+        .map_err(|error| io_error("read", path, error))?;
+    unseal(&bytes)
+        .and_then(|(json, _)| parse(json))
+        .map_err(|problem| corrupt(stage, path, problem))
+}
+
+fn folders(disk: &dyn Disk, folder: &Path) -> Result<Vec<(String, PathBuf)>, StateError> {
+    let entries = disk
+        .list(folder)
+        .map_err(|error| io_error("list", folder, error))?;
+    Ok(entries
+        .iter()
+        .filter(|entry| entry.is_folder)
+        .filter_map(|entry| entry.text())
+        .map(|name| (name.to_owned(), folder.join(name)))
+        .collect())
+}
+
+fn exists(disk: &dyn Disk, path: &Path) -> Result<bool, StateError> {
+    disk.exists(path)
+        .map_err(|error| io_error("look for", path, error))
+}

@@ -1,0 +1,318 @@
+//! The [`Store`] in memory: what the file store promises, without files, for tests and simulations.
+//!
+//! A session that is dropped without release counts as a process that died: its lock is found and taken over at once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{
+    Deployment, JournalEntry, LockHolder, LockRequest, LockStatus, Session, StageHeader,
+    StageState, StateError, Store,
+};
+use crate::{
+    model::{AppName, StagePath},
+    util::{clock::Clock, ids::Ids},
+};
+
+const LOCK_POLL: Duration = Duration::from_millis(250);
+
+/// State in memory; clones share it.
+#[derive(Clone)]
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    data: Arc<Mutex<Data>>,
+}
+
+#[derive(Default)]
+struct Data {
+    lineages: BTreeMap<AppName, String>,
+    stages: BTreeMap<StagePath, StageState>,
+    deployments: BTreeMap<StagePath, BTreeMap<String, Deployment>>,
+    locks: BTreeMap<StagePath, Lock>,
+    /// Numbers the sessions, as process ids do.
+    sessions: u32,
+    /// The highest epoch of each stage: it never goes back, though a run may write nothing.
+    epochs: BTreeMap<StagePath, u64>,
+}
+
+struct Lock {
+    holder: LockHolder,
+    alive: bool,
+}
+
+fn locked(data: &Mutex<Data>) -> MutexGuard<'_, Data> {
+    data.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        Self {
+            clock,
+            ids,
+            data: Arc::default(),
+        }
+    }
+
+    fn try_open(
+        &self,
+        stage: &StagePath,
+        request: &LockRequest,
+    ) -> Result<MemorySession, Box<LockHolder>> {
+        let mut data = locked(&self.data);
+        if let Some(lock) = data.locks.get(stage)
+            && lock.alive
+        {
+            return Err(Box::new(lock.holder.clone()));
+        }
+        data.sessions += 1;
+        let pid = data.sessions;
+        let epoch = data.epochs.entry(stage.clone()).or_default();
+        *epoch += 1;
+        let holder = LockHolder {
+            owner: "memory".to_owned(),
+            host: "memory".to_owned(),
+            boot_id: String::new(),
+            pid,
+            pid_start: 0,
+            command: request.command.clone(),
+            epoch: *epoch,
+            ttl_ms: 60_000,
+            acquired_at: self.clock.now(),
+            heartbeat: 0,
+        };
+        let state = data.stages.get(stage).cloned().unwrap_or_default();
+        data.locks.insert(
+            stage.clone(),
+            Lock {
+                holder: holder.clone(),
+                alive: true,
+            },
+        );
+        Ok(MemorySession {
+            store: self.clone(),
+            stage: stage.clone(),
+            holder,
+            handed: Mutex::new(Some(state)),
+        })
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn apps(&self) -> Result<Vec<AppName>, StateError> {
+        Ok(locked(&self.data).lineages.keys().cloned().collect())
+    }
+
+    async fn stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
+        let data = locked(&self.data);
+        let stages = data.stages.keys().filter(|stage| stage.app == *app);
+        Ok(stages.cloned().collect())
+    }
+
+    async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError> {
+        Ok(locked(&self.data).stages.get(stage).cloned())
+    }
+
+    async fn open(
+        &self,
+        stage: &StagePath,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        let begin = self.clock.monotonic();
+        loop {
+            let holder = match self.try_open(stage, &request) {
+                Ok(session) => return Ok(Box::new(session)),
+                Err(holder) => holder,
+            };
+            let waited = self.clock.monotonic().saturating_sub(begin);
+            let left = request.wait.saturating_sub(waited);
+            if left.is_zero() {
+                return Err(StateError::Locked {
+                    stage: stage.clone(),
+                    holder,
+                });
+            }
+            self.clock.sleep(left.min(LOCK_POLL)).await;
+        }
+    }
+
+    async fn locks(&self, app: &AppName) -> Result<Vec<LockStatus>, StateError> {
+        let data = locked(&self.data);
+        let locks = data.locks.iter().filter(|(stage, _)| stage.app == *app);
+        Ok(locks
+            .map(|(stage, lock)| LockStatus {
+                stage: stage.clone(),
+                holder: lock.holder.clone(),
+                alive: Some(lock.alive),
+                heartbeat_age_ms: 0,
+            })
+            .collect())
+    }
+
+    async fn unlock(&self, stage: &StagePath, force: bool) -> Result<bool, StateError> {
+        let mut data = locked(&self.data);
+        match data.locks.get(stage) {
+            None => Ok(false),
+            Some(lock) if lock.alive && !force => Err(StateError::Locked {
+                stage: stage.clone(),
+                holder: Box::new(lock.holder.clone()),
+            }),
+            Some(_) => {
+                data.locks.remove(stage);
+                Ok(true)
+            }
+        }
+    }
+
+    async fn validate(&self, _stage: &StagePath) -> Result<Vec<StateError>, StateError> {
+        Ok(Vec::new())
+    }
+
+    async fn deployments(
+        &self,
+        stage: &StagePath,
+        limit: usize,
+    ) -> Result<Vec<Deployment>, StateError> {
+        let data = locked(&self.data);
+        let deployments = data.deployments.get(stage).into_iter();
+        Ok(deployments
+            .flat_map(|all| all.values().rev())
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+}
+
+/// One run's hold on a stage of a [`MemoryStore`].
+struct MemorySession {
+    store: MemoryStore,
+    stage: StagePath,
+    holder: LockHolder,
+    handed: Mutex<Option<StageState>>,
+}
+
+impl MemorySession {
+    fn write<T>(&self, work: impl FnOnce(&mut Data) -> T) -> Result<T, StateError> {
+        let mut data = locked(&self.store.data);
+        match data.locks.get(&self.stage) {
+            Some(lock) if lock.holder == self.holder => Ok(work(&mut data)),
+            lock => Err(StateError::Fenced {
+                stage: self.stage.clone(),
+                ours: self.holder.epoch,
+                theirs: lock.map_or(self.holder.epoch + 1, |lock| lock.holder.epoch),
+            }),
+        }
+    }
+
+    /// The stage, made when there is none.
+    fn stage<'a>(&self, data: &'a mut Data) -> &'a mut StageState {
+        let lineage = data
+            .lineages
+            .entry(self.stage.app.clone())
+            .or_insert_with(|| self.store.ids.ulid(self.store.clock.now()));
+        let state = data
+            .stages
+            .entry(self.stage.clone())
+            .or_insert_with(|| StageState {
+                lineage: lineage.clone(),
+                ..StageState::default()
+            });
+        state.epoch = self.holder.epoch;
+        state
+    }
+}
+
+impl Drop for MemorySession {
+    fn drop(&mut self) {
+        let mut data = locked(&self.store.data);
+        if let Some(lock) = data.locks.get_mut(&self.stage)
+            && lock.holder == self.holder
+        {
+            lock.alive = false;
+        }
+    }
+}
+
+#[async_trait]
+impl Session for MemorySession {
+    fn take_state(&self) -> StageState {
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        handed.take().unwrap_or_default()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.holder.epoch
+    }
+
+    async fn append(&self, entries: Vec<JournalEntry>) -> Result<(), StateError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.write(|data| {
+            let state = self.stage(data);
+            for entry in &entries {
+                state.apply(entry);
+            }
+        })
+    }
+
+    async fn checkpoint(&self, header: StageHeader) -> Result<(), StateError> {
+        self.write(|data| {
+            if !data.stages.contains_key(&self.stage) && header == StageHeader::default() {
+                return;
+            }
+            let state = self.stage(data);
+            if state.header != header {
+                state.header = header;
+                state.serial += 1;
+            }
+        })
+    }
+
+    async fn record_deployment(&self, deployment: Deployment) -> Result<(), StateError> {
+        self.write(|data| {
+            let all = data.deployments.entry(self.stage.clone()).or_default();
+            all.insert(deployment.id.clone(), deployment);
+        })
+    }
+
+    async fn remove_stage(&self) -> Result<(), StateError> {
+        self.write(|data| {
+            if data
+                .stages
+                .get(&self.stage)
+                .is_none_or(StageState::is_empty)
+            {
+                data.stages.remove(&self.stage);
+                Ok(())
+            } else {
+                Err(StateError::Io {
+                    operation: "remove",
+                    place: self.stage.to_string(),
+                    source: std::io::Error::new(
+                        std::io::ErrorKind::DirectoryNotEmpty,
+                        "the stage still has resources",
+                    ),
+                })
+            }
+        })?
+    }
+
+    async fn release(&self) -> Result<(), StateError> {
+        let mut data = locked(&self.store.data);
+        if let Some(lock) = data.locks.get(&self.stage)
+            && lock.holder == self.holder
+        {
+            data.locks.remove(&self.stage);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,609 @@
+//! Append-only lines for people: stable, so that they can be searched and compared.
+//!
+//! A fold: events and the passing of time in, lines out. Where they go is [`super::printer`]'s business.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    engine::{Action, Event, Failure, FailureCause, Outcome, Phase, Summary, plan::PlannedAction},
+    model::{Diagnostic, Fqn},
+    ui::{
+        diff::{self, Detail},
+        frame,
+        style::{self, paint},
+    },
+    util::text::{duration, plural},
+};
+
+/// The longest silence while something is in flight.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Verbosity {
+    /// Results and problems only.
+    Quiet,
+    /// What changes.
+    #[default]
+    Normal,
+    /// Also what does not change.
+    Verbose,
+}
+
+/// Which standard stream a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Results.
+    Out,
+    /// Progress and diagnostics.
+    Err,
+}
+
+/// One piece of text for a stream; may hold several lines, ends without a line break.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Where it goes.
+    pub stream: Stream,
+    /// The text, with ANSI styles.
+    pub text: String,
+}
+
+/// Turns a failure into a diagnostic with the frame of its declaration.
+pub type Explain = Arc<dyn Fn(&Failure) -> Diagnostic + Send + Sync>;
+
+/// How the fold tells things.
+#[derive(Clone)]
+pub struct PlainOptions {
+    /// How much.
+    pub verbosity: Verbosity,
+    /// How much of a plan.
+    pub detail: Detail,
+    /// Whether a live line shows what is in flight, so that beginnings need no line of their own.
+    pub live: bool,
+    /// Width of the terminal.
+    pub width: Option<usize>,
+    /// How failures are explained.
+    pub explain: Explain,
+}
+
+struct Flight {
+    action: Action,
+    started: Duration,
+}
+
+/// The fold.
+pub struct Plain {
+    options: PlainOptions,
+    flights: BTreeMap<Fqn, Flight>,
+    plan: Vec<Arc<PlannedAction>>,
+    done: usize,
+    last_line: Duration,
+    waiting_since: Option<Duration>,
+    /// The line of totals: held back, as diagnostics may follow the end of a run and it comes last.
+    totals: Option<String>,
+}
+
+impl Plain {
+    /// A fold that has seen nothing.
+    #[must_use]
+    pub fn new(options: PlainOptions) -> Self {
+        Self {
+            options,
+            flights: BTreeMap::new(),
+            plan: Vec::new(),
+            done: 0,
+            last_line: Duration::ZERO,
+            waiting_since: None,
+            totals: None,
+        }
+    }
+
+    /// Nothing more follows.
+    pub fn end(&mut self, out: &mut Vec<Line>) {
+        if let Some(text) = self.totals.take() {
+            progress(out, text);
+        }
+    }
+
+    /// Takes one event at the moment `now` of any monotonic clock.
+    pub fn event(&mut self, event: &Event, now: Duration, out: &mut Vec<Line>) {
+        let before = out.len();
+        self.fold(event, now, out);
+        if out.len() > before {
+            self.last_line = now;
+        }
+    }
+
+    fn fold(&mut self, event: &Event, now: Duration, out: &mut Vec<Line>) {
+        let quiet = self.options.verbosity == Verbosity::Quiet;
+        match event {
+            Event::RunStarted {
+                stage,
+                phase,
+                target,
+            } => {
+                self.end(out);
+                self.waiting_since = None;
+                self.done = 0;
+                self.plan.clear();
+                if !quiet {
+                    progress(
+                        out,
+                        format!(
+                            "alch: app {}, stage {}, phase {}, target {target}",
+                            stage.app,
+                            stage.stage,
+                            phase.as_str()
+                        ),
+                    );
+                }
+            }
+            Event::WaitingForLock { stage } => {
+                self.waiting_since = Some(now);
+                if !quiet {
+                    progress(out, format!("waiting for the lock of stage {stage}"));
+                }
+            }
+            Event::Planned(action) => self.plan.push(Arc::clone(action)),
+            Event::Unchanged { fqn, kind } => {
+                self.done += 1;
+                if self.options.verbosity == Verbosity::Verbose {
+                    let text = format!("  unchanged {}  ({kind})", fqn.within_stage());
+                    progress(out, paint(style::FAINT, text));
+                }
+            }
+            Event::Started { fqn, kind, action } => {
+                self.flights.insert(
+                    fqn.clone(),
+                    Flight {
+                        action: *action,
+                        started: now,
+                    },
+                );
+                if !quiet && !self.options.live {
+                    let style = style::of_action(*action);
+                    progress(
+                        out,
+                        format!(
+                            "{} {:<9} {} {}",
+                            paint(style, action.sign()),
+                            action.progressive(),
+                            fqn.within_stage(),
+                            paint(style::FAINT, format!("({kind})"))
+                        ),
+                    );
+                }
+            }
+            Event::Progress { fqn, message } => {
+                if !quiet {
+                    progress(
+                        out,
+                        paint(
+                            style::FAINT,
+                            format!("  {:<9} {}  {message}", "..", fqn.within_stage()),
+                        ),
+                    );
+                }
+            }
+            Event::Finished {
+                fqn,
+                action,
+                physical_name,
+                duration: took,
+                ..
+            } => {
+                self.flights.remove(fqn);
+                self.done += 1;
+                if !quiet {
+                    let name = if physical_name.is_empty() {
+                        String::new()
+                    } else {
+                        format!("  {physical_name}")
+                    };
+                    progress(
+                        out,
+                        format!(
+                            "  {} {}{name}  {}",
+                            paint(style::of_action(*action), format!("{:<9}", action.past())),
+                            fqn.within_stage(),
+                            paint(style::FAINT, duration(*took))
+                        ),
+                    );
+                }
+            }
+            Event::Failed(failure) => {
+                self.flights.remove(&failure.fqn);
+                self.done += 1;
+                if !quiet {
+                    progress(
+                        out,
+                        format!(
+                            "  {} {}  {}",
+                            paint(style::BAD, format!("{:<9}", "failed")),
+                            failure.fqn.within_stage(),
+                            first_line(&failure.cause.to_string())
+                        ),
+                    );
+                }
+            }
+            Event::Skipped { fqn, because } => {
+                self.flights.remove(fqn);
+                self.done += 1;
+                if !quiet {
+                    progress(
+                        out,
+                        format!(
+                            "  {} {}  because {} failed",
+                            paint(style::CHANGE, format!("{:<9}", "skipped")),
+                            fqn.within_stage(),
+                            because.within_stage()
+                        ),
+                    );
+                }
+            }
+            Event::Print(text) => out.push(Line {
+                stream: Stream::Out,
+                text: text.clone(),
+            }),
+            Event::Log { message, position } => {
+                let text = match position {
+                    Some(position) => format!("{position}: {message}"),
+                    None => message.clone(),
+                };
+                if !quiet {
+                    progress(out, text);
+                }
+            }
+            Event::Diagnostic(diagnostic) => self.diagnostic(diagnostic, out),
+            Event::RunFinished(summary) => self.finished(summary, out),
+        }
+    }
+
+    /// Shows a diagnostic.
+    pub fn diagnostic(&self, diagnostic: &Diagnostic, out: &mut Vec<Line>) {
+        progress(out, frame::render(diagnostic, self.options.width));
+    }
+
+    fn finished(&mut self, summary: &Summary, out: &mut Vec<Line>) {
+        self.flights.clear();
+        if summary.phase == Phase::Plan {
+            out.push(Line {
+                stream: Stream::Out,
+                text: diff::render(&self.plan, self.options.detail),
+            });
+            self.plan.clear();
+        }
+        for diagnostic in unhandled(summary, &self.options.explain) {
+            self.diagnostic(&diagnostic, out);
+        }
+        if !summary.left.is_empty() && summary.outcome != Outcome::Succeeded {
+            let mut text = paint(style::STRONG, "still there:");
+            for fqn in &summary.left {
+                text.push_str("\n  ");
+                text.push_str(fqn.within_stage());
+            }
+            progress(out, text);
+        }
+        let silent = matches!(summary.phase, Phase::Plan | Phase::Read)
+            || (self.options.verbosity == Verbosity::Quiet
+                && summary.outcome == Outcome::Succeeded);
+        if !silent {
+            self.totals = Some(totals(summary));
+        }
+    }
+
+    /// Time passes: says that things are alive when nothing was said for long.
+    pub fn tick(&mut self, now: Duration, out: &mut Vec<Line>) {
+        if self.options.verbosity == Verbosity::Quiet
+            || now.saturating_sub(self.last_line) < SIGN_OF_LIFE
+        {
+            return;
+        }
+        let oldest = self.flights.iter().min_by_key(|(_, flight)| flight.started);
+        let text = if let Some((fqn, flight)) = oldest {
+            let others = match self.flights.len() - 1 {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            format!(
+                "  still {} {} ({}){others}",
+                flight.action.progressive(),
+                fqn.within_stage(),
+                seconds(now.saturating_sub(flight.started))
+            )
+        } else if let Some(since) = self.waiting_since {
+            format!(
+                "  still waiting for the lock ({})",
+                seconds(now.saturating_sub(since))
+            )
+        } else {
+            return;
+        };
+        self.last_line = now;
+        progress(out, paint(style::FAINT, text));
+    }
+
+    /// The live line for terminals: how much is done and what is in flight.
+    #[must_use]
+    pub fn status(&self, now: Duration) -> Option<String> {
+        if !self.options.live || self.flights.is_empty() {
+            return None;
+        }
+        let mut flights: Vec<(&Fqn, &Flight)> = self.flights.iter().collect();
+        flights.sort_by_key(|(_, flight)| flight.started);
+        let names: Vec<String> = flights
+            .iter()
+            .take(4)
+            .map(|(fqn, flight)| {
+                format!(
+                    "{} {}",
+                    fqn.within_stage(),
+                    seconds(now.saturating_sub(flight.started))
+                )
+            })
+            .collect();
+        let more = match flights.len().saturating_sub(4) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let text = format!(
+            "{} done, {} in flight: {}{more}",
+            self.done,
+            flights.len(),
+            names.join(", ")
+        );
+        let width = self.options.width.unwrap_or(80).saturating_sub(1);
+        Some(text.chars().take(width).collect())
+    }
+}
+
+/// Diagnostics of the failures that the script did not catch; those that only follow from another one are left out.
+#[must_use]
+pub fn unhandled(summary: &Summary, explain: &Explain) -> Vec<Diagnostic> {
+    if summary.failed.len() <= summary.handled {
+        return Vec::new();
+    }
+    summary
+        .failed
+        .iter()
+        .filter(|failure| !matches!(failure.cause, FailureCause::Dependency(_)))
+        .map(|failure| explain(failure))
+        .collect()
+}
+
+/// The last line of a run: `3 created, 1 updated, 0 deleted, 120 unchanged in 4.1 s (critical path 3.2 s, 41 API calls)`.
+#[must_use]
+pub fn totals(summary: &Summary) -> String {
+    let mut out = format!(
+        "{} created, {} updated, {} deleted, {} unchanged",
+        summary.count(Action::Create),
+        summary.count(Action::Update),
+        summary.count(Action::Delete),
+        summary.count(Action::Unchanged)
+    );
+    for (count, word) in [
+        (summary.count(Action::Replace), "replaced"),
+        (summary.count(Action::Adopt), "adopted"),
+        (summary.count(Action::Forget), "forgotten"),
+        (summary.failed.len(), "failed"),
+        (summary.skipped.len(), "skipped"),
+    ] {
+        if count > 0 {
+            out.push_str(&format!(", {count} {word}"));
+        }
+    }
+    let calls = plural(
+        usize::try_from(summary.calls).unwrap_or(usize::MAX),
+        "API call",
+    );
+    format!(
+        "{out} in {} (critical path {}, {calls})",
+        duration(summary.elapsed),
+        duration(summary.critical_path)
+    )
+}
+
+fn progress(out: &mut Vec<Line>, text: String) {
+    out.push(Line {
+        stream: Stream::Err,
+        text,
+    });
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn seconds(value: Duration) -> String {
+    if value.as_secs() < 60 {
+        format!("{} s", value.as_secs())
+    } else {
+        duration(value)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use snapbox::{assert_data_eq, str};
+
+    use super::*;
+    use crate::{
+        model::{StagePath, diagnostic::codes},
+        provider::{FailureKind, ProviderError},
+    };
+
+    pub(crate) fn fqn(text: &str) -> Fqn {
+        Fqn::parse(text).unwrap()
+    }
+
+    pub(crate) fn stage() -> StagePath {
+        fqn("my-app/dev/x").stage()
+    }
+
+    pub(crate) fn failure() -> Arc<Failure> {
+        Arc::new(Failure {
+            fqn: fqn("my-app/dev/api"),
+            kind: "cloudflare::Worker".into(),
+            action: Action::Create,
+            cause: FailureCause::Provider(ProviderError::new(
+                FailureKind::Conflict,
+                "a Worker of that name exists",
+            )),
+            position: None,
+        })
+    }
+
+    pub(crate) fn summary(phase: Phase) -> Summary {
+        Summary {
+            stage: stage(),
+            phase,
+            outcome: Outcome::Succeeded,
+            counts: BTreeMap::from([(Action::Create, 3), (Action::Unchanged, 120)]),
+            failed: Vec::new(),
+            handled: 0,
+            skipped: Vec::new(),
+            left: Vec::new(),
+            elapsed: Duration::from_millis(4_100),
+            critical_path: Duration::from_millis(3_200),
+            calls: 41,
+        }
+    }
+
+    pub(crate) fn story() -> Vec<Event> {
+        let kind: Arc<str> = "cloudflare::D1Database".into();
+        let name = fqn("my-app/dev/database/main-db");
+        vec![
+            Event::RunStarted {
+                stage: stage(),
+                phase: Phase::Up,
+                target: "local".to_owned(),
+            },
+            Event::Unchanged {
+                fqn: fqn("my-app/dev/same"),
+                kind: Arc::clone(&kind),
+            },
+            Event::Started {
+                fqn: name.clone(),
+                kind: Arc::clone(&kind),
+                action: Action::Create,
+            },
+            Event::Print("hello".to_owned()),
+            Event::Finished {
+                fqn: name,
+                kind,
+                action: Action::Create,
+                physical_name: "main-db-dev".to_owned(),
+                duration: Duration::from_millis(53),
+            },
+            Event::Failed(failure()),
+            Event::Skipped {
+                fqn: fqn("my-app/dev/route"),
+                because: fqn("my-app/dev/api"),
+            },
+            Event::RunFinished(Box::new(Summary {
+                outcome: Outcome::Partial,
+                failed: vec![failure()],
+                skipped: vec![fqn("my-app/dev/route")],
+                ..summary(Phase::Up)
+            })),
+        ]
+    }
+
+    pub(crate) fn explain() -> Explain {
+        Arc::new(|failure: &Failure| Diagnostic::error(codes::CONFLICT, failure.cause.to_string()))
+    }
+
+    fn options(verbosity: Verbosity) -> PlainOptions {
+        PlainOptions {
+            verbosity,
+            detail: Detail::Normal,
+            live: false,
+            width: None,
+            explain: explain(),
+        }
+    }
+
+    fn tell(verbosity: Verbosity) -> String {
+        let mut fold = Plain::new(options(verbosity));
+        let mut lines = Vec::new();
+        for event in story() {
+            fold.event(&event, Duration::ZERO, &mut lines);
+        }
+        fold.end(&mut lines);
+        lines
+            .iter()
+            .map(|line| {
+                let mark = match line.stream {
+                    Stream::Out => "out",
+                    Stream::Err => "err",
+                };
+                format!("{mark}| {}\n", anstream::adapter::strip_str(&line.text))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_run_is_told_line_by_line() {
+        assert_data_eq!(
+            tell(Verbosity::Normal),
+            str![[r#"
+err| alch: app my-app, stage dev, phase up, target local
+err| + creating  database/main-db (cloudflare::D1Database)
+out| hello
+err|   created   database/main-db  main-db-dev  53 ms
+err|   failed    api  a Worker of that name exists
+err|   skipped   route  because api failed
+err| error[E0302]: a Worker of that name exists
+err| 3 created, 0 updated, 0 deleted, 120 unchanged, 1 failed, 1 skipped in 4.1 s (critical path 3.2 s, 41 API calls)
+
+"#]]
+        );
+    }
+
+    #[test]
+    fn quiet_leaves_results_and_problems() {
+        assert_data_eq!(
+            tell(Verbosity::Quiet),
+            str![[r#"
+out| hello
+err| error[E0302]: a Worker of that name exists
+err| 3 created, 0 updated, 0 deleted, 120 unchanged, 1 failed, 1 skipped in 4.1 s (critical path 3.2 s, 41 API calls)
+
+"#]]
+        );
+    }
+
+    #[test]
+    fn verbose_names_what_is_unchanged() {
+        assert!(
+            tell(Verbosity::Verbose).contains("err|   unchanged same  (cloudflare::D1Database)")
+        );
+    }
+
+    #[test]
+    fn silence_is_broken_after_ten_seconds() {
+        let mut fold = Plain::new(options(Verbosity::Normal));
+        let mut lines = Vec::new();
+        fold.event(&story()[2], Duration::from_secs(1), &mut lines);
+        lines.clear();
+        fold.tick(Duration::from_secs(10), &mut lines);
+        assert!(lines.is_empty());
+        fold.tick(Duration::from_secs(21), &mut lines);
+        fold.tick(Duration::from_secs(22), &mut lines);
+        assert_eq!(lines.len(), 1);
+        assert_eq!(
+            anstream::adapter::strip_str(&lines[0].text).to_string(),
+            "  still creating database/main-db (20 s)"
+        );
+    }
+
+    #[test]
+    fn failures_that_the_script_caught_are_not_explained_again() {
+        let caught = Summary {
+            failed: vec![failure()],
+            handled: 1,
+            ..summary(Phase::Up)
+        };
+        assert!(unhandled(&caught, &explain()).is_empty());
+    }
+}

@@ -1,0 +1,432 @@
+//! The printing thread: one bounded channel in, the standard streams and the `--json-into` file out.
+//!
+//! Everything that leaves the process as text goes through `Output`, and there through the redactor. A reader
+//! that goes away (`| head`) ends the output quietly and not the run.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anstream::AutoStream;
+use serde_json::{Value as Json, json};
+
+use crate::{
+    engine::{Event, EventSink},
+    model::Diagnostic,
+    secret::Redactor,
+    ui::{
+        diff::Detail,
+        ndjson,
+        plain::{Explain, Line, Plain, PlainOptions, Stream, Verbosity, unhandled},
+    },
+    util::{clock::Clock, fs::FsError},
+};
+
+/// Messages that may wait for the printing thread; the engine is held back beyond that.
+const CHANNEL: usize = 4_096;
+
+/// Text is collected up to this many bytes while more messages are waiting.
+const BATCH: usize = 64 * 1024;
+
+/// How the face looks.
+#[derive(Clone)]
+pub struct UiOptions {
+    /// NDJSON on stdout instead of text.
+    pub json: bool,
+    /// NDJSON into a file besides.
+    pub json_into: Option<PathBuf>,
+    /// How much is said.
+    pub verbosity: Verbosity,
+    /// How much of a plan is shown.
+    pub detail: Detail,
+    /// Width of the terminal, where known.
+    pub width: Option<usize>,
+    /// Whether a live line is allowed on a terminal.
+    pub live: bool,
+    /// Replaces secrets in everything that leaves.
+    pub redactor: Redactor,
+    /// How failures are explained.
+    pub explain: Explain,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+enum Message {
+    Event(Box<Event>),
+    Diagnostic(Box<Diagnostic>),
+    Text(Line),
+    Result(Box<ResultMessage>),
+    Flush(SyncSender<()>),
+    Finish(Option<Json>),
+}
+
+struct ResultMessage {
+    kind: &'static str,
+    fields: Json,
+    text: String,
+}
+
+/// The face of one invocation.
+pub struct Ui {
+    sender: SyncSender<Message>,
+    thread: Mutex<Option<JoinHandle<Option<io::Error>>>>,
+    json: bool,
+}
+
+impl Ui {
+    /// Starts the printing thread.
+    ///
+    /// # Errors
+    /// [`FsError`] when the `--json-into` file cannot be made, or the thread cannot be started.
+    pub fn start(options: UiOptions) -> Result<Arc<Self>, FsError> {
+        let json = options.json;
+        let (sender, receiver) = sync_channel(CHANNEL);
+        let printer = Printer::new(options)?;
+        let thread = std::thread::Builder::new()
+            .name("alch-ui".to_owned())
+            .spawn(move || printer.run(&receiver))
+            .map_err(|source| FsError::new("start the thread of", Path::new("ui"), source))?;
+        Ok(Arc::new(Self {
+            sender,
+            thread: Mutex::new(Some(thread)),
+            json,
+        }))
+    }
+
+    fn send(&self, message: Message) {
+        // The thread ends only with `finish`; what comes after that has nobody to read it.
+        self.sender.send(message).ok();
+    }
+
+    /// Whether stdout carries NDJSON.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A result of a command: text for people, fields for programs.
+    pub fn result(&self, kind: &'static str, fields: Json, text: impl Into<String>) {
+        self.send(Message::Result(Box::new(ResultMessage {
+            kind,
+            fields,
+            text: text.into(),
+        })));
+    }
+
+    /// A word on what goes on, to stderr.
+    pub fn note(&self, text: impl Into<String>) {
+        self.send(Message::Text(Line {
+            stream: Stream::Err,
+            text: text.into(),
+        }));
+    }
+
+    /// Text to stdout as it is, also with `--json`: completions and the like.
+    pub fn raw(&self, text: impl Into<String>) {
+        self.send(Message::Text(Line {
+            stream: Stream::Out,
+            text: text.into(),
+        }));
+    }
+
+    /// Shows a diagnostic.
+    pub fn diagnostic(&self, diagnostic: Diagnostic) {
+        self.send(Message::Diagnostic(Box::new(diagnostic)));
+    }
+
+    /// Waits until everything sent so far is written.
+    pub fn flush(&self) {
+        let (sender, receiver) = sync_channel(1);
+        self.send(Message::Flush(sender));
+        // An error means that the thread has ended, and then everything is written.
+        receiver.recv().ok();
+    }
+
+    /// Writes what is left, says the exit code to programs, and ends the thread. Answers why stdout could not be written,
+    /// if it could not.
+    pub fn finish(&self, exit: Option<(u8, &'static str)>) -> Option<io::Error> {
+        let exit = exit.map(|(code, class)| json!({ "code": code, "class": class }));
+        self.send(Message::Finish(exit));
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
+        match thread.join() {
+            Ok(problem) => problem,
+            Err(_) => Some(io::Error::other("the printing thread panicked")),
+        }
+    }
+}
+
+impl EventSink for Ui {
+    fn emit(&self, event: Event) {
+        self.send(Message::Event(Box::new(event)));
+    }
+}
+
+struct Printer {
+    options: UiOptions,
+    plain: Plain,
+    output: Output,
+    json_into: Option<(PathBuf, Option<File>)>,
+    live: bool,
+}
+
+impl Printer {
+    fn new(options: UiOptions) -> Result<Self, FsError> {
+        let json_into = match &options.json_into {
+            Some(path) => {
+                let file =
+                    File::create(path).map_err(|source| FsError::new("write", path, source))?;
+                Some((path.clone(), Some(file)))
+            }
+            None => None,
+        };
+        let live = options.live && !options.json && io::stderr().is_terminal();
+        let plain = Plain::new(PlainOptions {
+            verbosity: options.verbosity,
+            detail: options.detail,
+            live,
+            width: options.width,
+            explain: Arc::clone(&options.explain),
+        });
+        let output = Output::new(options.redactor.clone());
+        Ok(Self {
+            options,
+            plain,
+            output,
+            json_into,
+            live,
+        })
+    }
+
+    fn run(mut self, receiver: &Receiver<Message>) -> Option<io::Error> {
+        let tick = if self.live {
+            Duration::from_millis(100)
+        } else {
+            Duration::from_secs(1)
+        };
+        self.json(ndjson::version);
+        let mut lines = Vec::new();
+        loop {
+            let message = match receiver.try_recv() {
+                Ok(message) => message,
+                Err(_) => {
+                    self.idle();
+                    match receiver.recv_timeout(tick) {
+                        Ok(message) => message,
+                        Err(RecvTimeoutError::Timeout) => {
+                            if !self.options.json {
+                                self.plain.tick(self.options.clock.monotonic(), &mut lines);
+                            }
+                            self.write(&mut lines);
+                            continue;
+                        }
+                        Err(RecvTimeoutError::Disconnected) => break,
+                    }
+                }
+            };
+            match message {
+                Message::Flush(done) => {
+                    self.output.flush();
+                    // Nobody waiting any more is fine.
+                    done.send(()).ok();
+                }
+                Message::Finish(exit) => {
+                    if let Some(exit) = exit {
+                        self.json(|at| ndjson::line("exit", at, json!({ "exit": exit })));
+                    }
+                    break;
+                }
+                other => self.take(other, &mut lines),
+            }
+            self.write(&mut lines);
+        }
+        self.plain.end(&mut lines);
+        self.write(&mut lines);
+        self.output.clear_status();
+        self.output.flush();
+        self.output.problem.take()
+    }
+
+    fn idle(&mut self) {
+        let status = self.plain.status(self.options.clock.monotonic());
+        self.output.flush();
+        if self.live {
+            self.output.show_status(status.as_deref());
+        }
+    }
+
+    fn take(&mut self, message: Message, lines: &mut Vec<Line>) {
+        match message {
+            Message::Event(event) => {
+                self.json(|at| ndjson::event(&event, at));
+                if let Event::RunFinished(summary) = event.as_ref() {
+                    for diagnostic in unhandled(summary, &self.options.explain) {
+                        let fields = ndjson::diagnostic(&diagnostic);
+                        self.json(|at| ndjson::line("diagnostic", at, fields));
+                    }
+                }
+                if !self.options.json {
+                    let now = self.options.clock.monotonic();
+                    self.plain.event(&event, now, lines);
+                }
+            }
+            Message::Diagnostic(diagnostic) => {
+                let fields = ndjson::diagnostic(&diagnostic);
+                self.json(|at| ndjson::line("diagnostic", at, fields));
+                if !self.options.json {
+                    self.plain.diagnostic(&diagnostic, lines);
+                }
+            }
+            Message::Result(result) => {
+                let ResultMessage { kind, fields, text } = *result;
+                self.json(|at| ndjson::line(kind, at, fields));
+                if !self.options.json {
+                    lines.push(Line {
+                        stream: Stream::Out,
+                        text,
+                    });
+                }
+            }
+            Message::Text(line) => {
+                if line.stream == Stream::Out || self.options.verbosity > Verbosity::Quiet {
+                    lines.push(line);
+                }
+            }
+            Message::Flush(_) | Message::Finish(_) => {}
+        }
+    }
+
+    /// Makes a message only when somebody reads it.
+    fn json(&mut self, message: impl FnOnce(jiff::Timestamp) -> String) {
+        if !self.options.json && self.json_into.is_none() {
+            return;
+        }
+        let text = message(self.options.clock.now());
+        let text = self.options.redactor.redact(&text).into_owned();
+        if self.options.json {
+            self.output.push_redacted(Stream::Out, &text);
+        }
+        let Some((path, file)) = &mut self.json_into else {
+            return;
+        };
+        if let Some(open) = file
+            && let Err(error) = open.write_all((text + "\n").as_bytes())
+        {
+            let complaint = format!("alch: cannot write `{}`: {error}", path.display());
+            *file = None;
+            self.output.push_redacted(Stream::Err, &complaint);
+        }
+    }
+
+    fn write(&mut self, lines: &mut Vec<Line>) {
+        for line in lines.drain(..) {
+            self.output.push(line.stream, &line.text);
+        }
+    }
+}
+
+/// The standard streams, written in batches that keep the order between them.
+struct Output {
+    redactor: Redactor,
+    stdout: Option<AutoStream<io::Stdout>>,
+    stderr: Option<AutoStream<io::Stderr>>,
+    pending: String,
+    stream: Stream,
+    status: bool,
+    problem: Option<io::Error>,
+}
+
+impl Output {
+    fn new(redactor: Redactor) -> Self {
+        Self {
+            redactor,
+            stdout: Some(AutoStream::auto(io::stdout())),
+            stderr: Some(AutoStream::auto(io::stderr())),
+            pending: String::new(),
+            stream: Stream::Err,
+            status: false,
+            problem: None,
+        }
+    }
+
+    fn push(&mut self, stream: Stream, text: &str) {
+        let text = self.redactor.redact(text).into_owned();
+        self.push_redacted(stream, &text);
+    }
+
+    fn push_redacted(&mut self, stream: Stream, text: &str) {
+        if stream != self.stream || self.pending.len() > BATCH {
+            self.flush();
+            self.stream = stream;
+        }
+        self.pending.push_str(text);
+        self.pending.push('\n');
+    }
+
+    fn flush(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        self.clear_status();
+        let bytes = std::mem::take(&mut self.pending);
+        match self.stream {
+            Stream::Out => self.write_out(bytes.as_bytes()),
+            Stream::Err => self.write_err(bytes.as_bytes()),
+        }
+    }
+
+    fn write_out(&mut self, bytes: &[u8]) {
+        let Some(stream) = &mut self.stdout else {
+            return;
+        };
+        if let Err(error) = stream.write_all(bytes).and_then(|()| stream.flush()) {
+            self.stdout = None;
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.problem = Some(error);
+            }
+        }
+    }
+
+    fn write_err(&mut self, bytes: &[u8]) {
+        let Some(stream) = &mut self.stderr else {
+            return;
+        };
+        if stream
+            .write_all(bytes)
+            .and_then(|()| stream.flush())
+            .is_err()
+        {
+            // Nobody sees progress any more, and there is no other place to say so.
+            self.stderr = None;
+        }
+    }
+
+    fn show_status(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => {
+                let text = self.redactor.redact(text).into_owned();
+                self.write_err(format!("\r\x1b[2K{text}").as_bytes());
+                self.status = true;
+            }
+            None => self.clear_status(),
+        }
+    }
+
+    fn clear_status(&mut self) {
+        if self.status {
+            self.status = false;
+            self.write_err(b"\r\x1b[2K");
+        }
+    }
+}
