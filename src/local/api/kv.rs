@@ -14,7 +14,7 @@ use super::{
     call::{Call, hex_id, is_hex_id, now, run},
     envelope::{ApiResult, ok, ok_with_info},
     error::ApiError,
-    kv_values as values,
+    kv_bulk as bulk, kv_values as values,
     page::Page,
 };
 use crate::local::{Cloud, control::is_conflict, data, layout};
@@ -45,13 +45,10 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         )
         .route(
             &format!("{one}/bulk"),
-            put(run(values::bulk_write)).delete(run(values::bulk_delete)),
+            put(run(bulk::write)).delete(run(bulk::delete)),
         )
-        .route(
-            &format!("{one}/bulk/delete"),
-            post(run(values::bulk_delete)),
-        )
-        .route(&format!("{one}/bulk/get"), post(run(values::bulk_read)))
+        .route(&format!("{one}/bulk/delete"), post(run(bulk::delete)))
+        .route(&format!("{one}/bulk/get"), post(run(bulk::read)))
 }
 
 /// Whether a namespace with this id exists.

@@ -11,6 +11,7 @@ mod d1_query;
 mod envelope;
 mod error;
 mod kv;
+mod kv_bulk;
 mod kv_values;
 mod page;
 mod queue_consumers;

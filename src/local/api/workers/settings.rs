@@ -15,8 +15,9 @@ use super::{
 };
 use crate::local::{Cloud, control::seal_key};
 
-/// The account's part of `<script>.<account>.localhost` until somebody chooses another.
-const DEFAULT_SUBDOMAIN: &str = "local";
+/// Where Workers are reachable until somebody chooses a subdomain: `<script>.localhost`, a whole host and not a label under
+/// `workers.dev`, so that clients can tell that this is not Cloudflare.
+const DEFAULT_SUBDOMAIN: &str = "localhost";
 
 fn value(script: &Script, version: &Version) -> Value {
     let mut map = upload::shown_settings(&script.settings, &version.settings);
@@ -291,7 +292,7 @@ mod tests {
         let account = "/accounts/local/workers/subdomain";
         assert_eq!(
             client.ok("GET", account, None).await["result"]["subdomain"],
-            "local"
+            "localhost"
         );
         client
             .ok("PUT", account, Some(json!({"subdomain": "mine"})))
