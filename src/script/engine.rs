@@ -68,7 +68,6 @@ pub(super) fn build(host: &Arc<Host>) -> Engine {
     let mut engine = Engine::new_raw();
     engine.register_global_module(StandardPackage::new().as_shared_module());
     engine.register_global_module(app::constant().into());
-    ambient(&mut engine);
     // Without optimisation literals keep their places, and conditions that are written out stay checked.
     engine.set_optimization_level(OptimizationLevel::None);
     engine.disable_symbol("eval");
@@ -98,7 +97,7 @@ fn ambient(engine: &mut Engine) {
         reason = "Rhai marks this as volatile; Cargo.toml pins the version"
     )]
     engine.on_var(|name, _, _| {
-        Ok((name == "alchemy").then(|| Dynamic::from(scope::ScopeRef::ambient())))
+        Ok((name == "alchemy").then(|| Dynamic::from(ScopeRef::ambient())))
     });
 }
 
