@@ -4,7 +4,7 @@
 //! by unique constraints. The data of D1, KV and R2 is not here (see `data`).
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -127,7 +127,7 @@ impl Control {
     }
 
     /// Runs `work` outside a transaction: for single statements.
-    pub(super) fn read<T, E: From<ControlError>>(
+    pub(super) fn run<T, E: From<ControlError>>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -148,7 +148,7 @@ impl Control {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.read(|connection| {
+        self.run(|connection| {
             let transaction =
                 Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
                     .map_err(ControlError::from)?;
@@ -163,6 +163,9 @@ impl Control {
             fs::create_dir_all(folder)?;
         }
         let connection = Connection::open(&self.path)?;
+        if version(&connection)? == 0 {
+            make_private(&self.path)?;
+        }
         prepare(&connection)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         self.migrate(&connection)?;
@@ -204,6 +207,18 @@ impl Control {
     }
 }
 
+/// Takes the file from everybody but its owner: it holds the key of the Workers' secrets. SQLite gives its log the same
+/// rights. By path and not through a handle, because closing a handle would drop this process's locks on the file.
+fn make_private(path: &Path) -> Result<(), FsError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|source| FsError::new("restrict", path, source))?;
+    }
+    Ok(())
+}
+
 fn version(connection: &Connection) -> Result<u32, rusqlite::Error> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
@@ -220,6 +235,8 @@ pub(super) fn seal_key(connection: &Connection) -> Result<[u8; seal::KEY_BYTES],
 /// Sets what every connection of the local cloud has in common: waiting for other processes, and write-ahead logging.
 pub(super) fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Making a file a write-ahead one would cost fsyncs, at every new database.
+    connection.pragma_update(None, "synchronous", "OFF")?;
     // SQLite does not wait for a busy file when it changes the journal mode, so the first openers of a new file race.
     let mut attempts = 0;
     loop {

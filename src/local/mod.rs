@@ -106,7 +106,7 @@ impl Cloud {
     /// # Errors
     /// [`ControlError`] when the control database cannot be read.
     pub fn worker_bindings(&self, name: &str) -> Result<Option<Vec<Value>>, ControlError> {
-        self.control.read(|connection| {
+        self.control.run(|connection| {
             let Some(version) = api::latest_version(connection, name)? else {
                 return Ok(None);
             };

@@ -200,7 +200,7 @@ fn default_settings(kind: &str) -> Map<String, Value> {
 
 /// `GET …/consumers`.
 pub(super) fn list(cloud: &Cloud, call: &Call) -> ApiResult {
-    let items = cloud.control.read(|connection| {
+    let items = cloud.control.run(|connection| {
         let queue = require(connection, call)?;
         of_queue(connection, &queue.id)
     })?;
@@ -252,7 +252,7 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
 
 /// `GET …/consumers/{id}`.
 pub(super) fn read(cloud: &Cloud, call: &Call) -> ApiResult {
-    let consumer = cloud.control.read(|connection| {
+    let consumer = cloud.control.run(|connection| {
         let queue = require(connection, call)?;
         find(connection, call, &queue)
     })?;

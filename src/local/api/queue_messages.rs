@@ -327,7 +327,7 @@ pub(super) fn purge(cloud: &Cloud, call: &Call) -> ApiResult {
 
 /// `GET …/metrics`.
 pub(super) fn metrics(cloud: &Cloud, call: &Call) -> ApiResult {
-    let value = cloud.control.read(|connection| {
+    let value = cloud.control.run(|connection| {
         let queue = require(connection, call)?;
         backlog(connection, &queue)
     })?;

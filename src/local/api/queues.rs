@@ -244,7 +244,7 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
     let page = Page::of(call, 100, 1000, INVALID)?;
     let names: Vec<&str> = call.query_all("name").collect();
     let names = (!names.is_empty()).then(|| json!(names).to_string());
-    let (items, total) = cloud.control.read(|connection| {
+    let (items, total) = cloud.control.run(|connection| {
         let filter = "(?1 IS NULL OR name IN (SELECT value FROM json_each(?1)))";
         let total: i64 = connection.query_row(
             &format!("SELECT count(*) FROM queues WHERE {filter}"),
@@ -270,7 +270,7 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
 fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let value = cloud
         .control
-        .read(|connection| require(connection, call)?.value(connection))?;
+        .run(|connection| require(connection, call)?.value(connection))?;
     ok(&value)
 }
 

@@ -34,7 +34,7 @@ fn value(row: &Row<'_>) -> Result<Value, rusqlite::Error> {
 
 /// `GET …/deployments`, newest first.
 pub(super) fn list(cloud: &Cloud, call: &Call) -> ApiResult {
-    let items = cloud.control.read(|connection| {
+    let items = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         let mut statement = connection.prepare_cached(&format!(
             "{QUERY} WHERE script = ?1 ORDER BY number DESC LIMIT 10"
@@ -50,7 +50,7 @@ pub(super) fn list(cloud: &Cloud, call: &Call) -> ApiResult {
 /// `GET …/deployments/{deployment}`.
 pub(super) fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let id = call.parameter("deployment");
-    let found = cloud.control.read(|connection| {
+    let found = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         connection
             .query_row(

@@ -17,7 +17,7 @@ const BAD_CRON: u32 = 10100;
 
 /// `GET …/schedules`.
 pub(super) fn read(cloud: &Cloud, call: &Call) -> ApiResult {
-    let schedules = cloud.control.read(|connection| {
+    let schedules = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         stored(connection, &script.name)
     })?;

@@ -115,7 +115,7 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
 
 /// `GET …/scripts`.
 pub(super) fn list(cloud: &Cloud, _: &Call) -> ApiResult {
-    let items = cloud.control.read(|connection| {
+    let items = cloud.control.run(|connection| {
         model::all(connection)?
             .iter()
             .map(|script| {
@@ -129,7 +129,7 @@ pub(super) fn list(cloud: &Cloud, _: &Call) -> ApiResult {
 
 /// `GET …/scripts/{script}` and `…/content/v2`: the modules of the active version.
 pub(super) fn content(cloud: &Cloud, call: &Call) -> ApiResult {
-    let (version, modules) = cloud.control.read(|connection| {
+    let (version, modules) = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         let version = match model::active_version(connection, &script.name)? {
             Some(version) => version,
@@ -232,7 +232,7 @@ fn refuse_in_use(connection: &rusqlite::Connection, name: &str) -> Result<(), Ap
 
 /// `GET …/scripts/{script}/queue-consumers`.
 pub(super) fn queue_consumers(cloud: &Cloud, call: &Call) -> ApiResult {
-    let items = cloud.control.read(|connection| {
+    let items = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         queue_consumers::of_script(connection, &script.name)
     })?;
@@ -242,7 +242,7 @@ pub(super) fn queue_consumers(cloud: &Cloud, call: &Call) -> ApiResult {
 /// `GET …/services/{script}`: how clients look whether a script exists.
 pub(super) fn service(cloud: &Cloud, call: &Call) -> ApiResult {
     let name = call.parameter("script");
-    let value = cloud.control.read(|connection| {
+    let value = cloud.control.run(|connection| {
         let Some(script) = model::script(connection, name)? else {
             return Err(ApiError::not_found(
                 NO_SERVICE,

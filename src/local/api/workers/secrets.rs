@@ -25,7 +25,7 @@ fn not_found(name: &str) -> ApiError {
 
 /// `GET …/secrets`: names and types.
 pub(super) fn list(cloud: &Cloud, call: &Call) -> ApiResult {
-    let version = cloud.control.read(|connection| {
+    let version = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         model::require_latest(connection, &script.name)
     })?;
@@ -41,7 +41,7 @@ pub(super) fn list(cloud: &Cloud, call: &Call) -> ApiResult {
 /// `GET …/secrets/{secret}`.
 pub(super) fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let name = call.parameter("secret");
-    let version = cloud.control.read(|connection| {
+    let version = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         model::require_latest(connection, &script.name)
     })?;

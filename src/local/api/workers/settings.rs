@@ -15,8 +15,9 @@ use super::{
 };
 use crate::local::{Cloud, control::seal_key};
 
-/// The account's part of `<script>.<account>.localhost` until somebody chooses another.
-const DEFAULT_SUBDOMAIN: &str = "local";
+/// Where Workers are reachable until somebody chooses a subdomain: `<script>.localhost`, a whole host and not a label under
+/// `workers.dev`, so that clients can tell that this is not Cloudflare.
+const DEFAULT_SUBDOMAIN: &str = "localhost";
 
 fn value(script: &Script, version: &Version) -> Value {
     let mut map = upload::shown_settings(&script.settings, &version.settings);
@@ -30,7 +31,7 @@ fn value(script: &Script, version: &Version) -> Value {
 
 /// `GET …/settings`.
 pub(super) fn read(cloud: &Cloud, call: &Call) -> ApiResult {
-    let value = cloud.control.read(|connection| {
+    let value = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         let version = model::require_latest(connection, &script.name)?;
         Ok::<_, ApiError>(value(&script, &version))
@@ -100,7 +101,7 @@ pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
 pub(super) fn read_script(cloud: &Cloud, call: &Call) -> ApiResult {
     let script = cloud
         .control
-        .read(|connection| model::require_called(connection, call))?;
+        .run(|connection| model::require_called(connection, call))?;
     ok(&Value::Object(upload::shown_shared(&script.settings)))
 }
 
@@ -125,7 +126,7 @@ fn subdomain_value(script: &Script) -> Value {
 pub(super) fn read_subdomain(cloud: &Cloud, call: &Call) -> ApiResult {
     let script = cloud
         .control
-        .read(|connection| model::require_called(connection, call))?;
+        .run(|connection| model::require_called(connection, call))?;
     ok(&subdomain_value(&script))
 }
 
@@ -177,7 +178,7 @@ fn account_subdomain(connection: &Connection) -> Result<String, ApiError> {
 
 /// `GET …/workers/subdomain`.
 pub(super) fn read_account_subdomain(cloud: &Cloud, _: &Call) -> ApiResult {
-    let subdomain = cloud.control.read(account_subdomain)?;
+    let subdomain = cloud.control.run(account_subdomain)?;
     ok(&json!({"subdomain": subdomain}))
 }
 
@@ -197,7 +198,7 @@ pub(super) fn write_account_subdomain(cloud: &Cloud, call: &Call) -> ApiResult {
         .ok_or_else(|| {
             ApiError::bad_request(INVALID, "`subdomain` must be 1 to 63 of a-z, 0-9 and -")
         })?;
-    cloud.control.read(|connection| {
+    cloud.control.run(|connection| {
         connection
             .execute(
                 "INSERT OR REPLACE INTO account(name, value) VALUES('subdomain', ?1)",
@@ -291,7 +292,7 @@ mod tests {
         let account = "/accounts/local/workers/subdomain";
         assert_eq!(
             client.ok("GET", account, None).await["result"]["subdomain"],
-            "local"
+            "localhost"
         );
         client
             .ok("PUT", account, Some(json!({"subdomain": "mine"})))

@@ -58,7 +58,7 @@ pub(super) fn not_found(id: &str) -> ApiError {
 pub(super) fn list(cloud: &Cloud, call: &Call) -> ApiResult {
     let default = if call.flag("deployable") { 100 } else { 10 };
     let page = Page::of(call, default, 100, INVALID)?;
-    let (versions, total) = cloud.control.read(|connection| {
+    let (versions, total) = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         model::versions(connection, &script.name, page.limit(), page.offset())
     })?;
@@ -70,7 +70,7 @@ pub(super) fn list(cloud: &Cloud, call: &Call) -> ApiResult {
 /// `GET …/versions/{version}`.
 pub(super) fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let id = call.parameter("version");
-    let version = cloud.control.read(|connection| {
+    let version = cloud.control.run(|connection| {
         let script = model::require_called(connection, call)?;
         model::version(connection, &script.name, id)?.ok_or_else(|| not_found(id))
     })?;
