@@ -205,7 +205,7 @@ impl Provider for D1Database {
         let answer = self.client.call(context, &call).await?;
         let outputs = outputs(&answer.result, &call.describe())?;
         let id = props::known_output(&outputs, "id", context.fqn.as_str())?;
-        migrations::apply(&self.client, context, id, props)
+        migrations::apply(&self.client, context, id, props, true)
             .await
             .map_err(|error| {
                 after_creation(
@@ -234,7 +234,7 @@ impl Provider for D1Database {
             self.client.call(context, &call).await?;
         }
         // Asked of the database and not of the last props: an interrupted creation may have left some undone.
-        migrations::apply(&self.client, context, id, props).await?;
+        migrations::apply(&self.client, context, id, props, false).await?;
         Ok(existing.outputs.clone())
     }
 

@@ -3,6 +3,8 @@
 //! The same code serves the public API, any other server of that API, and the embedded local cloud: they differ in the
 //! transport and the token only. Nothing here knows the engine, a script or a terminal.
 
+#[cfg(test)]
+mod against_local;
 pub mod budget;
 pub mod client;
 mod d1;

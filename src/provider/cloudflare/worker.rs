@@ -110,14 +110,7 @@ impl Worker {
                 props::needed_text(&answer.result, "subdomain", &call.describe())
             })
             .await?;
-        // A server that is not Cloudflare's answers with a whole host.
-        Ok(
-            if subdomain.contains(['.', ':']) || subdomain == "localhost" {
-                format!("http://{name}.{subdomain}")
-            } else {
-                format!("https://{name}.{subdomain}.workers.dev")
-            },
-        )
+        Ok(self.client.worker_url(name, subdomain))
     }
 
     async fn upload(

@@ -169,7 +169,7 @@ async fn a_foreign_worker_is_a_conflict_and_our_own_is_gone_on_with() {
         ok(service()),
         ok(json!({ "tags": ["alch:app/dev/thing"] })),
         ok(json!({ "enabled": true })),
-        ok(json!({ "subdomain": "localhost:8787" })),
+        ok(json!({ "subdomain": "me" })),
         ok(json!({ "deployments": [{ "versions": [{ "version_id": "v1", "percentage": 100 }] }] })),
     ]);
     let kind = Worker::new(client);
@@ -183,7 +183,7 @@ async fn a_foreign_worker_is_a_conflict_and_our_own_is_gone_on_with() {
     assert!(found.created_at.is_some());
     assert_eq!(
         found.outputs["url"],
-        Value::from("http://thing-dev.localhost:8787")
+        Value::from("https://thing-dev.me.workers.dev")
     );
     assert_eq!(found.outputs["versionId"], Value::from("v1"));
     assert_eq!(transport.requests().len(), 7);
