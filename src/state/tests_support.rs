@@ -26,7 +26,6 @@ pub(crate) fn record(fqn: &str, version: i64) -> Record {
         props_hash: format!("{version:064x}"),
         reference_hashes: std::collections::BTreeMap::new(),
         outputs: Map::from([("id".to_owned(), Value::string(fqn))]),
-        reference_hashes: std::collections::BTreeMap::new(),
         depends_on: Vec::new(),
         adopted: false,
         protect: false,
