@@ -19,7 +19,18 @@ fn quickstart_creates_and_then_calls_nothing() {
         first.last_line(),
         "4 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], [CALLS])"
     );
-    project.alch(["run"]).check(str![[r#""#]]);
+    project.alch(["run"]).check(str![[r#"
+exit 0
+-- stdout
+worker   worker-dev
+database db-dev ([..])
+bucket   files-dev
+cache    cache-dev ([..])
+-- stderr
+alch: app quickstart, stage dev, phase up, target local
+0 created, 0 updated, 0 deleted, 4 unchanged in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
 }
 
 #[test]
@@ -39,7 +50,21 @@ fn quickstart_runs_from_another_folder() {
 fn showcase_runs_and_then_is_unchanged() {
     let project = Project::example("showcase");
     project.alch(["run"]).success();
-    project.alch(["run"]).check(str![[r#""#]]);
+    project.alch(["run"]).check(str![[r#"
+exit 0
+-- stdout
+stage     dev
+database  main-db-dev
+uploads   uploads-dev
+sessions  sessions-dev, settings settings-dev
+queue     jobs-dev
+api       api-dev
+preview   not there yet
+-- stderr
+alch: app showcase, stage dev, phase up, target local
+0 created, 0 updated, 0 deleted, 6 unchanged in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
 }
 
 #[test]
@@ -50,8 +75,7 @@ exit 0
 -- stdout
 database main-db-dev
   + database/main-db (cloudflare::D1Database)  main-db-dev  # not in state
-  + cache (cloudflare::KVNamespace)  shop-cache  # not in state
-      + name: "shop-cache"
+  + cache (cloudflare::KVNamespace)  cache-dev  # not in state
 Plan: 2 to create, 0 to update, 0 to delete, 0 unchanged
 -- stderr
 alch: app shop, stage dev, phase plan, target local
@@ -123,14 +147,34 @@ fn stages_stand_side_by_side() {
     let project = Project::with_script(SCRIPT);
     project.alch(["run"]).success();
     project.alch(["run", "--stage", "pr-123"]).success();
-    project.alch(["stages"]).check(str![[r#""#]]);
+    project.alch(["stages"]).check(str![[r#"
+exit 0
+-- stdout
+APP   STAGE   TARGET  RESOURCES
+shop  dev     local   2
+shop  pr-123  local   2
+
+"#]]);
     project
         .alch(["state", "ls", "--stage", "pr-123"])
-        .check(str![[r#""#]]);
+        .check(str![[r#"
+exit 0
+-- stdout
+FQN                           KIND                     PHYSICAL NAME   STATUS
+shop/pr-123/database/main-db  cloudflare::D1Database   main-db-pr-123  ready
+shop/pr-123/cache             cloudflare::KVNamespace  cache-pr-123    ready
+
+"#]]);
     project
         .alch(["destroy", "--stage", "pr-123", "--yes"])
         .success();
-    project.alch(["stages"]).check(str![[r#""#]]);
+    project.alch(["stages"]).check(str![[r#"
+exit 0
+-- stdout
+APP   STAGE  TARGET  RESOURCES
+shop  dev    local   2
+
+"#]]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::{
     provider::{
         Meter, Registry,
         cloudflare::{self, Client},
+        std as std_kinds,
     },
     script::{
         self, Allow, AppOptions, HostOptions, Launcher, Limits, Permissions, Program, ScriptResult,
@@ -88,6 +89,7 @@ impl Host {
         let cancel = Cancel::default();
         let meter = Meter::default();
         cloudflare::register(&registry, &local_client(folder, settings.local_latency));
+        std_kinds::register(&registry);
         if let Some(password) = settings.environment.get("ALCHEMY_PASSWORD") {
             context.redactor.add(password);
         }

@@ -228,6 +228,15 @@ impl<'a> Checker<'a> {
         match statement {
             Stmt::Var(var, ..) => {
                 self.expression(&var.1, names);
+                let starts = matches!(&var.1, Expr::FnCall(call, _) if call.name == "alchemy");
+                if var.0.name == "alchemy" && !starts {
+                    let diagnostic = Diagnostic::error(
+                        codes::UNKNOWN_VARIABLE,
+                        "`alchemy` cannot be the name of a variable",
+                    );
+                    let help = "choose another name; `alchemy` is always the application";
+                    self.problem(diagnostic.with_help(help), var.0.pos);
+                }
                 names.push(var.0.name.to_string());
             }
             Stmt::If(flow, _) => {

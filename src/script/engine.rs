@@ -26,6 +26,7 @@ use super::{
     lazy,
     modules::Resolver,
     natives, scope,
+    scope::ScopeRef,
 };
 
 /// Bounds on what a script may use up.
@@ -74,6 +75,7 @@ pub(super) fn build(host: &Arc<Host>) -> Engine {
     engine.set_max_expr_depths(EXPRESSION_DEPTHS.0, EXPRESSION_DEPTHS.1);
     engine.set_max_operations(limits.operations);
     engine.set_module_resolver(Resolver::new(Arc::clone(host)));
+    ambient(&mut engine);
     watch(&mut engine, host);
     output(&mut engine, host);
     bounded(&mut engine, limits.value_size);
@@ -85,6 +87,18 @@ pub(super) fn build(host: &Arc<Host>) -> Engine {
     natives::register(&mut engine, host);
     missing(&mut engine, host);
     engine
+}
+
+/// The name `alchemy` always means the constant. A closure that captured it like a variable would be refused as soon as it is
+/// given to one of its methods.
+fn ambient(engine: &mut Engine) {
+    #[expect(
+        deprecated,
+        reason = "Rhai marks this as volatile; Cargo.toml pins the version"
+    )]
+    engine.on_var(|name, _, _| {
+        Ok((name == "alchemy").then(|| Dynamic::from(ScopeRef::ambient())))
+    });
 }
 
 /// Ends the script on Ctrl-C and when it eats up memory.

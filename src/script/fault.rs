@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Position};
+use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext, Position};
 
 use crate::{
     engine::Failure,
@@ -109,6 +109,16 @@ pub(super) fn fail_with_help(
     help: impl Into<String>,
 ) -> Box<EvalAltResult> {
     Fault::new(Diagnostic::error(code, message).with_help(help)).raise()
+}
+
+/// Says where an error of a native happened. Rhai does so by itself except for functions of modules (`json::parse`).
+pub(super) fn at<T>(context: &NativeCallContext, outcome: Outcome<T>) -> Outcome<T> {
+    outcome.map_err(|mut error| {
+        if error.position().is_none() {
+            error.set_position(context.call_position());
+        }
+        error
+    })
 }
 
 /// The fault inside an error, through every function it passed.

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     engine::{Cancel, Event, EventSink, NodeId, Phase, Run},
     model::{
-        AppName, Diagnostic, Position, Reference, ScopePath, Secret, SourceFile, StageName,
+        AppName, Diagnostic, Position, Reference, ScopePath, Secret, SourceFile, StageName, Value,
         diagnostic::codes,
     },
     provider::{Meter, Registry},
@@ -284,6 +284,27 @@ impl Host {
         };
         self.mark_forced(&reference, position);
         Fault::forced(self.forced_diagnostic(Some(&reference)), reference).raise()
+    }
+
+    /// As [`Host::force`], for the first reference in a value that text or a request is made of.
+    pub(super) fn force_value(
+        &self,
+        value: &Value,
+        context: &NativeCallContext,
+    ) -> Option<Box<EvalAltResult>> {
+        let mut first = None;
+        value.visit_references(&mut |reference| {
+            first.get_or_insert_with(|| reference.clone());
+        });
+        let reference = first?;
+        if reference.path.is_empty() {
+            return Some(fault::fail_with_help(
+                codes::WRONG_ARGUMENTS,
+                format!("the handle of `{}` cannot be written as text", reference.fqn.id()),
+                "pass one of its attributes, such as `.name` or `.id`",
+            ));
+        }
+        Some(self.force(&Lazy::new(reference), context))
     }
 
     /// Marks what follows as conditional and remembers that a warning is due.

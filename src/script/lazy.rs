@@ -292,12 +292,24 @@ fn register_text(engine: &mut Engine, host: &Arc<Host>) {
     engine.register_fn("+", |first: Lazy, second: Lazy| {
         Lazy::join(first.parts(), second.parts())
     });
-    // Text joined with a list or a map would take their printed form with marks in it.
+    // Text joined with a list or a map takes their printed form, which has marks in it.
+    joined::<rhai::Array>(engine, host);
+    joined::<rhai::Map>(engine, host);
+}
+
+fn joined<T: Clone + Send + Sync + 'static>(engine: &mut Engine, host: &Arc<Host>) {
+    let on = Arc::clone(host);
+    let join = move |context: NativeCallContext, text: ImmutableString, value: T| {
+        let printed = context.call_native_fn::<ImmutableString>("to_string", (value,))?;
+        unmark(&on, format!("{text}{printed}").into())
+    };
+    engine.register_fn("+", join);
     let on = Arc::clone(host);
     engine.register_fn(
         "+",
-        move |text: ImmutableString, list: rhai::Array| -> Outcome<Dynamic> {
-            unmark(&on, format!("{text}{}", Dynamic::from_array(list)).into())
+        move |context: NativeCallContext, value: T, text: ImmutableString| -> Outcome<Dynamic> {
+            let printed = context.call_native_fn::<ImmutableString>("to_string", (value,))?;
+            unmark(&on, format!("{printed}{text}").into())
         },
     );
 }

@@ -12,7 +12,7 @@ use crate::{
 use super::{
     fault::{self, Fault},
     host::Host,
-    lazy::LAZY_TYPE,
+    lazy::{LAZY_TYPE, Lazy},
     locate, signature,
     sources::Sources,
 };
@@ -385,14 +385,14 @@ fn cause(error: &EvalAltResult, engine: &Engine, sources: &Sources) -> (Diagnost
             )
         }
         EvalAltResult::ErrorFunctionNotFound(signature, _) => {
-            if signature.contains(LAZY_TYPE) {
+            if is_lazy(signature) {
                 return (forced_without_name(), false);
             }
             signature::not_found(signature, engine, sources)
         }
         EvalAltResult::ErrorMismatchDataType(_, found, _)
         | EvalAltResult::ErrorMismatchOutputType(_, found, _)
-            if found.contains(LAZY_TYPE) =>
+            if is_lazy(found) =>
         {
             return (forced_without_name(), false);
         }
@@ -484,12 +484,17 @@ pub(super) fn forced_in_plan(
     Some((diagnostic, reference))
 }
 
+/// Whether a text of Rhai names the type of unknown values, in either of its names.
+fn is_lazy(text: &str) -> bool {
+    text.contains(LAZY_TYPE) || text.contains(std::any::type_name::<Lazy>())
+}
+
 fn is_forced(error: &EvalAltResult) -> bool {
     match error {
         EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
         | EvalAltResult::ErrorInModule(_, inner, _) => is_forced(inner),
-        EvalAltResult::ErrorFunctionNotFound(signature, _) => signature.contains(LAZY_TYPE),
-        EvalAltResult::ErrorMismatchDataType(_, found, _) => found.contains(LAZY_TYPE),
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => is_lazy(signature),
+        EvalAltResult::ErrorMismatchDataType(_, found, _) => is_lazy(found),
         EvalAltResult::ErrorFor(_) => true,
         _ => false,
     }

@@ -226,7 +226,8 @@ impl Provider for D1Database {
         migrations::refuse_rewritten(&existing.props, props)?;
         let before = props::json_prop(&existing.props, "readReplication")?;
         let now = props::json_prop(props, "readReplication")?;
-        if now != before {
+        // Sent even when it looks unchanged: an update that failed half-way may have left another mode behind.
+        if now.is_some() || before.is_some() {
             let replication = now.unwrap_or_else(|| json!({ "mode": "disabled" }));
             let call = Call::patch(format!("{PATH}/{}", encode(id)))
                 .json(&json!({ "read_replication": replication }));

@@ -252,9 +252,8 @@ impl Provider for KvNamespace {
             let call = Call::put(format!("{PATH}/{}", encode(id))).json(&json!({ "title": title }));
             self.client.call(context, &call).await?;
         }
-        if existing.props.get("values") != props.get("values") {
-            self.write_values(context, id, props).await?;
-        }
+        // Written even when they look unchanged: an update that failed half-way may have written others.
+        self.write_values(context, id, props).await?;
         Ok(outputs_of(id, title))
     }
 

@@ -17,7 +17,7 @@ mod props;
 pub mod queue;
 pub mod r2_bucket;
 #[cfg(test)]
-mod testing;
+pub(in crate::provider) mod testing;
 pub mod transport;
 pub mod worker;
 

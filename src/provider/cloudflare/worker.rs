@@ -167,18 +167,18 @@ impl Worker {
         Ok(outputs)
     }
 
-    /// Address and schedules, which are not part of the upload. `before` is `None` for a new Worker.
+    /// Address and schedules, which are not part of the upload.
     async fn configure(
         &self,
         context: &OperationContext,
         name: &str,
         props: &Map,
-        before: Option<&Map>,
+        new: bool,
         outputs: &mut Map,
     ) -> Result<(), ProviderError> {
-        let public = |props: &Map| props.get("url").and_then(Value::as_bool) != Some(false);
-        let now = public(props);
-        if now || before.is_some_and(public) {
+        // An update sets both whatever the last props say: one that failed half-way may have left others behind.
+        let now = props.get("url").and_then(Value::as_bool) != Some(false);
+        if now || !new {
             let body = json!({ "enabled": now, "previews_enabled": false });
             let call = Call::post(path(name, "/subdomain"))
                 .idempotent()
@@ -191,8 +191,7 @@ impl Worker {
             outputs.insert("url".to_owned(), Value::from(url));
         }
         let crons = crons(props);
-        let changed = before.is_some_and(|before| before.get("crons") != props.get("crons"));
-        if !crons.is_empty() || changed {
+        if !crons.is_empty() || !new {
             self.schedule(context, name, &crons).await?;
         }
         Ok(())
@@ -342,7 +341,7 @@ impl Provider for Worker {
             }
         }
         let mut outputs = self.upload(context, name, props).await?;
-        self.configure(context, name, props, None, &mut outputs)
+        self.configure(context, name, props, true, &mut outputs)
             .await
             .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
         Ok(outputs)
@@ -356,7 +355,7 @@ impl Provider for Worker {
     ) -> Result<Map, ProviderError> {
         let name = existing.physical_name.as_str();
         let mut outputs = self.upload(context, name, props).await?;
-        self.configure(context, name, props, Some(&existing.props), &mut outputs)
+        self.configure(context, name, props, false, &mut outputs)
             .await?;
         Ok(outputs)
     }

@@ -4,7 +4,7 @@ use std::{fmt::Display, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand::RngExt as _;
-use rhai::{Blob, Dynamic, Engine, ImmutableString, Module};
+use rhai::{Blob, Dynamic, Engine, ImmutableString, Module, NativeCallContext};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
@@ -90,7 +90,7 @@ fn from_toml(value: toml::Value) -> Json {
 }
 
 /// A value of the script as plain JSON. What is not plain is refused: text could not be led back to it.
-fn plain(host: &Host, value: &Dynamic) -> Outcome<Json> {
+fn plain(host: &Host, context: &NativeCallContext, value: &Dynamic) -> Outcome<Json> {
     let converted = convert::to_value(host, value).map_err(|error| {
         fault::fail(
             codes::WRONG_ARGUMENTS,
@@ -104,11 +104,14 @@ fn plain(host: &Host, value: &Dynamic) -> Outcome<Json> {
             "bind it to a Worker, or pass it as a prop that takes secrets",
         ));
     }
+    if let Some(error) = host.force_value(&converted, context) {
+        return Err(error);
+    }
     converted.to_plain_json().map_err(|error| {
         fault::fail_with_help(
-            codes::FORCED_UNKNOWN,
+            codes::WRONG_ARGUMENTS,
             format!("at `{}`: {}", error.path, error.problem),
-            "read attributes, such as `db.id`, instead of passing the handle or a `ref`",
+            "encode bytes with `base64(..)`",
         )
     })
 }
@@ -126,27 +129,28 @@ fn formats(engine: &mut Engine, host: &Arc<Host>) {
     for format in [Format::Json, Format::Yaml, Format::Toml] {
         let mut module = Module::new();
         let on = Arc::clone(host);
-        let parse = move |text: ImmutableString| -> Outcome<Dynamic> {
-            let json = format.parse(&text)?;
+        let parse = move |context: NativeCallContext, text: ImmutableString| -> Outcome<Dynamic> {
+            let json = fault::at(&context, format.parse(&text))?;
             Ok(convert::from_value(&on, Value::from_plain_json(json)))
         };
         module.set_native_fn("parse", parse.clone());
         let on = Arc::clone(host);
-        module.set_native_fn("stringify", move |value: Dynamic| -> Outcome<String> {
-            format.write(&plain(&on, &value)?)
+        module.set_native_fn("stringify", move |context: NativeCallContext, value: Dynamic| -> Outcome<String> {
+            let json = fault::at(&context, plain(&on, &context, &value))?;
+            fault::at(&context, format.write(&json))
         });
         engine.register_static_module(format.name(), module.into());
         engine.register_fn(format.name(), parse);
     }
     let on = Arc::clone(host);
-    engine.register_fn("to_json", move |map: &mut rhai::Map| -> Outcome<String> {
-        Format::Json.write(&plain(&on, &Dynamic::from_map(map.clone()))?)
+    engine.register_fn("to_json", move |context: NativeCallContext, map: &mut rhai::Map| -> Outcome<String> {
+        Format::Json.write(&plain(&on, &context, &Dynamic::from_map(map.clone()))?)
     });
     let on = Arc::clone(host);
     engine.register_fn(
         "to_json",
-        move |list: &mut rhai::Array| -> Outcome<String> {
-            Format::Json.write(&plain(&on, &Dynamic::from_array(list.clone()))?)
+        move |context: NativeCallContext, list: &mut rhai::Array| -> Outcome<String> {
+            Format::Json.write(&plain(&on, &context, &Dynamic::from_array(list.clone()))?)
         },
     );
 }

@@ -94,6 +94,9 @@ fn fetch(host: &Host, context: &NativeCallContext, url: &str, options: Map) -> O
     if let Some(json) = options.take("json") {
         let value = convert::to_value(host, &json)
             .map_err(|error| fault::fail(codes::WRONG_TYPE, error.message))?;
+        if let Some(error) = host.force_value(&value, context) {
+            return Err(error);
+        }
         let body = value.to_plain_json().map_err(|error| {
             fault::fail(
                 codes::FORCED_UNKNOWN,

@@ -101,7 +101,7 @@ async fn create_looks_first_and_then_uploads_opens_and_schedules() {
 
 #[tokio::test]
 async fn every_kind_of_binding_has_its_form_and_secrets_stay_hidden() {
-    let (transport, client) = Scripted::new(vec![ok(put_answer())]);
+    let (transport, client) = Scripted::new(vec![ok(put_answer()), ok(json!({})), ok(json!([]))]);
     let kind = Worker::new(client);
     let mut checked = checked(
         &kind,
@@ -130,7 +130,7 @@ async fn every_kind_of_binding_has_its_form_and_secrets_stay_hidden() {
         .await
         .unwrap();
     let requests = transport.requests();
-    assert_eq!(requests.len(), 1);
+    assert_eq!(requests.len(), 3);
     assert_eq!(
         metadata_of(&requests[0])["bindings"],
         json!([
@@ -239,7 +239,7 @@ async fn modules_go_along_under_their_shared_folder_and_only_their_hashes_are_ke
         "import '../api/main.js'; export const x = 1",
     );
     write("src/api/t.txt", "text");
-    let (transport, client) = Scripted::new(vec![ok(put_answer())]);
+    let (transport, client) = Scripted::new(vec![ok(put_answer()), ok(json!({})), ok(json!([]))]);
     let kind = Worker::new(client);
     let mut place = check_context("app/dev", "thing");
     place.folder = folder.path().into();
