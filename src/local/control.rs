@@ -277,3 +277,53 @@ pub(super) fn is_conflict(error: &rusqlite::Error) -> bool {
         )
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_is_made_once_and_newer_ones_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/control.sqlite");
+        let key = |control: &Control| control.run(seal_key);
+        let first = key(&Control::new(path.clone())).unwrap();
+        assert_eq!(key(&Control::new(path.clone())).unwrap(), first);
+        let connection = Connection::open(&path).unwrap();
+        let migrations: u32 = connection
+            .query_row("SELECT count(*) FROM migrations", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(migrations, version(&connection).unwrap());
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(
+            key(&Control::new(path)),
+            Err(ControlError::Newer { found: 99, .. })
+        ));
+    }
+
+    #[test]
+    fn a_failed_transaction_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let control = Control::new(folder.path().join("control.sqlite"));
+        let failed: Result<(), ControlError> = control.write(|transaction| {
+            transaction.execute("INSERT INTO account(name, value) VALUES('a', 'b')", [])?;
+            transaction.execute("INSERT INTO missing VALUES(1)", [])?;
+            Ok(())
+        });
+        assert!(failed.is_err());
+        let rows = control.run::<i64, ControlError>(|connection| {
+            Ok(connection.query_row("SELECT count(*) FROM account", [], |row| row.get(0))?)
+        });
+        assert_eq!(rows.unwrap(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_its_owners_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sqlite");
+        Control::new(path.clone()).run(seal_key).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -1,6 +1,6 @@
 //! The embedded local cloud: Cloudflare's REST API over SQLite files, inside this program.
 //!
-//! [`router`] is the API as a tower service: `alch` calls it in process, [`serve`] offers it on loopback. Control state
+//! [`router`] is the API as a tower service: `alch` calls it in process, [`serve()`] offers it on loopback. Control state
 //! (what exists) is one SQLite file; data (D1, KV, R2) is laid out as Miniflare lays it out, so that a running Worker and
 //! the API see the same bytes. Only `util` is used from the rest of the crate; nothing here knows of scripts, plans or
 //! providers.

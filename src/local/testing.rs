@@ -21,27 +21,35 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new() -> Self {
-        Self::build(Arc::new(tempfile::tempdir().unwrap()), None)
+        Self::build(
+            Arc::new(tempfile::tempdir().unwrap()),
+            RouterOptions::default(),
+        )
+    }
+
+    pub(super) fn with_latency(latency: std::time::Duration) -> Self {
+        let options = RouterOptions {
+            latency,
+            ..RouterOptions::default()
+        };
+        Self::build(Arc::new(tempfile::tempdir().unwrap()), options)
     }
 
     pub(super) fn with_token(token: &str) -> Self {
-        Self::build(
-            Arc::new(tempfile::tempdir().unwrap()),
-            Some(token.to_owned()),
-        )
+        let options = RouterOptions {
+            token: Some(token.to_owned()),
+            ..RouterOptions::default()
+        };
+        Self::build(Arc::new(tempfile::tempdir().unwrap()), options)
     }
 
     /// Another cloud on the same folder, as another process would have.
     pub(super) fn sibling(&self) -> Self {
-        Self::build(Arc::clone(&self.folder), None)
+        Self::build(Arc::clone(&self.folder), RouterOptions::default())
     }
 
-    fn build(folder: Arc<tempfile::TempDir>, token: Option<String>) -> Self {
+    fn build(folder: Arc<tempfile::TempDir>, options: RouterOptions) -> Self {
         let cloud = Cloud::open(folder.path()).unwrap();
-        let options = RouterOptions {
-            token,
-            ..RouterOptions::default()
-        };
         Self {
             router: router(cloud, options),
             folder,

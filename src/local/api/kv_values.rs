@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_layout_on_disk_is_minis() {
+    async fn the_layout_on_disk_is_that_of_miniflare() {
         let (client, path, id) = namespace().await;
         let (content_type, body) = multipart(&[
             ("value", "application/octet-stream", b"\x00\xff"),

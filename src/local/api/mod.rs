@@ -1,6 +1,6 @@
 //! The router: paths, authentication, and the answers to what does not exist.
 //!
-//! Every handler is a plain blocking function from a [`call::Call`] to a response; `call` is the one place where requests
+//! Every handler is a plain blocking function from a `Call` to a response; `call` is the one place where requests
 //! are read and work moves to a blocking thread. One file a product; each has its own `routes()`.
 
 mod account;
@@ -212,6 +212,25 @@ mod tests {
             .await;
         assert_eq!((status.as_u16(), code(&body)), (401, 1000));
         assert_eq!(body["result"], json!(null));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn latency_is_added_to_each_call_and_calls_overlap() {
+        let latency = std::time::Duration::from_millis(50);
+        let client = Client::with_latency(latency);
+        let start = tokio::time::Instant::now();
+        let calls = (0..40).map(|index| {
+            let body = json!({"queue_name": format!("q{index}")});
+            client.ok("POST", "/accounts/local/queues", Some(body))
+        });
+        futures::future::join_all(calls).await;
+        client.ok("GET", "/accounts/local/queues", None).await;
+        // Virtual time: it moves only by sleeping.
+        let elapsed = start.elapsed();
+        assert!(
+            elapsed >= latency * 2 && elapsed < latency * 4,
+            "{elapsed:?}"
+        );
     }
 
     #[tokio::test]
