@@ -15,11 +15,29 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bundle", &["util", "model"]),
     ("local", &["util", "model"]),
     ("engine", &["util", "model", "state", "secret", "provider"]),
-    ("script", &["util", "model", "state", "secret", "provider", "engine"]),
-    ("release", &["util", "model", "state", "secret", "provider", "engine", "bundle"]),
+    (
+        "script",
+        &["util", "model", "state", "secret", "provider", "engine"],
+    ),
+    (
+        "release",
+        &[
+            "util", "model", "state", "secret", "provider", "engine", "bundle",
+        ],
+    ),
     ("ui", &["util", "model", "secret", "state", "engine"]),
-    ("repl", &["util", "model", "state", "secret", "provider", "engine", "script", "release", "ui"]),
-    ("dev", &["util", "model", "state", "secret", "provider", "engine", "script", "release", "ui"]),
+    (
+        "repl",
+        &[
+            "util", "model", "state", "secret", "provider", "engine", "script", "release", "ui",
+        ],
+    ),
+    (
+        "dev",
+        &[
+            "util", "model", "state", "secret", "provider", "engine", "script", "release", "ui",
+        ],
+    ),
 ];
 
 fn source_files(folder: &Path) -> Vec<PathBuf> {
@@ -33,9 +51,18 @@ fn source_files(folder: &Path) -> Vec<PathBuf> {
 
 /// The code of a file without comments and without its unit tests.
 fn code(path: &Path) -> String {
-    let text = snapbox::Data::read_from(path, None).render().unwrap_or_default();
-    let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    let text = snapbox::Data::read_from(path, None)
+        .render()
+        .unwrap_or_default();
+    let text = text
+        .split("#[cfg(test)]")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The top-level modules that a piece of code names, through `crate::x` or a `use crate::{x, ..}` group.
@@ -67,8 +94,10 @@ fn used_modules(code: &str, known: &BTreeSet<String>) -> BTreeSet<String> {
                 used.insert(word);
             }
         } else {
-            let word: String =
-                rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let word: String = rest
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             if known.contains(&word) {
                 used.insert(word);
             }
@@ -86,18 +115,30 @@ fn imports_point_down_the_tree() {
     let mut wrong = Vec::new();
     for path in source_files(&root) {
         let relative = path.strip_prefix(&root).unwrap();
-        let Some(module) = relative.components().next() else { continue };
-        let module = module.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
+        let Some(module) = relative.components().next() else {
+            continue;
+        };
+        let module = module
+            .as_os_str()
+            .to_string_lossy()
+            .trim_end_matches(".rs")
+            .to_owned();
         if matches!(module.as_str(), "main" | "lib" | "cli") {
             continue;
         }
         let Some(allowed) = allowed.get(module.as_str()) else {
-            wrong.push(format!("{}: no rule for module `{module}`", relative.display()));
+            wrong.push(format!(
+                "{}: no rule for module `{module}`",
+                relative.display()
+            ));
             continue;
         };
         for used in used_modules(&code(&path), &known) {
             if used != module && !allowed.contains(&used.as_str()) {
-                wrong.push(format!("{}: `{module}` may not use `{used}`", relative.display()));
+                wrong.push(format!(
+                    "{}: `{module}` may not use `{used}`",
+                    relative.display()
+                ));
             }
         }
     }
@@ -109,7 +150,11 @@ fn the_engine_knows_no_concrete_provider() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
     for path in source_files(&root) {
         let code = code(&path);
-        for name in ["provider::cloudflare", "provider::std", "provider::kubernetes"] {
+        for name in [
+            "provider::cloudflare",
+            "provider::std",
+            "provider::kubernetes",
+        ] {
             assert!(!code.contains(name), "{} names {name}", path.display());
         }
     }
@@ -132,7 +177,13 @@ fn only_the_script_host_names_rhai() {
 fn every_source_file_says_what_lives_in_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for path in source_files(&root) {
-        let text = snapbox::Data::read_from(&path, None).render().unwrap_or_default();
-        assert!(text.starts_with("//!"), "{} has no first paragraph", path.display());
+        let text = snapbox::Data::read_from(&path, None)
+            .render()
+            .unwrap_or_default();
+        assert!(
+            text.starts_with("//!"),
+            "{} has no first paragraph",
+            path.display()
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 mod architecture;
 mod cli;
-mod simulation;
 mod run;
+mod simulation;
 mod state;
 mod support;

@@ -98,7 +98,10 @@ impl Run {
     /// Makes the object anew after the one in state turned out to be gone: the record goes first, so that a crash from here
     /// on is the crash of an ordinary create.
     async fn create_again(&self, job: &Job) -> Result<Done, FailureCause> {
-        self.append(JournalEntry::Removed { fqn: job.fqn.clone() }).await?;
+        self.append(JournalEntry::Removed {
+            fqn: job.fqn.clone(),
+        })
+        .await?;
         self.create(job, None).await
     }
 
@@ -236,7 +239,8 @@ impl Run {
             }
             // The same object as before, as far as recovery is concerned: another crash finds it by the same name and mark.
             _ if prior.physical_name == job.checked.physical_name => {
-                self.create_instance(job, None, prior.instance.clone()).await
+                self.create_instance(job, None, prior.instance.clone())
+                    .await
             }
             _ => self.create_again(job).await,
         }

@@ -300,7 +300,10 @@ impl Host {
         if reference.path.is_empty() {
             return Some(fault::fail_with_help(
                 codes::WRONG_ARGUMENTS,
-                format!("the handle of `{}` cannot be written as text", reference.fqn.id()),
+                format!(
+                    "the handle of `{}` cannot be written as text",
+                    reference.fqn.id()
+                ),
                 "pass one of its attributes, such as `.name` or `.id`",
             ));
         }

@@ -29,9 +29,7 @@ use crate::{
     util::{clock::SystemClock, ids::SystemIds},
 };
 
-use super::{
-    AppOptions, HostOptions, Launcher, Limits, Permissions, ScriptResult, load_text, run,
-};
+use super::{AppOptions, HostOptions, Launcher, Limits, Permissions, ScriptResult, load_text, run};
 
 /// A kind that makes objects out of nothing. `fail` makes it refuse, `wait` makes it slow.
 pub(super) struct Fake {
@@ -94,7 +92,10 @@ impl Fake {
         Map::from([
             ("id".to_owned(), id.clone().into()),
             ("databaseId".to_owned(), id.into()),
-            ("size".to_owned(), props.get("size").cloned().unwrap_or(Value::Int(3))),
+            (
+                "size".to_owned(),
+                props.get("size").cloned().unwrap_or(Value::Int(3)),
+            ),
             ("flag".to_owned(), true.into()),
             (
                 "tags".to_owned(),
@@ -205,7 +206,11 @@ impl EventSink for Lines {
                 "{} {}{}",
                 action.action.sign(),
                 action.fqn.within_stage(),
-                if action.conditional { " (conditional)" } else { "" }
+                if action.conditional {
+                    " (conditional)"
+                } else {
+                    ""
+                }
             ),
             _ => return,
         };
@@ -220,11 +225,23 @@ pub(super) fn render(diagnostic: &Diagnostic) -> String {
         crate::model::Severity::Error => "",
         crate::model::Severity::Warning => "warning ",
     };
-    let code = diagnostic.code.map(|code| code.to_string()).unwrap_or_default();
+    let code = diagnostic
+        .code
+        .map(|code| code.to_string())
+        .unwrap_or_default();
     write!(out, "{severity}{code}: {}", diagnostic.message).unwrap();
     for label in &diagnostic.labels {
-        let line = label.source.text.lines().nth(label.line as usize - 1).unwrap_or("");
-        let at: String = line.chars().skip(label.column as usize - 1).take(12).collect();
+        let line = label
+            .source
+            .text
+            .lines()
+            .nth(label.line as usize - 1)
+            .unwrap_or("");
+        let at: String = line
+            .chars()
+            .skip(label.column as usize - 1)
+            .take(12)
+            .collect();
         let at = at.trim_end();
         write!(
             out,
@@ -428,11 +445,17 @@ impl Stage {
     }
 
     pub(super) fn up(&self, text: &str) -> Ran {
-        self.run(&format!("let app = alchemy(\"my-app\");\n{text}"), Phase::Up)
+        self.run(
+            &format!("let app = alchemy(\"my-app\");\n{text}"),
+            Phase::Up,
+        )
     }
 
     pub(super) fn plan(&self, text: &str) -> Ran {
-        self.run(&format!("let app = alchemy(\"my-app\");\n{text}"), Phase::Plan)
+        self.run(
+            &format!("let app = alchemy(\"my-app\");\n{text}"),
+            Phase::Plan,
+        )
     }
 
     pub(super) fn take_calls(&self) -> Vec<String> {

@@ -42,7 +42,10 @@ impl SimulatedStore {
         // The project folder was there before alch.
         disk.create_dir_all(Path::new("/project")).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
-        Self { disk, loss: Loss::Nothing }
+        Self {
+            disk,
+            loss: Loss::Nothing,
+        }
     }
 
     /// The store as a new process opens it.
@@ -62,7 +65,10 @@ impl SimulatedStore {
         };
         Arc::new(FileStore::over(
             "/project/.alchemy",
-            Arc::new(Watched { disk: self.disk.clone(), fate: Arc::clone(fate) }),
+            Arc::new(Watched {
+                disk: self.disk.clone(),
+                fate: Arc::clone(fate),
+            }),
             Arc::clone(clock),
             Arc::clone(ids),
             process,
@@ -180,7 +186,10 @@ impl Disk for Watched {
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
         let file = self.guarded(|disk| disk.open_append(path))?;
-        let watched = Self { disk: self.disk.clone(), fate: Arc::clone(&self.fate) };
+        let watched = Self {
+            disk: self.disk.clone(),
+            fate: Arc::clone(&self.fate),
+        };
         Ok(Box::new(WatchedFile { file, watched }))
     }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use alch::{
     engine::{
-        Action, Cancel, Declaration, DeleteOptions, DeleteStrategy, Phase, Plan, ResourceOptions, Run,
-        RunError, RunOptions, Summary, World,
+        Action, Cancel, Declaration, DeleteOptions, DeleteStrategy, Phase, Plan, ResourceOptions,
+        Run, RunError, RunOptions, Summary, World,
     },
     model::{
         AppName, Map, Reference, ResourceId, ScopePath, StageName, StagePath, TemplatePart, Value,
@@ -181,8 +181,10 @@ impl Simulation {
 
     /// State as a reader sees it.
     pub(crate) fn state(&self) -> StageState {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(1_900_000_000));
             let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(self.seed));
@@ -195,22 +197,41 @@ impl Simulation {
     pub(crate) fn assert_settled(&self, things: &[Thing], context: &str) {
         let state = self.state();
         assert!(state.open_intents.is_empty(), "{context}: open intents");
-        let recorded: BTreeSet<String> =
-            state.records.values().map(|record| record.physical_name.clone()).collect();
-        let existing: BTreeSet<String> = self.cloud.objects.lock().unwrap().keys().cloned().collect();
-        assert_eq!(recorded, existing, "{context}: state on the left, cloud on the right");
+        let recorded: BTreeSet<String> = state
+            .records
+            .values()
+            .map(|record| record.physical_name.clone())
+            .collect();
+        let existing: BTreeSet<String> =
+            self.cloud.objects.lock().unwrap().keys().cloned().collect();
+        assert_eq!(
+            recorded, existing,
+            "{context}: state on the left, cloud on the right"
+        );
         let declared: BTreeSet<String> = things.iter().map(|thing| thing.id.clone()).collect();
-        let known: BTreeSet<String> =
-            state.records.keys().map(|fqn| fqn.within_stage().to_owned()).collect();
-        assert_eq!(declared, known, "{context}: declared on the left, state on the right");
+        let known: BTreeSet<String> = state
+            .records
+            .keys()
+            .map(|fqn| fqn.within_stage().to_owned())
+            .collect();
+        assert_eq!(
+            declared, known,
+            "{context}: declared on the left, state on the right"
+        );
         for thing in things {
             let name = format!("{}-{}", thing.id, thing.place);
             let objects = self.cloud.objects.lock().unwrap();
-            let object = objects.get(&name).unwrap_or_else(|| panic!("{context}: no {name}"));
+            let object = objects
+                .get(&name)
+                .unwrap_or_else(|| panic!("{context}: no {name}"));
             assert_eq!(object.value, Value::Int(thing.value), "{context}: {name}");
         }
         for record in state.records.values() {
-            assert!(record.old_objects.is_empty(), "{context}: old objects of {}", record.fqn);
+            assert!(
+                record.old_objects.is_empty(),
+                "{context}: old objects of {}",
+                record.fqn
+            );
         }
     }
 }
@@ -250,7 +271,10 @@ async fn drive(
         actor: "sim".to_owned(),
         host: "sim".to_owned(),
         lock_wait: Duration::ZERO,
-        delete: DeleteOptions { strategy: life.deletes, ..DeleteOptions::default() },
+        delete: DeleteOptions {
+            strategy: life.deletes,
+            ..DeleteOptions::default()
+        },
         expected_plan: life.expected_plan.clone(),
     };
     let key = KeyMaterial::Password("sim".to_owned().into());
@@ -272,7 +296,12 @@ async fn drive(
         Err(error) => Err(error),
     };
     let events = events.0.lock().unwrap().clone();
-    Ended { result, plan, events, calls: meter.total() }
+    Ended {
+        result,
+        plan,
+        events,
+        calls: meter.total(),
+    }
 }
 
 fn empty_plan() -> Plan {
@@ -331,5 +360,8 @@ pub(crate) fn declaration(thing: &Thing) -> Declaration {
 
 /// How many of the plan's actions are of this sort.
 pub(crate) fn planned(plan: &Plan, action: Action) -> usize {
-    plan.actions.iter().filter(|planned| planned.action == action).count()
+    plan.actions
+        .iter()
+        .filter(|planned| planned.action == action)
+        .count()
 }

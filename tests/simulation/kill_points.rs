@@ -19,10 +19,19 @@ struct Scenario {
 
 fn scenarios() -> Vec<Scenario> {
     let chain = || vec![thing("a", 1), thing("b", 2).uses(&["a"]), thing("c", 3)];
-    let scenario = |name, before, after| Scenario { name, before, after, life: Life::default() };
+    let scenario = |name, before, after| Scenario {
+        name,
+        before,
+        after,
+        life: Life::default(),
+    };
     vec![
         scenario("create", vec![], chain()),
-        scenario("update", chain(), vec![thing("a", 9), thing("b", 8).uses(&["a"]), thing("c", 3)]),
+        scenario(
+            "update",
+            chain(),
+            vec![thing("a", 9), thing("b", 8).uses(&["a"]), thing("c", 3)],
+        ),
         scenario("delete", chain(), vec![thing("a", 1)]),
         scenario(
             "create, update and delete at once",
@@ -32,14 +41,24 @@ fn scenarios() -> Vec<Scenario> {
         scenario(
             "replace",
             chain(),
-            vec![thing("a", 1).at("there"), thing("b", 2).uses(&["a"]), thing("c", 3)],
+            vec![
+                thing("a", 1).at("there"),
+                thing("b", 2).uses(&["a"]),
+                thing("c", 3),
+            ],
         ),
         Scenario {
-            life: Life { phase: Phase::Destroy, ..Life::default() },
+            life: Life {
+                phase: Phase::Destroy,
+                ..Life::default()
+            },
             ..scenario("destroy", chain(), vec![])
         },
         Scenario {
-            life: Life { deletes: DeleteStrategy::Parallel, ..Life::default() },
+            life: Life {
+                deletes: DeleteStrategy::Parallel,
+                ..Life::default()
+            },
             ..scenario("delete in parallel", chain(), vec![])
         },
     ]
@@ -50,10 +69,16 @@ fn die_and_recover(scenario: &Scenario, seed: u64, kills: &[Kill]) -> Option<()>
     let context = || format!("{} killed at {kills:?}, seed {seed}", scenario.name);
     let mut simulation = Simulation::new(seed);
     if !scenario.before.is_empty() {
-        simulation.live(&scenario.before, &Life::default()).unwrap().summary();
+        simulation
+            .live(&scenario.before, &Life::default())
+            .unwrap()
+            .summary();
     }
     for kill in kills {
-        let life = Life { kill: *kill, ..scenario.life.clone() };
+        let life = Life {
+            kill: *kill,
+            ..scenario.life.clone()
+        };
         if let Some(ended) = simulation.live(&scenario.after, &life) {
             ended.summary();
             return None;
@@ -64,7 +89,10 @@ fn die_and_recover(scenario: &Scenario, seed: u64, kills: &[Kill]) -> Option<()>
     if !destroys || !simulation.state().is_empty() {
         let ended = simulation.live(&scenario.after, &scenario.life).unwrap();
         assert!(
-            ended.result.as_ref().is_ok_and(|summary| summary.failed.is_empty()),
+            ended
+                .result
+                .as_ref()
+                .is_ok_and(|summary| summary.failed.is_empty()),
             "{}: {:?}\n{}",
             context(),
             ended.result,
@@ -75,7 +103,12 @@ fn die_and_recover(scenario: &Scenario, seed: u64, kills: &[Kill]) -> Option<()>
     if !destroys {
         let again = simulation.live(&scenario.after, &Life::default()).unwrap();
         again.summary();
-        assert_eq!(again.calls, 0, "{}: the run after the recovery called", context());
+        assert_eq!(
+            again.calls,
+            0,
+            "{}: the run after the recovery called",
+            context()
+        );
     }
     Some(())
 }
@@ -101,7 +134,11 @@ fn every_single_death_is_survived() {
             while die_and_recover(&scenario, 3, &[way(point)]).is_some() {
                 point += 1;
             }
-            assert!(point > 3, "{}: only {point} points were seen", scenario.name);
+            assert!(
+                point > 3,
+                "{}: only {point} points were seen",
+                scenario.name
+            );
             total += point;
         }
     }
@@ -147,10 +184,15 @@ fn the_same_seed_gives_the_same_events() {
 #[test]
 fn debug_trace() {
     let mut simulation = Simulation::new(3);
-    let life = Life { kill: Kill::Disk(21, Fault::CrashBefore, Loss::Everything), ..Life::default() };
+    let life = Life {
+        kill: Kill::Disk(21, Fault::CrashBefore, Loss::Everything),
+        ..Life::default()
+    };
     let chain = vec![thing("a", 1), thing("b", 2).uses(&["a"]), thing("c", 3)];
     simulation.live(&chain, &life);
-    for (i,l) in simulation.disk.trace().iter().enumerate() { println!("{} {l}", i+1); }
+    for (i, l) in simulation.disk.trace().iter().enumerate() {
+        println!("{} {l}", i + 1);
+    }
     println!("{:#?}", simulation.state());
     println!("{:#?}", simulation.cloud.objects.lock().unwrap());
 }

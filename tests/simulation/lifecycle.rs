@@ -17,7 +17,10 @@ fn up(simulation: &mut Simulation, things: &[Thing]) -> super::harness::Ended {
 fn a_second_run_calls_nothing() {
     let mut simulation = Simulation::new(1);
     let things = [thing("a", 1), thing("b", 2).uses(&["a"])];
-    assert_eq!(up(&mut simulation, &things).summary().count(Action::Create), 2);
+    assert_eq!(
+        up(&mut simulation, &things).summary().count(Action::Create),
+        2
+    );
     let serial = simulation.state().serial;
     let again = up(&mut simulation, &things);
     assert_eq!(again.calls, 0);
@@ -29,7 +32,10 @@ fn a_second_run_calls_nothing() {
 #[test]
 fn one_changed_prop_is_one_update_and_does_not_cascade() {
     let mut simulation = Simulation::new(2);
-    up(&mut simulation, &[thing("a", 1), thing("b", 2).uses(&["a", "a"])]);
+    up(
+        &mut simulation,
+        &[thing("a", 1), thing("b", 2).uses(&["a", "a"])],
+    );
     let things = [thing("a", 5), thing("b", 2).uses(&["a", "a"])];
     let ended = up(&mut simulation, &things);
     assert_eq!(ended.summary().count(Action::Update), 1);
@@ -40,29 +46,62 @@ fn one_changed_prop_is_one_update_and_does_not_cascade() {
 #[test]
 fn a_replacement_reaches_those_that_refer_to_it() {
     let mut simulation = Simulation::new(3);
-    up(&mut simulation, &[thing("a", 1), thing("b", 2).uses(&["a", "a"])]);
+    up(
+        &mut simulation,
+        &[thing("a", 1), thing("b", 2).uses(&["a", "a"])],
+    );
     let things = [thing("a", 1).at("there"), thing("b", 2).uses(&["a", "a"])];
     let ended = up(&mut simulation, &things);
     assert_eq!(ended.summary().count(Action::Replace), 1);
     assert_eq!(ended.summary().count(Action::Update), 1);
     simulation.assert_settled(&things, "after the replacement");
     let order: Vec<&str> = ended.events.iter().map(String::as_str).collect();
-    let created = order.iter().position(|e| *e == "replaced app/dev/a").unwrap();
-    let deleted = order.iter().position(|e| *e == "deleted app/dev/a").unwrap();
-    assert!(created < deleted, "the new object stands before the old one goes");
+    let created = order
+        .iter()
+        .position(|e| *e == "replaced app/dev/a")
+        .unwrap();
+    let deleted = order
+        .iter()
+        .position(|e| *e == "deleted app/dev/a")
+        .unwrap();
+    assert!(
+        created < deleted,
+        "the new object stands before the old one goes"
+    );
 }
 
 #[test]
 fn what_is_no_longer_declared_goes_in_reverse_order() {
-    for deletes in [DeleteStrategy::Sequential, DeleteStrategy::Parallel, DeleteStrategy::Batched(2)] {
+    for deletes in [
+        DeleteStrategy::Sequential,
+        DeleteStrategy::Parallel,
+        DeleteStrategy::Batched(2),
+    ] {
         let mut simulation = Simulation::new(4);
-        let chain = [thing("a", 1), thing("b", 2).uses(&["a"]), thing("c", 3).uses(&["b"])];
+        let chain = [
+            thing("a", 1),
+            thing("b", 2).uses(&["a"]),
+            thing("c", 3).uses(&["b"]),
+        ];
         up(&mut simulation, &chain);
-        let life = Life { deletes, ..Life::default() };
+        let life = Life {
+            deletes,
+            ..Life::default()
+        };
         let ended = simulation.live(&[], &life).unwrap();
-        let deleted: Vec<&String> =
-            ended.events.iter().filter(|event| event.starts_with("deleted")).collect();
-        assert_eq!(deleted, ["deleted app/dev/c", "deleted app/dev/b", "deleted app/dev/a"]);
+        let deleted: Vec<&String> = ended
+            .events
+            .iter()
+            .filter(|event| event.starts_with("deleted"))
+            .collect();
+        assert_eq!(
+            deleted,
+            [
+                "deleted app/dev/c",
+                "deleted app/dev/b",
+                "deleted app/dev/a"
+            ]
+        );
         simulation.assert_settled(&[], "after all went");
     }
 }
@@ -70,13 +109,22 @@ fn what_is_no_longer_declared_goes_in_reverse_order() {
 #[test]
 fn independent_things_run_side_by_side_and_a_chain_does_not() {
     let mut simulation = Simulation::new(5);
-    let wide: Vec<Thing> = (0..40).map(|index| thing(&format!("t{index}"), index)).collect();
-    let life = Life { concurrency: 40, ..Life::default() };
+    let wide: Vec<Thing> = (0..40)
+        .map(|index| thing(&format!("t{index}"), index))
+        .collect();
+    let life = Life {
+        concurrency: 40,
+        ..Life::default()
+    };
     simulation.live(&wide, &life).unwrap().summary();
     assert_eq!(simulation.cloud.in_flight.lock().unwrap().1, 40);
 
     let mut simulation = Simulation::new(6);
-    let chain = [thing("a", 1), thing("b", 2).uses(&["a"]), thing("c", 3).uses(&["b"])];
+    let chain = [
+        thing("a", 1),
+        thing("b", 2).uses(&["a"]),
+        thing("c", 3).uses(&["b"]),
+    ];
     up(&mut simulation, &chain);
     assert_eq!(simulation.cloud.in_flight.lock().unwrap().1, 1);
 }
@@ -107,7 +155,10 @@ fn adoption_takes_an_object_over_and_destroy_keeps_it() {
     let ended = up(&mut simulation, &things);
     assert_eq!(ended.summary().count(Action::Adopt), 1);
     simulation.assert_settled(&things, "after adoption");
-    let life = Life { phase: Phase::Destroy, ..Life::default() };
+    let life = Life {
+        phase: Phase::Destroy,
+        ..Life::default()
+    };
     let ended = simulation.live(&[], &life).unwrap();
     assert_eq!(ended.summary().count(Action::Forget), 1);
     assert_eq!(simulation.cloud.objects.lock().unwrap().len(), 1);
@@ -118,7 +169,10 @@ fn a_protected_thing_is_neither_replaced_nor_deleted() {
     let mut simulation = Simulation::new(9);
     up(&mut simulation, &[thing("a", 1).protected()]);
     let ended = up(&mut simulation, &[thing("a", 1).at("there").protected()]);
-    assert!(matches!(ended.summary().failed[0].cause, FailureCause::Protected));
+    assert!(matches!(
+        ended.summary().failed[0].cause,
+        FailureCause::Protected
+    ));
     let ended = up(&mut simulation, &[]);
     assert_eq!(ended.summary().outcome, Outcome::Partial);
     assert_eq!(ended.summary().left.len(), 1);
@@ -129,12 +183,23 @@ fn a_protected_thing_is_neither_replaced_nor_deleted() {
 fn a_failed_delete_is_listed_and_tried_again() {
     let mut simulation = Simulation::new(10);
     up(&mut simulation, &[thing("a", 1), thing("b", 2)]);
-    simulation.cloud.undeletable.lock().unwrap().push("a-here".to_owned());
-    let life = Life { phase: Phase::Destroy, ..Life::default() };
+    simulation
+        .cloud
+        .undeletable
+        .lock()
+        .unwrap()
+        .push("a-here".to_owned());
+    let life = Life {
+        phase: Phase::Destroy,
+        ..Life::default()
+    };
     let ended = simulation.live(&[], &life).unwrap();
     assert_eq!(ended.summary().outcome, Outcome::Partial);
     assert_eq!(ended.summary().left.len(), 1);
-    assert_eq!(simulation.state().records.values().next().unwrap().status, Status::Deleting);
+    assert_eq!(
+        simulation.state().records.values().next().unwrap().status,
+        Status::Deleting
+    );
     simulation.cloud.undeletable.lock().unwrap().clear();
     let ended = simulation.live(&[], &life).unwrap();
     assert_eq!(ended.summary().outcome, Outcome::Succeeded);
@@ -144,7 +209,10 @@ fn a_failed_delete_is_listed_and_tried_again() {
 #[test]
 fn destroying_a_stage_that_has_no_state_says_so() {
     let mut simulation = Simulation::new(11);
-    let life = Life { phase: Phase::Destroy, ..Life::default() };
+    let life = Life {
+        phase: Phase::Destroy,
+        ..Life::default()
+    };
     let ended = simulation.live(&[], &life).unwrap();
     assert!(matches!(ended.result, Err(RunError::NoSuchStage { .. })));
 }
@@ -152,10 +220,24 @@ fn destroying_a_stage_that_has_no_state_says_so() {
 #[test]
 fn a_plan_says_what_a_run_does_and_writes_nothing() {
     let mut simulation = Simulation::new(12);
-    up(&mut simulation, &[thing("a", 1), thing("b", 2).uses(&["a", "a", "a"]), thing("c", 3)]);
+    up(
+        &mut simulation,
+        &[
+            thing("a", 1),
+            thing("b", 2).uses(&["a", "a", "a"]),
+            thing("c", 3),
+        ],
+    );
     let before = simulation.state();
-    let things = [thing("a", 1).at("there"), thing("b", 2).uses(&["a", "a", "a"]), thing("d", 4)];
-    let life = Life { phase: Phase::Plan, ..Life::default() };
+    let things = [
+        thing("a", 1).at("there"),
+        thing("b", 2).uses(&["a", "a", "a"]),
+        thing("d", 4),
+    ];
+    let life = Life {
+        phase: Phase::Plan,
+        ..Life::default()
+    };
     let plan = simulation.live(&things, &life).unwrap().plan;
     assert_eq!(simulation.state().serial, before.serial);
     for (action, count) in [
@@ -168,7 +250,11 @@ fn a_plan_says_what_a_run_does_and_writes_nothing() {
         assert_eq!(planned(&plan, action), count, "{action:?}");
     }
     let ended = up(&mut simulation, &things);
-    assert_eq!(ended.summary().count(Action::Delete), 2, "the orphan and the replaced object");
+    assert_eq!(
+        ended.summary().count(Action::Delete),
+        2,
+        "the orphan and the replaced object"
+    );
     let plan = simulation.live(&things, &life).unwrap().plan;
     assert!(plan.is_empty(), "{plan:?}");
 }
@@ -177,12 +263,21 @@ fn a_plan_says_what_a_run_does_and_writes_nothing() {
 fn a_saved_plan_is_kept_to_and_refused_once_state_moved_on() {
     let mut simulation = Simulation::new(13);
     let things = [thing("a", 1)];
-    let planning = Life { phase: Phase::Plan, ..Life::default() };
+    let planning = Life {
+        phase: Phase::Plan,
+        ..Life::default()
+    };
     let plan = Arc::new(simulation.live(&things, &planning).unwrap().plan);
-    let applying = Life { expected_plan: Some(Arc::clone(&plan)), ..Life::default() };
+    let applying = Life {
+        expected_plan: Some(Arc::clone(&plan)),
+        ..Life::default()
+    };
     let other = [thing("a", 1), thing("b", 1)];
     let ended = simulation.live(&other, &applying).unwrap();
-    assert!(matches!(ended.summary().failed[0].cause, FailureCause::StalePlan(_)));
+    assert!(matches!(
+        ended.summary().failed[0].cause,
+        FailureCause::StalePlan(_)
+    ));
     let ended = simulation.live(&things, &applying).unwrap();
     assert!(matches!(ended.result, Err(RunError::StalePlan { .. })));
 }

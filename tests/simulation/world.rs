@@ -40,7 +40,10 @@ impl Fate {
 
     /// A fate that strikes at effect number `last`, counted from 0.
     pub(crate) fn at(last: u64) -> Arc<Self> {
-        Arc::new(Self { last: AtomicU64::new(last), ..Self::default() })
+        Arc::new(Self {
+            last: AtomicU64::new(last),
+            ..Self::default()
+        })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -91,12 +94,18 @@ pub(crate) struct SimClock {
 impl SimClock {
     /// A clock that runs with the runtime it is made in.
     pub(crate) fn starting_at(seconds: i64) -> Self {
-        Self { start: Some(tokio::time::Instant::now()), ..Self::standing_at(seconds) }
+        Self {
+            start: Some(tokio::time::Instant::now()),
+            ..Self::standing_at(seconds)
+        }
     }
 
     /// A clock that always says the same.
     pub(crate) fn standing_at(seconds: i64) -> Self {
-        Self { base: Timestamp::from_second(seconds).unwrap(), start: None }
+        Self {
+            base: Timestamp::from_second(seconds).unwrap(),
+            start: None,
+        }
     }
 }
 
@@ -273,8 +282,9 @@ impl Provider for SimCloud {
         let explicit = props.get("name").and_then(Value::as_str).map(str::to_owned);
         // Another place is another object, with a name of its own.
         let place = props.get("place").and_then(Value::as_str).unwrap_or("here");
-        let physical_name =
-            explicit.clone().unwrap_or_else(|| format!("{}-{place}", context.fqn.within_stage()));
+        let physical_name = explicit
+            .clone()
+            .unwrap_or_else(|| format!("{}-{place}", context.fqn.within_stage()));
         Ok(Checked {
             known: Map::from([("name".to_owned(), Value::string(physical_name.clone()))]),
             identity: Some(format!("{KIND}:{physical_name}")),
@@ -290,7 +300,11 @@ impl Provider for SimCloud {
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
         let name = existing.physical_name.clone();
-        Ok(self.request(context, |objects| objects.get(&name).map(|o| outputs(&name, o))).await)
+        Ok(self
+            .request(context, |objects| {
+                objects.get(&name).map(|o| outputs(&name, o))
+            })
+            .await)
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -299,10 +313,16 @@ impl Provider for SimCloud {
         let name = context.physical_name.clone();
         self.request(context, |objects| {
             if objects.contains_key(&name) {
-                return Err(ProviderError::new(FailureKind::Conflict, "it exists already"));
+                return Err(ProviderError::new(
+                    FailureKind::Conflict,
+                    "it exists already",
+                ));
             }
-            let object =
-                Object { id: format!("id-{id}"), value: value_of(props), created_at: now };
+            let object = Object {
+                id: format!("id-{id}"),
+                value: value_of(props),
+                created_at: now,
+            };
             let answer = outputs(&name, &object);
             objects.insert(name.clone(), object);
             Ok(answer)

@@ -119,7 +119,14 @@ impl ScriptKind {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |engine| {
             let result = invoke(
-                &host, engine, &closures, &function, call, &context, props, output.as_ref(),
+                &host,
+                engine,
+                &closures,
+                &function,
+                call,
+                &context,
+                props,
+                output.as_ref(),
             );
             // The engine may have given up on the call: then nobody wants the answer.
             drop(answer.send(result));

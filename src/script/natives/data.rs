@@ -135,17 +135,23 @@ fn formats(engine: &mut Engine, host: &Arc<Host>) {
         };
         module.set_native_fn("parse", parse.clone());
         let on = Arc::clone(host);
-        module.set_native_fn("stringify", move |context: NativeCallContext, value: Dynamic| -> Outcome<String> {
-            let json = fault::at(&context, plain(&on, &context, &value))?;
-            fault::at(&context, format.write(&json))
-        });
+        module.set_native_fn(
+            "stringify",
+            move |context: NativeCallContext, value: Dynamic| -> Outcome<String> {
+                let json = fault::at(&context, plain(&on, &context, &value))?;
+                fault::at(&context, format.write(&json))
+            },
+        );
         engine.register_static_module(format.name(), module.into());
         engine.register_fn(format.name(), parse);
     }
     let on = Arc::clone(host);
-    engine.register_fn("to_json", move |context: NativeCallContext, map: &mut rhai::Map| -> Outcome<String> {
-        Format::Json.write(&plain(&on, &context, &Dynamic::from_map(map.clone()))?)
-    });
+    engine.register_fn(
+        "to_json",
+        move |context: NativeCallContext, map: &mut rhai::Map| -> Outcome<String> {
+            Format::Json.write(&plain(&on, &context, &Dynamic::from_map(map.clone()))?)
+        },
+    );
     let on = Arc::clone(host);
     engine.register_fn(
         "to_json",

@@ -35,8 +35,29 @@ fn probe() {
     println!("{}", stage.run("Bucket(\"x\")", Phase::Up).text());
     let stage = Stage::new();
     println!("{}", stage.up("Bucket(\"x\"); Bucket(\"y\")").text());
-    println!("{}", stage.run("let app = alchemy(\"my-app\"); print(Bucket(\"x\").id);", Phase::Read).text());
-    println!("{}", stage.plan("Bucket(\"x\", #{ size: 4 }); print(Bucket(\"y\").id)").text());
-    println!("{}", stage.run("let app = alchemy(\"my-app\"); print(1); Bucket(\"x\"); print(2)", Phase::Destroy).text());
+    println!(
+        "{}",
+        stage
+            .run(
+                "let app = alchemy(\"my-app\"); print(Bucket(\"x\").id);",
+                Phase::Read
+            )
+            .text()
+    );
+    println!(
+        "{}",
+        stage
+            .plan("Bucket(\"x\", #{ size: 4 }); print(Bucket(\"y\").id)")
+            .text()
+    );
+    println!(
+        "{}",
+        stage
+            .run(
+                "let app = alchemy(\"my-app\"); print(1); Bucket(\"x\"); print(2)",
+                Phase::Destroy
+            )
+            .text()
+    );
     println!("{:?}", stage.take_calls());
 }

@@ -22,25 +22,59 @@ fn probe() {
     }
     let stage = Stage::new();
     let kind = "let Thing = resource(\"my::Thing\", #{ create: |ctx, id, props| { print(`create ${id}`); #{ id: 1 } }, update: |ctx, id, props| { print(`update ${id} ${ctx.output.id}`); #{ id: 2 } }, delete: |ctx, id, props| print(`delete ${id} ${ctx.output}`), replaceOn: [\"zone\"] });";
-    for text in ["Thing.declare(\"a\", #{ size: 1, zone: 1 });", "Thing.declare(\"a\", #{ size: 2, zone: 1 });", "Thing.declare(\"a\", #{ size: 2, zone: 2 });", "Thing.declare(\"a\", #{ size: 2, zone: 2 });", ""] {
+    for text in [
+        "Thing.declare(\"a\", #{ size: 1, zone: 1 });",
+        "Thing.declare(\"a\", #{ size: 2, zone: 1 });",
+        "Thing.declare(\"a\", #{ size: 2, zone: 2 });",
+        "Thing.declare(\"a\", #{ size: 2, zone: 2 });",
+        "",
+    ] {
         println!("{}\n", stage.up(&format!("{kind}{text}")).text());
     }
     stage.up(&format!("{kind} Thing.declare(\"z\");"));
-    println!("{}", stage.run(&format!("let app = alchemy(\"my-app\"); {kind} Thing.declare(\"z\"); print(\"no\");"), Phase::Destroy).text());
+    println!(
+        "{}",
+        stage
+            .run(
+                &format!(
+                    "let app = alchemy(\"my-app\"); {kind} Thing.declare(\"z\"); print(\"no\");"
+                ),
+                Phase::Destroy
+            )
+            .text()
+    );
     let stage = Stage::new();
-    let at = |name: &str, text: &str| crate::util::fs::write_atomic(&stage.project.path().join(name), text.as_bytes()).unwrap();
+    let at = |name: &str, text: &str| {
+        crate::util::fs::write_atomic(&stage.project.path().join(name), text.as_bytes()).unwrap()
+    };
     crate::util::fs::create_dir_all(&stage.project.path().join("lib/deep")).unwrap();
-    at("main.rhai", "let app = alchemy(\"my-app\");\nimport \"./lib/a\" as a;\nprint(a::site(\"x\"));");
-    at("lib/a.rhai", "import \"./deep/b\" as b;\nfn site(id) { b::make(id) }");
-    at("lib/deep/b.rhai", "fn make(id) {\n  alchemy.run(id, || Bucket(`b-${id}`, #{ size: 99 }))\n}");
+    at(
+        "main.rhai",
+        "let app = alchemy(\"my-app\");\nimport \"./lib/a\" as a;\nprint(a::site(\"x\"));",
+    );
+    at(
+        "lib/a.rhai",
+        "import \"./deep/b\" as b;\nfn site(id) { b::make(id) }",
+    );
+    at(
+        "lib/deep/b.rhai",
+        "fn make(id) {\n  alchemy.run(id, || Bucket(`b-${id}`, #{ size: 99 }))\n}",
+    );
     println!("{}\n", stage.run_file("main.rhai", Phase::Up).text());
-    at("lib/deep/b.rhai", "import \"../a\" as a;\nfn make(id) { 1 }");
+    at(
+        "lib/deep/b.rhai",
+        "import \"../a\" as a;\nfn make(id) { 1 }",
+    );
     println!("{}\n", stage.run_file("main.rhai", Phase::Up).text());
     at("lib/deep/b.rhai", "fn make(id) { let x = }");
     println!("{}\n", stage.run_file("main.rhai", Phase::Up).text());
     at("lib/deep/b.rhai", "fn make(id) { nope(id) }");
     println!("{}\n", stage.run_file("main.rhai", Phase::Up).text());
     println!("{}\n", stage.run_file("nope.rhai", Phase::Up).text());
-    crate::util::fs::write_atomic(&stage.project.path().join("bad.rhai"), b"let a = 1;\n\xff\xfe").unwrap();
+    crate::util::fs::write_atomic(
+        &stage.project.path().join("bad.rhai"),
+        b"let a = 1;\n\xff\xfe",
+    )
+    .unwrap();
     println!("{}\n", stage.run_file("bad.rhai", Phase::Up).text());
 }

@@ -7,7 +7,10 @@ fn probe() {
     let deep3 = format!("let x = {}1{};", "`${".repeat(5_000), "}`".repeat(5_000));
     let deep4 = format!("{} 1 {}", "if true {".repeat(10_000), "}".repeat(10_000));
     for text in [
-        deep.as_str(), &deep2, &deep3, &deep4,
+        deep.as_str(),
+        &deep2,
+        &deep3,
+        &deep4,
         "loop {}",
         "let x = 0; while true { x += 1 }",
         "fn f() { f() } f();",
