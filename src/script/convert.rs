@@ -154,8 +154,8 @@ pub(super) fn from_map(host: &Host, map: Map) -> rhai::Map {
 /// What a type is called in messages, in the words of the docs.
 pub(super) fn type_words(name: &str) -> &str {
     match name {
-        "i64" => "int",
-        "f64" => "float",
+        "i64" | "INT" => "int",
+        "f64" | "FLOAT" => "float",
         "map" | "Map" => "map",
         "array" | "Array" => "array",
         "&str | ImmutableString | String" | "ImmutableString" | "&str" | "String" => "string",

@@ -47,9 +47,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            operations: 100_000_000,
+            operations: 25_000_000,
             script_bytes: 8 << 20,
-            memory_bytes: 1 << 30,
+            memory_bytes: 512 << 20,
             value_size: 64 << 20,
             call_depth: 128,
         }

@@ -99,11 +99,18 @@ pub(super) fn find(
     match file.canonicalize() {
         Ok(real) => Ok(Found::File(real)),
         Err(_) => Err(Diagnostic::error(codes::MODULE, format!("no module `{path}`"))
-            .with_note(format!("looked for `{}`", program::display_name(&file)))
+            .with_note(format!("looked for `{}`", program::display_name(&plain(&file))))
             .with_help(
                 "`./x` and `../x` are relative to the importing file, `x` to the project, `alch/x` is built in",
             )),
     }
+}
+
+/// A path without its `.` parts.
+fn plain(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|part| !matches!(part, std::path::Component::CurDir))
+        .collect()
 }
 
 /// Loads a module unless it is loaded already.

@@ -71,10 +71,7 @@ pub(super) fn check_exec(
     if allowed {
         return Ok(());
     }
-    Err(refuse(
-        &format!("start `{program}`"),
-        &format!("--allow-exec={program}"),
-    ))
+    Err(refuse(&format!("start `{program}`"), "--allow-exec"))
 }
 
 /// Whether the script may speak to the host of `url`.
@@ -256,7 +253,7 @@ mod tests {
         let error = check_exec(&only, "./git").unwrap_err();
         assert_eq!(
             message(&error),
-            "the script may not start `./git`; allow it with `--allow-exec=./git` if you trust the script"
+            "the script may not start `./git`; allow it with `--allow-exec` if you trust the script"
         );
     }
 }

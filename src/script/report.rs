@@ -158,7 +158,12 @@ pub(super) fn prop_code(message: &str) -> crate::model::ErrorCode {
 /// A syntax error. Parsing is done on the user's own text, so columns are right as they are.
 pub(super) fn parse(error: &ParseError, file: &Arc<SourceFile>) -> Diagnostic {
     let mut diagnostic = parse_kind(error.err_type());
-    if let Some((line, column)) = place_in(file, error.position()) {
+    let place = place_in(file, error.position());
+    if place.is_some_and(|(line, column)| starts_with(file, line, column, "=>")) {
+        diagnostic.message = "`=>` does not belong here".to_owned();
+        diagnostic.help = vec!["closures are written `|x| ..`".to_owned()];
+    }
+    if let Some((line, column)) = place {
         diagnostic.labels.push(Label {
             source: Arc::clone(file),
             line,
@@ -169,6 +174,20 @@ pub(super) fn parse(error: &ParseError, file: &Arc<SourceFile>) -> Diagnostic {
         });
     }
     diagnostic
+}
+
+fn starts_with(file: &SourceFile, line: u32, column: u32, text: &str) -> bool {
+    file.text
+        .lines()
+        .nth(line as usize - 1)
+        .is_some_and(|line| {
+            line.chars()
+                .skip(column as usize - 1)
+                .zip(text.chars())
+                .filter(|(a, b)| a == b)
+                .count()
+                == text.len()
+        })
 }
 
 /// Rhai's position in a file; the end of the file when Rhai knows none.
@@ -232,6 +251,13 @@ fn parse_kind(kind: &ParseErrorType) -> Diagnostic {
                 rhai::LexError::UnexpectedInput(input) if input == "=>" => {
                     diagnostic.with_help("closures are written `|x| ..`")
                 }
+                _ => diagnostic,
+            }
+        }
+        ParseErrorType::UnknownOperator(operator) => {
+            let diagnostic = syntax(format!("there is no operator `{operator}`"));
+            match operator.as_str() {
+                "?" => diagnostic.with_help("write `if condition { a } else { b }`"),
                 _ => diagnostic,
             }
         }
@@ -438,7 +464,7 @@ fn cause(error: &EvalAltResult, engine: &Engine, sources: &Sources) -> (Diagnost
         EvalAltResult::ErrorArrayBounds(length, index, _) => runtime(format!(
             "the array has {length} elements; there is no index {index}"
         )),
-        EvalAltResult::ErrorDotExpr(what, _) => runtime(lower_first(what)),
+        EvalAltResult::ErrorDotExpr(what, _) => runtime(missing_property(what)),
         EvalAltResult::ErrorAssignmentToConstant(name, _) => {
             runtime(format!("`{name}` is a constant and cannot be assigned to"))
                 .with_help("declare it with `let`")
@@ -446,6 +472,18 @@ fn cause(error: &EvalAltResult, engine: &Engine, sources: &Sources) -> (Diagnost
         other => runtime(lower_first(&other.to_string())),
     };
     (diagnostic, false)
+}
+
+/// Rhai says `Unknown property 'y' - a getter is not registered for type 'i64'`.
+fn missing_property(what: &str) -> String {
+    let quoted: Vec<&str> = what.split('\'').collect();
+    match quoted.as_slice() {
+        [_, name, _, ty, _] => {
+            let ty = super::convert::type_words(ty.rsplit("::").next().unwrap_or(ty));
+            format!("there is no property `{name}` on {ty}")
+        }
+        _ => lower_first(what),
+    }
 }
 
 fn forced_without_name() -> Diagnostic {

@@ -18,28 +18,28 @@ use super::super::{
     permissions::{self, Access},
 };
 
-fn file_error(error: &FsError) -> Box<EvalAltResult> {
+fn file_error(path: &str, error: &FsError) -> Box<EvalAltResult> {
     fault::fail_with_help(
         codes::MISSING_FILE,
-        format!("{error}: {}", error.source),
+        format!("cannot {} `{path}`: {}", error.operation, error.source),
         "paths are relative to the project folder",
     )
 }
 
 fn read_text(host: &Host, path: &str) -> Outcome<String> {
     let options = &host.options;
-    let path = permissions::check_path(&options.permissions, &options.project, path, Access::Read)?;
-    fs::read_to_string(&path).map_err(|error| file_error(&error))
+    let real = permissions::check_path(&options.permissions, &options.project, path, Access::Read)?;
+    fs::read_to_string(&real).map_err(|error| file_error(path, &error))
 }
 
 fn write(host: &Host, path: &str, bytes: &[u8]) -> Outcome<()> {
     let options = &host.options;
-    let path =
+    let real =
         permissions::check_path(&options.permissions, &options.project, path, Access::Write)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = real.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)
-        .and_then(|()| fs::write_atomic(&path, bytes))
-        .map_err(|error| file_error(&error))
+        .and_then(|()| fs::write_atomic(&real, bytes))
+        .map_err(|error| file_error(path, &error))
 }
 
 /// The files below the project that a pattern matches, sorted, relative to it.
@@ -149,6 +149,7 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     engine.register_fn(
         "read_blob",
         move |path: ImmutableString| -> Outcome<rhai::Blob> {
+            let shown = path.clone();
             let options = &on.options;
             let path = permissions::check_path(
                 &options.permissions,
@@ -156,7 +157,7 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
                 &path,
                 Access::Read,
             )?;
-            fs::read(&path).map_err(|error| file_error(&error))
+            fs::read(&path).map_err(|error| file_error(&shown, &error))
         },
     );
     let on = Arc::clone(host);

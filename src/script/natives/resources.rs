@@ -185,7 +185,7 @@ fn check_permissions(host: &Host, kind: &str, props: &Props) -> Outcome<()> {
                 allowed,
                 command.split_whitespace().next().unwrap_or_default(),
             ),
-            None => permissions::check_exec(allowed, "a program"),
+            None => permissions::check_exec(allowed, "a program that is not known yet"),
         },
         "std::HttpRequest" => match text("url") {
             Some(url) => permissions::check_net(allowed, url),

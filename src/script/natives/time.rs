@@ -14,7 +14,10 @@ use super::super::{
 fn sleep(host: &Host, context: &NativeCallContext, seconds: f64) -> Outcome<()> {
     let duration = Duration::try_from_secs_f64(seconds.max(0.0))
         .map_err(|error| fault::fail(codes::WRONG_ARGUMENTS, error.to_string()))?;
-    host.wait(context.engine(), tokio::time::sleep(duration))
+    // The timer belongs to the runtime, so it is made there.
+    host.wait(context.engine(), async move {
+        tokio::time::sleep(duration).await;
+    })
 }
 
 fn retry(
