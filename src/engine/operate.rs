@@ -449,6 +449,10 @@ impl Run {
             adopted,
             protect: job.options.protect.unwrap_or(false),
             retain: job.options.retain.unwrap_or(false),
+            keeps_name: job
+                .prior
+                .as_ref()
+                .is_some_and(|prior| prior.keeps_name && !job.checked.explicit_name),
             old_objects,
             position: job.position.clone(),
             created_at: now,

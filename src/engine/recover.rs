@@ -49,6 +49,7 @@ pub(super) fn from_intent(intent: &Intent, now: Timestamp) -> Record {
         adopted: intent.operation == Operation::Adopt,
         protect: false,
         retain: false,
+        keeps_name: false,
         old_objects: Vec::new(),
         position: None,
         created_at: intent.at,

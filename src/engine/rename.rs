@@ -123,6 +123,8 @@ fn rewrite(
     }
     if let Some(name) = renamed {
         record.fqn = name.clone();
+        // The object is still called after the old id, and a kind that makes names from ids must not replace it for that.
+        record.keeps_name = true;
         if map_has_secret(&record.props) || map_has_secret(&record.outputs) {
             let vault = keyring.vault()?;
             record.props = vault.seal_map(name, "props", &record.props)?;

@@ -171,23 +171,29 @@ impl Run {
             .get(&kind)
             .ok_or_else(|| DeclareError::UnknownKind { kind: kind.clone() })?;
         let schema = provider.schema();
-        let props = {
+        let (props, kept_name) = {
             let graph = self.graph();
             check_free(&graph, &fqn)?;
-            validate::validate(schema, props, &|fqn| {
+            let record = graph.prior.get(&fqn).filter(|record| record.kind == kind);
+            let kept_name = record
+                .filter(|record| record.keeps_name)
+                .map(|record| record.physical_name.clone());
+            let props = validate::validate(schema, props, &|fqn| {
                 graph.by_fqn.get(fqn).map(|id| graph.node(*id).kind.clone())
             })
-        }
-        .map_err(|errors| DeclareError::Props {
-            kind: kind.clone(),
-            errors,
-        })?;
+            .map_err(|errors| DeclareError::Props {
+                kind: kind.clone(),
+                errors,
+            })?;
+            (props, kept_name)
+        };
         let context = CheckContext {
             fqn: fqn.clone(),
             stage: self.stage.clone(),
             scope,
             id: id.as_str().to_owned(),
             folder: Arc::clone(&self.options.folder),
+            kept_name,
         };
         // Reads local files that props name, so it happens outside the lock.
         let checked = provider

@@ -56,6 +56,8 @@ pub struct CheckContext {
     pub id: String,
     /// Folder that relative paths in props are relative to: that of the script.
     pub folder: Arc<Path>,
+    /// The name that a renamed resource's object has and keeps, instead of one made from its new id.
+    pub kept_name: Option<String>,
 }
 
 /// What `check` answers.

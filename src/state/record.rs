@@ -78,6 +78,9 @@ pub struct Record {
     /// Whether the object is kept when the resource leaves the script (`delete: false`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retain: bool,
+    /// Whether the resource was renamed and its object keeps the name made from its old id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_name: bool,
     /// Objects that replacements left behind and that are still to be deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub old_objects: Vec<OldObject>,

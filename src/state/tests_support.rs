@@ -30,6 +30,7 @@ pub(crate) fn record(fqn: &str, version: i64) -> Record {
         adopted: false,
         protect: false,
         retain: false,
+        keeps_name: false,
         old_objects: Vec::new(),
         position: None,
         created_at: Timestamp::UNIX_EPOCH,

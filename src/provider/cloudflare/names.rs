@@ -66,7 +66,10 @@ impl NameRule {
             Some("stage") => Naming::Stage,
             _ => self.naming,
         };
-        let made = self.make(naming, context);
+        let made = match &context.kept_name {
+            Some(name) => name.clone(),
+            None => self.make(naming, context),
+        };
         let Some(given) = props::known_text(props, key)? else {
             return Ok(Name {
                 physical: made,

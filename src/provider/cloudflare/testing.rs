@@ -134,6 +134,7 @@ pub(crate) fn check_context(place: &str, id: &str) -> CheckContext {
         scope,
         id: id.to_owned(),
         folder: Path::new("/nowhere").into(),
+        kept_name: None,
     }
 }
 
