@@ -277,6 +277,7 @@ pub(super) struct Stage {
 
 /// What came of a script.
 pub(super) struct Ran {
+    project: String,
     pub(super) result: ScriptResult,
     pub(super) lines: Vec<String>,
 }
@@ -286,7 +287,7 @@ impl Ran {
     pub(super) fn text(&self) -> String {
         let mut lines = self.lines.clone();
         lines.extend(self.result.error.as_ref().map(render));
-        lines.join("\n")
+        lines.join("\n").replace(&self.project, "[PROJECT]")
     }
 
     pub(super) fn summary(&self) -> &Summary {
@@ -439,6 +440,7 @@ impl Stage {
             }
         };
         Ran {
+            project: self.project.path().to_string_lossy().into_owned(),
             result,
             lines: lines.0.lock().unwrap().clone(),
         }
