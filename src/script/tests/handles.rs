@@ -60,12 +60,15 @@ E0114: cannot decide on `db.id`: `ref` passes it on without knowing it
 create db {}
 "#]],
     );
-    runs(r##"let db = Database("db"); print(db.idd);"##, str![[r#"
+    runs(
+        r##"let db = Database("db"); print(db.idd);"##,
+        str![[r#"
 E0207: cloudflare::D1Database has no attribute `idd`
   --> 2:34 `.idd);`
   help: did you mean `id`?
 create db {}
-"#]]);
+"#]],
+    );
     runs(
         r##"let db = Database("db"); print(db.ref("idd"));"##,
         str![[r#"
@@ -98,7 +101,8 @@ create db {"fail":"no more databases"}
     runs(
         r##"let db = Database("db", #{ fail: "no more databases" }); fn site(d) { d.id } print(site(db));"##,
         str![[r#"
-
+E0301: `db` (cloudflare::D1Database): create failed: no more databases [7502]
+  --> 2:10 `Database("db` declared here
 create db {"fail":"no more databases"}
 "#]],
     );
@@ -106,6 +110,8 @@ create db {"fail":"no more databases"}
         r##"let db = Database("db", #{ fail: "no more databases" }); Worker("api", #{ bindings: #{ DB: db } }); print("end");"##,
         str![[r#"
 end
+E0301: `db` (cloudflare::D1Database): create failed: no more databases [7502]
+  --> 2:10 `Database("db` declared here
 create db {"fail":"no more databases"}
 "#]],
     );
@@ -150,11 +156,14 @@ E0208: `y/from-fn` and `x/from-fn` would both be `from-fn-dev`
 create x/from-fn {}
 "#]],
     );
-    runs(r##"alchemy.run("x", |a, b| 1);"##, str![[r#"
+    runs(
+        r##"alchemy.run("x", |a, b| 1);"##,
+        str![[r#"
 E0104: the closure takes another number of parameters than it is called with
   --> 2:9 `run("x", |a,`
   help: closures of scopes take the scope or nothing: `|scope| ..` or `|| ..`
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -195,33 +204,48 @@ E0105: a secret cannot be looked into
   help: compare it with `==`, or decide on the value before wrapping it in `secret(..)`
 "#]],
     );
-    runs(r##"app.run("a", || app.secret("abcdef"));"##, str![[r#"
+    runs(
+        r##"app.run("a", || app.secret("abcdef"));"##,
+        str![[r#"
 E0110: the closure uses the very object whose method it is given to
   --> 2:5 `run("a", ||`
   help: let the closure take the scope: `app.run("id", |app| ..)`
   help: or use the constant that every closure sees: `alchemy.run("id", || alchemy.secret(..))`
-"#]]);
-    runs(r##"print(env("HOME_X", "d")); env("NOPE");"##, str![[r#"
+"#]],
+    );
+    runs(
+        r##"print(env("HOME_X", "d")); env("NOPE");"##,
+        str![[r#"
 d
 E0115: environment variable `NOPE` is not set
   --> 2:28 `env("NOPE");`
   help: set it, put it into a file for `--env-file`, or give a default: `env("NOPE", "..")`
-"#]]);
-    runs(r##"alchemy.env.NOPE"##, str![[r#"
+"#]],
+    );
+    runs(
+        r##"alchemy.env.NOPE"##,
+        str![[r#"
 E0115: environment variable `NOPE` is not set
   --> 2:12 `.NOPE`
   help: set it, put it into a file for `--env-file`, or give a default: `env("NOPE", "..")`
-"#]]);
-    runs(r##"secret("")"##, str![[r#"
+"#]],
+    );
+    runs(
+        r##"secret("")"##,
+        str![[r#"
 E0105: `secret(..)` was given nothing to keep secret
   --> 2:1 `secret("")`
   help: read the value with `env("NAME")`, which says when it is missing
-"#]]);
-    runs(r##"secret(())"##, str![[r#"
+"#]],
+    );
+    runs(
+        r##"secret(())"##,
+        str![[r#"
 E0105: `secret(..)` was given nothing to keep secret
   --> 2:1 `secret(())`
   help: read the value with `env("NAME")`, which says when it is missing
-"#]]);
+"#]],
+    );
     runs(
         r##"let x = secret("topsecret1"); print(json::stringify(#{ a: x }))"##,
         str![[r#"
@@ -235,11 +259,14 @@ E0104: a secret cannot be written into text
 #[test]
 fn a_resource_needs_an_application() {
     let stage = Stage::new();
-    assert_data_eq!(stage.run("Bucket(\"x\")", Phase::Up).text(), str![[r#"
+    assert_data_eq!(
+        stage.run("Bucket(\"x\")", Phase::Up).text(),
+        str![[r#"
 E0119: `Bucket` stands before `alchemy(..)`
   --> 1:1 `Bucket("x")`
   help: begin the script with `let app = alchemy("my-app");`
-"#]]);
+"#]]
+    );
 }
 
 #[test]
@@ -251,16 +278,22 @@ fn phases_read_plan_and_destroy() {
         lines.extend(stage.take_calls());
         lines.join("\n")
     };
-    assert_data_eq!(run("Bucket(\"x\"); Bucket(\"y\");", Phase::Up), str![[r#"
+    assert_data_eq!(
+        run("Bucket(\"x\"); Bucket(\"y\");", Phase::Up),
+        str![[r#"
 up
 create x {}
 create y {}
-"#]]);
+"#]]
+    );
     assert_data_eq!(run("Bucket(\"x\"); Bucket(\"y\");", Phase::Up), str!["up"]);
-    assert_data_eq!(run("print(Bucket(\"x\").id)", Phase::Read), str![[r#"
+    assert_data_eq!(
+        run("print(Bucket(\"x\").id)", Phase::Read),
+        str![[r#"
 read
 id-of-x
-"#]]);
+"#]]
+    );
     assert_data_eq!(
         run(
             "Bucket(\"x\", #{ size: 4 }); print(Bucket(\"y\").id)",

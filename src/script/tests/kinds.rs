@@ -27,7 +27,10 @@ create b create dev my-app-b-dev 4
     );
     runs(
         r##"let Thing = resource("my::Thing", #{ create: |ctx, id, props| throw "no way" }); let t = Thing.declare("a"); t.id"##,
-        str![],
+        str![[r#"
+E0301: `a` (my::Thing): create failed: `create` failed: no way (main.rhai:2:63)
+  --> 2:96 `declare("a")` declared here
+"#]],
     );
     runs(
         r##"let Thing = resource("my::Thing", #{ create: |ctx, id, props| #{ }, schema: #{ size: "int", label: "string?" }, outputs: ["x"] }); Thing.declare("a", #{ sze: 1 });"##,
@@ -46,26 +49,38 @@ id-of-db db-dev
 create db {}
 "#]],
     );
-    runs(r##"resource("Thing", #{ create: 1 });"##, str![[r#"
+    runs(
+        r##"resource("Thing", #{ create: 1 });"##,
+        str![[r#"
 E0118: `Thing` is no name for a kind
   --> 2:1 `resource("Th`
   help: write it with a namespace of your own: `my::Kind`
-"#]]);
-    runs(r##"resource("my::Thing", #{ });"##, str![[r#"
+"#]],
+    );
+    runs(
+        r##"resource("my::Thing", #{ });"##,
+        str![[r#"
 E0118: `my::Thing` has no `create`
   --> 2:1 `resource("my`
   help: add `create: |ctx, id, props| #{ .. }`, which answers the outputs
-"#]]);
-    runs(r##"resource("my::Thing", #{ create: 1 });"##, str![[r#"
+"#]],
+    );
+    runs(
+        r##"resource("my::Thing", #{ create: 1 });"##,
+        str![[r#"
 E0118: `create` of `my::Thing` must be a closure, found int
   --> 2:1 `resource("my`
   help: write it as `|ctx, id, props| #{ .. }`
-"#]]);
-    runs(r##"declare("my::Thng", "x");"##, str![[r#"
+"#]],
+    );
+    runs(
+        r##"declare("my::Thng", "x");"##,
+        str![[r#"
 E0209: no resource kind `my::Thng`
   --> 2:1 `declare("my:`
   help: define it first with `resource("my::Kind", #{ create: .. })`
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -174,25 +189,37 @@ E0202: `size` of cloudflare::R2Bucket: 99 is out of range: 0 to 10
       3:10 `site("x").id` in this call of `site`
 "#]]
     );
-    assert_data_eq!(run("import \"../a\" as a;\nfn make(id) { 1 }"), str![[r#"
+    assert_data_eq!(
+        run("import \"../a\" as a;\nfn make(id) { 1 }"),
+        str![[r#"
 E0109: modules import each other in a circle
   --> 1:8 `"../a" as a;`
   note: [PROJECT]/lib/a.rhai imports [PROJECT]/lib/deep/b.rhai imports [PROJECT]/lib/a.rhai
   help: move what both need into a third module
-"#]]);
-    assert_data_eq!(run("fn make(id) { let x = }"), str![[r#"
+"#]]
+    );
+    assert_data_eq!(
+        run("fn make(id) { let x = }"),
+        str![[r#"
 E0101: unexpected '}'
   --> 1:23 `}`
-"#]]);
-    assert_data_eq!(run("fn make(id) { nope(id) }"), str![[r#"
+"#]]
+    );
+    assert_data_eq!(
+        run("fn make(id) { nope(id) }"),
+        str![[r#"
 E0102: no function `nope`
   --> 1:15 `nope(id) }`
-"#]]);
-    assert_data_eq!(stage.run_file("missing.rhai", Phase::Up).text(), str![[r#"
+"#]]
+    );
+    assert_data_eq!(
+        stage.run_file("missing.rhai", Phase::Up).text(),
+        str![[r#"
 E0113: cannot read `[PROJECT]/missing.rhai`
   note: No such file or directory (os error 2)
   help: name the script: alch run path/to/alchemy.run.rhai
-"#]]);
+"#]]
+    );
 }
 
 #[test]
@@ -203,9 +230,12 @@ fn a_script_that_is_not_text_is_refused() {
         b"let a = 1;\n\xff\xfe",
     )
     .unwrap();
-    assert_data_eq!(stage.run_file("bad.rhai", Phase::Up).text(), str![[r#"
+    assert_data_eq!(
+        stage.run_file("bad.rhai", Phase::Up).text(),
+        str![[r#"
 E0111: `[PROJECT]/bad.rhai` is not UTF-8 text
   note: the first byte that is not text stands in line 2
   help: save the file as UTF-8
-"#]]);
+"#]]
+    );
 }

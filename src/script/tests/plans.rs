@@ -205,27 +205,36 @@ warning E0114: cannot decide on `db.id` in a plan: only the provider will know i
   help: pass it on in props or text as it is; `alch run` waits for it and decides
 "#]],
     );
-    plans(r##"let db = Database("db"); print("x" in db.id);"##, str![[r#"
+    plans(
+        r##"let db = Database("db"); print("x" in db.id);"##,
+        str![[r#"
 + db
 warning E0114: cannot decide on `db.id` in a plan: only the provider will know it
   --> 2:36 `in db.id);` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
-"#]]);
-    plans(r##"let db = Database("db"); print(db.size + 1);"##, str![[r#"
+"#]],
+    );
+    plans(
+        r##"let db = Database("db"); print(db.size + 1);"##,
+        str![[r#"
 + db
 warning E0114: cannot decide on `db.size` in a plan: only the provider will know it
   --> 2:40 `+ 1);` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
-"#]]);
-    plans(r##"let db = Database("db"); print(1 + db.size);"##, str![[r#"
+"#]],
+    );
+    plans(
+        r##"let db = Database("db"); print(1 + db.size);"##,
+        str![[r#"
 + db
 warning E0114: cannot decide on `db.size` in a plan: only the provider will know it
   --> 2:34 `+ db.size);` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
-"#]]);
+"#]],
+    );
     plans(
         r##"let db = Database("db"); let n = 1; n += db.size; print(n);"##,
         str![[r#"
@@ -246,13 +255,16 @@ warning E0114: cannot decide on `db.id` in a plan: only the provider will know i
   help: pass it on in props or text as it is; `alch run` waits for it and decides
 "#]],
     );
-    plans(r##"let db = Database("db"); print(db.id.len());"##, str![[r#"
+    plans(
+        r##"let db = Database("db"); print(db.id.len());"##,
+        str![[r#"
 + db
 warning E0114: cannot decide on `db.id` in a plan: only the provider will know it
   --> 2:38 `len());` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
-"#]]);
+"#]],
+    );
     plans(
         r##"let db = Database("db"); print(parse_int(db.size));"##,
         str![[r#"
@@ -274,34 +286,46 @@ warning E0114: cannot decide on `db.id` in a plan: only the provider will know i
   help: pass it on in props or text as it is; `alch run` waits for it and decides
 "#]],
     );
-    plans(r##"let db = Database("db"); print(-db.size);"##, str![[r#"
+    plans(
+        r##"let db = Database("db"); print(-db.size);"##,
+        str![[r#"
 + db
 warning E0114: cannot decide on `db.size` in a plan: only the provider will know it
   --> 2:32 `-db.size);` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
-"#]]);
-    plans(r##"let db = Database("db"); print(db.id != "x");"##, str![[r#"
+"#]],
+    );
+    plans(
+        r##"let db = Database("db"); print(db.id != "x");"##,
+        str![[r#"
 + db
 warning E0114: cannot decide on `db.id` in a plan: only the provider will know it
   --> 2:38 `!= "x");` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
-"#]]);
-    plans(r##"let db = Database("db"); print(db.size > 3);"##, str![[r#"
+"#]],
+    );
+    plans(
+        r##"let db = Database("db"); print(db.size > 3);"##,
+        str![[r#"
 + db
 warning E0114: cannot decide on `db.size` in a plan: only the provider will know it
   --> 2:40 `> 3);` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
-"#]]);
-    plans(r##"let db = Database("db"); print("x" == db.id);"##, str![[r#"
+"#]],
+    );
+    plans(
+        r##"let db = Database("db"); print("x" == db.id);"##,
+        str![[r#"
 + db
 warning E0114: cannot decide on `db.id` in a plan: only the provider will know it
   --> 2:36 `== db.id);` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
-"#]]);
+"#]],
+    );
     plans(
         r##"let db = Database("db"); print(json::stringify(#{ a: db.id }));"##,
         str![[r#"
@@ -332,13 +356,16 @@ warning E0114: cannot decide on `db.id` in a plan: only the provider will know i
   help: pass it on in props or text as it is; `alch run` waits for it and decides
 "#]],
     );
-    plans(r##"let db = Database("db"); Bucket(db.id);"##, str![[r#"
+    plans(
+        r##"let db = Database("db"); Bucket(db.id);"##,
+        str![[r#"
 + db
 warning E0114: cannot decide on `db.id` in a plan: only the provider will know it
   --> 2:26 `Bucket(db.id` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
-"#]]);
+"#]],
+    );
 }
 
 #[test]
