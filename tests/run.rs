@@ -7,7 +7,7 @@ use crate::support::Project;
 const SCRIPT: &str = r#"
 let app = alchemy("shop");
 let db = alchemy.run("database", || Database("main-db"));
-let cache = KV("cache", #{ title: "shop-cache" });
+let cache = KV("cache");
 print(`database ${db.name}`);
 "#;
 
@@ -19,7 +19,18 @@ fn quickstart_creates_and_then_calls_nothing() {
         first.last_line(),
         "4 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], [CALLS])"
     );
-    project.alch(["run"]).check(str![[r#""#]]);
+    project.alch(["run"]).check(str![[r#"
+exit 0
+-- stdout
+worker   worker-dev
+database db-dev ([..])
+bucket   files-dev
+cache    cache-dev ([..])
+-- stderr
+alch: app quickstart, stage dev, phase up, target local
+0 created, 0 updated, 0 deleted, 4 unchanged in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
 }
 
 #[test]
@@ -39,13 +50,37 @@ fn quickstart_runs_from_another_folder() {
 fn showcase_runs_and_then_is_unchanged() {
     let project = Project::example("showcase");
     project.alch(["run"]).success();
-    project.alch(["run"]).check(str![[r#""#]]);
+    project.alch(["run"]).check(str![[r#"
+exit 0
+-- stdout
+stage     dev
+database  main-db-dev
+uploads   uploads-dev
+sessions  sessions-dev, settings settings-dev
+queue     jobs-dev
+api       api-dev
+preview   not there yet
+-- stderr
+alch: app showcase, stage dev, phase up, target local
+0 created, 0 updated, 0 deleted, 6 unchanged in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
 }
 
 #[test]
 fn a_plan_shows_what_a_run_then_does() {
     let project = Project::with_script(SCRIPT);
-    project.alch(["plan"]).check(str![[r#""#]]);
+    project.alch(["plan"]).check(str![[r#"
+exit 0
+-- stdout
+database main-db-dev
+  + database/main-db (cloudflare::D1Database)  main-db-dev  # not in state
+  + cache (cloudflare::KVNamespace)  cache-dev  # not in state
+Plan: 2 to create, 0 to update, 0 to delete, 0 unchanged
+-- stderr
+alch: app shop, stage dev, phase plan, target local
+
+"#]]);
     assert!(
         !project.path(".alchemy/shop").exists(),
         "a plan wrote state"
@@ -54,7 +89,15 @@ fn a_plan_shows_what_a_run_then_does() {
     project.alch(["run"]).success();
     project
         .alch(["plan", "--detailed-exitcode"])
-        .check(str![[r#""#]]);
+        .check(str![[r#"
+exit 0
+-- stdout
+database main-db-dev
+Plan: 0 to create, 0 to update, 0 to delete, 2 unchanged
+-- stderr
+alch: app shop, stage dev, phase plan, target local
+
+"#]]);
 }
 
 #[test]
@@ -62,9 +105,19 @@ fn a_saved_plan_is_kept_to() {
     let project = Project::with_script(SCRIPT);
     project.alch(["plan", "--out", "plan.json"]).success();
     project.alch(["run", "--plan", "plan.json"]).success();
-    project
-        .alch(["run", "--plan", "plan.json"])
-        .check(str![[r#""#]]);
+    project.alch(["run", "--plan", "plan.json"]).check(str![[r#"
+exit 11
+-- stderr
+alch: app shop, stage dev, phase up, target local
+error[E0409]: the plan is stale: it was made from state 0 and the stage is at 1
+ --> alchemy.run.rhai:2:11
+  |
+2 | let app = alchemy("shop");
+  |           ^^^^^^^
+  |
+  = help: make a new one with `alch plan --out FILE`
+
+"#]]);
 }
 
 #[test]
@@ -73,7 +126,7 @@ fn one_change_is_one_update_and_one_removal_one_delete() {
     project.alch(["run"]).success();
     project.file(
         "alchemy.run.rhai",
-        SCRIPT.replace("shop-cache", "shop-cache-2"),
+        SCRIPT.replace(r#"KV("cache")"#, r#"KV("cache", #{ title: "shop-cache" })"#),
     );
     assert_eq!(
         project.alch(["run"]).success().last_line(),
@@ -94,28 +147,64 @@ fn stages_stand_side_by_side() {
     let project = Project::with_script(SCRIPT);
     project.alch(["run"]).success();
     project.alch(["run", "--stage", "pr-123"]).success();
-    project.alch(["stages"]).check(str![[r#""#]]);
+    project.alch(["stages"]).check(str![[r#"
+exit 0
+-- stdout
+APP   STAGE   TARGET  RESOURCES
+shop  dev     local   2
+shop  pr-123  local   2
+
+"#]]);
     project
         .alch(["state", "ls", "--stage", "pr-123"])
-        .check(str![[r#""#]]);
+        .check(str![[r#"
+exit 0
+-- stdout
+FQN                           KIND                     PHYSICAL NAME   STATUS
+shop/pr-123/database/main-db  cloudflare::D1Database   main-db-pr-123  ready
+shop/pr-123/cache             cloudflare::KVNamespace  cache-pr-123    ready
+
+"#]]);
     project
         .alch(["destroy", "--stage", "pr-123", "--yes"])
         .success();
-    project.alch(["stages"]).check(str![[r#""#]]);
+    project.alch(["stages"]).check(str![[r#"
+exit 0
+-- stdout
+APP   STAGE  TARGET  RESOURCES
+shop  dev    local   2
+
+"#]]);
 }
 
 #[test]
 fn destroy_needs_consent_and_a_stage_with_state() {
     let project = Project::with_script(SCRIPT);
     project.alch(["run"]).success();
-    project.alch(["destroy"]).check(str![[r#""#]]);
+    project.alch(["destroy"]).check(str![[r#"
+exit 2
+-- stderr
+error[E0501]: this needs consent, and there is no terminal to ask on
+ |
+ = note: delete 2 resources of stage shop/dev on target local?
+ = help: `alch destroy --app shop --stage dev --yes`
+
+"#]]);
     project
         .alch(["destroy", "--stage", "prod", "--yes"])
-        .check(str![[r#""#]]);
+        .check(str![[r#"
+exit 6
+-- stderr
+error[E0406]: stage shop/prod has no state
+ |
+ = note: stages with state: `shop/dev`
+ = help: choose one with `--stage NAME`
+
+"#]]);
     let output = project.alch(["destroy", "--yes"]).success();
     assert_eq!(
         output.sorted_lines()[0],
-        "  deleted   cache  shop-cache  [TIME]"
+        "  deleted   cache  cache-dev  [TIME]"
     );
     project.alch(["destroy", "--yes"]).code(6);
 }
@@ -140,19 +229,48 @@ let Greeting = resource("my::Greeting", #{
     create: |ctx, id, props| #{ text: props.text },
     delete: |ctx, id, output| print(`bye ${id}`),
 });
-Greeting.call("hello", #{ text: "hi" });
+Greeting.declare("hello", #{ text: "hi" });
 "#,
     );
     project.alch(["run"]).success();
-    project.alch(["destroy", "--yes"]).check(str![[r#""#]]);
+    project.alch(["destroy", "--yes"]).check(str![[r#"
+exit 0
+-- stdout
+bye hello
+-- stderr
+alch: app shop, stage dev, phase destroy, target local
+- deleting  hello (my::Greeting)
+  deleted   hello  shop-hello-dev  [TIME]
+0 created, 0 updated, 1 deleted, 0 unchanged in [TIME] (critical path [TIME], 1 API call)
+
+"#]]);
 }
 
 #[test]
 fn read_answers_from_state() {
     let project = Project::with_script(SCRIPT);
-    project.alch(["read"]).check(str![[r#""#]]);
+    project.alch(["read"]).check(str![[r#"
+exit 6
+-- stderr
+alch: app shop, stage dev, phase read, target local
+error[E0406]: stage shop/dev has no state
+ --> alchemy.run.rhai:2:11
+  |
+2 | let app = alchemy("shop");
+  |           ^^^^^^^
+  |
+  = help: no stage of this application has state here; deploy one with `alch run`
+
+"#]]);
     project.alch(["run"]).success();
-    project.alch(["read"]).check(str![[r#""#]]);
+    project.alch(["read"]).check(str![[r#"
+exit 0
+-- stdout
+database main-db-dev
+-- stderr
+alch: app shop, stage dev, phase read, target local
+
+"#]]);
 }
 
 #[test]

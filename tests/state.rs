@@ -19,13 +19,29 @@ let cache = KV("cache");
 #[test]
 fn ls_names_resources_and_where_they_stand() {
     let project = deployed();
-    project.alch(["state", "ls"]).check(str![[r#""#]]);
-    project
-        .alch(["state", "ls", "database"])
-        .check(str![[r#""#]]);
-    project
-        .alch(["state", "ls", "databse"])
-        .check(str![[r#""#]]);
+    project.alch(["state", "ls"]).check(str![[r#"
+exit 0
+-- stdout
+FQN                        KIND                     PHYSICAL NAME  STATUS
+shop/dev/database/main-db  cloudflare::D1Database   main-db-dev    ready
+shop/dev/cache             cloudflare::KVNamespace  cache-dev      ready
+
+"#]]);
+    project.alch(["state", "ls", "database"]).check(str![[r#"
+exit 0
+-- stdout
+FQN                        KIND                    PHYSICAL NAME  STATUS
+shop/dev/database/main-db  cloudflare::D1Database  main-db-dev    ready
+
+"#]]);
+    project.alch(["state", "ls", "databse"]).check(str![[r#"
+exit 6
+-- stderr
+error[E0406]: scope `databse` of shop/dev has no state
+ |
+ = help: `alch scope list` lists the scopes
+
+"#]]);
 }
 
 #[test]
@@ -39,7 +55,14 @@ fn show_tells_all_of_a_resource_or_suggests_one() {
     assert_eq!(record["physical_name"], "main-db-dev");
     project
         .alch(["state", "show", "database/main"])
-        .check(str![[r#""#]]);
+        .check(str![[r#"
+exit 6
+-- stderr
+error[E0406]: `database/main` is not in state of shop/dev
+ |
+ = help: did you mean `database/main-db`?
+
+"#]]);
 }
 
 #[test]
@@ -47,20 +70,53 @@ fn mv_renames_without_touching_the_object() {
     let project = deployed();
     project
         .alch(["state", "mv", "cache", "store"])
-        .check(str![[r#""#]]);
+        .check(str![[r#"
+exit 0
+-- stdout
+renamed cache to store (1 resource); rename it in the script as well
+
+"#]]);
     project
         .alch(["state", "mv", "cache", "store"])
-        .check(str![[r#""#]]);
-    project.alch(["state", "ls"]).check(str![[r#""#]]);
+        .check(str![[r#"
+exit 6
+-- stderr
+error[E0411]: `shop/dev/cache` is not in state
+ |
+ = note: nothing was changed
+ = help: `alch state ls` lists what is in state
+
+"#]]);
+    project.alch(["state", "ls"]).check(str![[r#"
+exit 0
+-- stdout
+FQN                        KIND                     PHYSICAL NAME  STATUS
+shop/dev/database/main-db  cloudflare::D1Database   main-db-dev    ready
+shop/dev/store             cloudflare::KVNamespace  cache-dev      ready
+
+"#]]);
 }
 
 #[test]
 fn rm_needs_consent_and_keeps_the_object() {
     let project = deployed();
-    project.alch(["state", "rm", "cache"]).check(str![[r#""#]]);
+    project.alch(["state", "rm", "cache"]).check(str![[r#"
+exit 2
+-- stderr
+error[E0501]: this needs consent, and there is no terminal to ask on
+ |
+ = note: forget cache (cloudflare::KVNamespace, `cache-dev`)? The object itself stays and nothing will manage it.
+ = help: `alch state rm cache --stage dev --yes`
+
+"#]]);
     project
         .alch(["state", "rm", "cache", "--yes"])
-        .check(str![[r#""#]]);
+        .check(str![[r#"
+exit 0
+-- stdout
+forgot cache
+
+"#]]);
     let again = project.alch(["run"]);
     assert_eq!(again.code, Some(4), "the object is there and nobody's");
 }
@@ -68,10 +124,32 @@ fn rm_needs_consent_and_keeps_the_object() {
 #[test]
 fn scopes_are_listed_inspected_and_validated() {
     let project = deployed();
-    project.alch(["scope", "list"]).check(str![[r#""#]]);
-    project.alch(["scope", "locks"]).check(str![[r#""#]]);
-    project.alch(["scope", "unlock"]).check(str![[r#""#]]);
-    project.alch(["scope", "validate"]).check(str![[r#""#]]);
+    project.alch(["scope", "list"]).check(str![[r#"
+exit 0
+-- stdout
+SCOPE              RESOURCES
+shop/dev           1
+shop/dev/database  1
+
+"#]]);
+    project.alch(["scope", "locks"]).check(str![[r#"
+exit 0
+-- stdout
+no locks
+
+"#]]);
+    project.alch(["scope", "unlock"]).check(str![[r#"
+exit 0
+-- stdout
+shop/dev was not locked
+
+"#]]);
+    project.alch(["scope", "validate"]).check(str![[r#"
+exit 0
+-- stdout
+shop/dev: no damage found
+
+"#]]);
     let shown = project.alch(["scope", "inspect", "--json"]).success();
     let stage = &shown.messages()[1];
     assert_eq!(stage["stage"], "shop/dev");
@@ -97,7 +175,15 @@ fn damage_is_never_taken_for_no_state() {
             output.stderr
         );
     }
-    project.alch(["destroy", "--yes"]).check(str![[r#""#]]);
+    project.alch(["destroy", "--yes"]).check(str![[r#"
+exit 12
+-- stderr
+error[E0402]: state of shop/dev is damaged: it is empty (`[ROOT]/project/.alchemy/shop/dev/state.json`)
+ |
+ = note: nothing was changed; alch never takes damaged state for no state
+ = help: see what is damaged with `alch scope validate`, then put back a file from `backups/`
+
+"#]]);
 }
 
 #[test]
@@ -108,6 +194,13 @@ fn several_applications_need_a_choice() {
         "alchemy(\"other\"); KV(\"cache\", #{ title: \"other-cache\" });",
     );
     project.alch(["run", "other.rhai"]).success();
-    project.alch(["state", "ls"]).check(str![[r#""#]]);
+    project.alch(["state", "ls"]).check(str![[r#"
+exit 2
+-- stderr
+error[E0501]: there are several applications here: other, shop
+ |
+ = help: choose one with `--app other`
+
+"#]]);
     project.alch(["state", "ls", "--app", "other"]).success();
 }

@@ -139,9 +139,7 @@ pub(super) fn deploy_stage(
     let exit = signals
         .exit()
         .unwrap_or_else(|| exit(result.error.as_ref(), result.summary.as_ref()));
-    if let Some(error) = result.error
-        && !told_already(&error, result.summary.as_ref(), &context.environment)
-    {
+    if let Some(error) = result.error {
         context.ui.diagnostic(error);
     }
     Ok(Deployed {
@@ -152,23 +150,11 @@ pub(super) fn deploy_stage(
 
 fn exit(error: Option<&Diagnostic>, summary: Option<&Summary>) -> Exit {
     let of_summary = summary.map_or(Exit::Success, Exit::of_summary);
+    // A mistake in the script makes any run incomplete; what failed or was stopped besides says more.
+    let resources_failed = summary.is_some_and(|summary| !summary.failed.is_empty());
     match error {
-        Some(_) if of_summary != Exit::Success => of_summary,
+        Some(_) if resources_failed || of_summary == Exit::Cancelled => of_summary,
         Some(error) => Exit::of_diagnostic(error),
         None => of_summary,
     }
-}
-
-/// Whether the error that ended the script is the failure of a resource, which the end of the run has told with its frame.
-fn told_already(
-    error: &Diagnostic,
-    summary: Option<&Summary>,
-    environment: &super::environment::Environment,
-) -> bool {
-    let Some(summary) = summary else {
-        return false;
-    };
-    crate::ui::plain::unhandled(summary, &wiring::explain(environment))
-        .iter()
-        .any(|told| told.message == error.message)
 }

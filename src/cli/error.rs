@@ -142,7 +142,16 @@ impl From<RunError> for CliError {
 
 impl From<RenameError> for CliError {
     fn from(error: RenameError) -> Self {
-        Self::new(codes::BAD_ID, error.to_string())
+        let refused = match &error {
+            RenameError::Vault(error) => return vault_diagnostic(error).into(),
+            RenameError::Missing(_) => {
+                Self::new(codes::NOT_IN_STATE, error.to_string()).with_exit(Exit::NotFound)
+            }
+            RenameError::Taken(_) | RenameError::OtherStage { .. } => {
+                Self::new(codes::BAD_ID, error.to_string())
+            }
+        };
+        refused
             .with_note("nothing was changed")
             .with_help("`alch state ls` lists what is in state")
     }

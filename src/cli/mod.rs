@@ -13,7 +13,6 @@ pub mod exit;
 mod logging;
 mod select;
 pub mod settings;
-mod shim;
 mod signals;
 mod wiring;
 

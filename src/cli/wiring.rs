@@ -10,13 +10,6 @@ use std::{
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
-    cli::shim::{
-        script::{
-            self, Allow, AppOptions, HostOptions, Launcher, Limits, Permissions, Program,
-            ScriptResult,
-        },
-        std_kinds,
-    },
     cli::{
         Context,
         environment::Environment,
@@ -29,6 +22,10 @@ use crate::{
     provider::{
         Meter, Registry,
         cloudflare::{self, Client},
+        std as std_kinds,
+    },
+    script::{
+        self, Allow, AppOptions, HostOptions, Launcher, Limits, Permissions, Program, ScriptResult,
     },
     secret::Redactor,
     state::{SharedStore, file::FileStore},

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     model::{Fqn, Position, StagePath},
-    provider::ProviderError,
+    provider::{FailureKind, ProviderError},
     secret::VaultError,
     state::StateError,
 };
@@ -71,6 +71,18 @@ pub struct Failure {
     pub cause: FailureCause,
     /// Where it is declared.
     pub position: Option<Position>,
+}
+
+impl Failure {
+    /// Whether nothing is wrong with the resource but that the user stopped the run.
+    #[must_use]
+    pub fn was_stopped(&self) -> bool {
+        match &self.cause {
+            FailureCause::Cancelled => true,
+            FailureCause::Provider(error) => error.kind == FailureKind::Cancelled,
+            _ => false,
+        }
+    }
 }
 
 /// The cause of a [`Failure`].

@@ -281,27 +281,28 @@ impl Run {
 
     async fn replace(&self, job: &Job, delete_first: bool) -> Result<Done, FailureCause> {
         let prior = prior(job)?;
-        // A crash may have left the new object behind already.
+        // A crash may have left the new object behind already. It stops being an old object now, or the sweep would
+        // delete what the script asks for.
         let half_made = prior
             .old_objects
             .iter()
-            .find(|old| old.physical_name == job.checked.physical_name);
-        if let Some(half_made) = half_made
-            && half_made.kind == job.kind
-        {
-            let context = self.context(&job.fqn, &half_made.physical_name, &half_made.instance);
-            let found = self
+            .find(|old| old.physical_name == job.checked.physical_name && old.kind == job.kind);
+        if let Some(half_made) = half_made {
+            let mut old = prior.as_ref().clone();
+            old.old_objects
+                .retain(|object| object.instance != half_made.instance);
+            let instance = half_made.instance.clone();
+            let context = self.context(&job.fqn, &half_made.physical_name, &instance);
+            return match self
                 .call(job, job.provider.find(&context, &job.resolved))
-                .await?;
-            if let Some(found) = found {
-                let mut old = prior.as_ref().clone();
-                old.old_objects
-                    .retain(|object| object.instance != half_made.instance);
-                let instance = half_made.instance.clone();
-                return self
-                    .take_over(job, Some(&old), &context, found.outputs, &instance, false)
-                    .await;
-            }
+                .await?
+            {
+                Some(found) => {
+                    self.take_over(job, Some(&old), &context, found.outputs, &instance, false)
+                        .await
+                }
+                None => self.create_instance(job, Some(&old), instance).await,
+            };
         }
         if !delete_first {
             return self.create(job, Some(prior)).await;

@@ -4,7 +4,7 @@
 //! by unique constraints. The data of D1, KV and R2 is not here (see `data`).
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -97,6 +97,14 @@ pub enum ControlError {
         /// The newest schema version this program knows.
         known: u32,
     },
+    /// A stored secret cannot be decrypted.
+    #[error(
+        "a secret of the Worker `{script}` cannot be decrypted; deploy the Worker again with its secrets"
+    )]
+    Sealed {
+        /// The Worker.
+        script: String,
+    },
     /// SQLite failed.
     #[error("the local cloud's database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -119,7 +127,7 @@ impl Control {
     }
 
     /// Runs `work` outside a transaction: for single statements.
-    pub(super) fn read<T, E: From<ControlError>>(
+    pub(super) fn run<T, E: From<ControlError>>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -140,7 +148,7 @@ impl Control {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.read(|connection| {
+        self.run(|connection| {
             let transaction =
                 Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
                     .map_err(ControlError::from)?;
@@ -155,6 +163,9 @@ impl Control {
             fs::create_dir_all(folder)?;
         }
         let connection = Connection::open(&self.path)?;
+        if version(&connection)? == 0 {
+            make_private(&self.path)?;
+        }
         prepare(&connection)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         self.migrate(&connection)?;
@@ -196,6 +207,18 @@ impl Control {
     }
 }
 
+/// Takes the file from everybody but its owner: it holds the key of the Workers' secrets. SQLite gives its log the same
+/// rights. By path and not through a handle, because closing a handle would drop this process's locks on the file.
+fn make_private(path: &Path) -> Result<(), FsError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|source| FsError::new("restrict", path, source))?;
+    }
+    Ok(())
+}
+
 fn version(connection: &Connection) -> Result<u32, rusqlite::Error> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
@@ -212,6 +235,8 @@ pub(super) fn seal_key(connection: &Connection) -> Result<[u8; seal::KEY_BYTES],
 /// Sets what every connection of the local cloud has in common: waiting for other processes, and write-ahead logging.
 pub(super) fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Making a file a write-ahead one would cost fsyncs, at every new database.
+    connection.pragma_update(None, "synchronous", "OFF")?;
     // SQLite does not wait for a busy file when it changes the journal mode, so the first openers of a new file race.
     let mut attempts = 0;
     loop {
@@ -251,4 +276,54 @@ pub(super) fn is_conflict(error: &rusqlite::Error) -> bool {
             rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_is_made_once_and_newer_ones_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/control.sqlite");
+        let key = |control: &Control| control.run(seal_key);
+        let first = key(&Control::new(path.clone())).unwrap();
+        assert_eq!(key(&Control::new(path.clone())).unwrap(), first);
+        let connection = Connection::open(&path).unwrap();
+        let migrations: u32 = connection
+            .query_row("SELECT count(*) FROM migrations", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(migrations, version(&connection).unwrap());
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(
+            key(&Control::new(path)),
+            Err(ControlError::Newer { found: 99, .. })
+        ));
+    }
+
+    #[test]
+    fn a_failed_transaction_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let control = Control::new(folder.path().join("control.sqlite"));
+        let failed: Result<(), ControlError> = control.write(|transaction| {
+            transaction.execute("INSERT INTO account(name, value) VALUES('a', 'b')", [])?;
+            transaction.execute("INSERT INTO missing VALUES(1)", [])?;
+            Ok(())
+        });
+        assert!(failed.is_err());
+        let rows = control.run::<i64, ControlError>(|connection| {
+            Ok(connection.query_row("SELECT count(*) FROM account", [], |row| row.get(0))?)
+        });
+        assert_eq!(rows.unwrap(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_its_owners_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sqlite");
+        Control::new(path.clone()).run(seal_key).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

@@ -1,6 +1,6 @@
 //! The embedded local cloud: Cloudflare's REST API over SQLite files, inside this program.
 //!
-//! [`router`] is the API as a tower service: `alch` calls it in process, [`serve`] offers it on loopback. Control state
+//! [`router`] is the API as a tower service: `alch` calls it in process, [`serve()`] offers it on loopback. Control state
 //! (what exists) is one SQLite file; data (D1, KV, R2) is laid out as Miniflare lays it out, so that a running Worker and
 //! the API see the same bytes. Only `util` is used from the rest of the crate; nothing here knows of scripts, plans or
 //! providers.
@@ -22,6 +22,8 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use serde_json::Value;
 
 pub use self::{
     api::{RouterOptions, router},
@@ -97,5 +99,27 @@ impl Cloud {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The bindings of a Worker's newest version with their secrets, for the runtime; none when there is no such Worker.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the control database cannot be read.
+    pub fn worker_bindings(&self, name: &str) -> Result<Option<Vec<Value>>, ControlError> {
+        self.control.run(|connection| {
+            let Some(version) = api::latest_version(connection, name)? else {
+                return Ok(None);
+            };
+            let key = control::seal_key(connection)?;
+            let bindings = version
+                .bindings
+                .iter()
+                .map(|binding| api::revealed(&key, binding))
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| ControlError::Sealed {
+                    script: name.to_owned(),
+                })?;
+            Ok(Some(bindings))
+        })
     }
 }

@@ -98,3 +98,86 @@ fn random_token() -> String {
     SystemIds.fill(&mut bytes);
     hex::encode(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn client() -> reqwest::Client {
+        // Another test may have installed the provider; which one came first does not matter.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        reqwest::Client::new()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn other_clients_reach_it_on_loopback_with_the_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = Cloud::open(folder.path()).unwrap();
+        let server = serve(cloud, ServeOptions::default()).await.unwrap();
+        assert!(server.address.ip().is_loopback());
+        let client = client();
+        let path = format!("{}/accounts/local/d1/database", server.base_url());
+        let refused = client.get(&path).send().await.unwrap();
+        assert_eq!(refused.status().as_u16(), 400);
+        let created: Value = client
+            .post(&path)
+            .bearer_auth(&server.token)
+            .json(&json!({"name": "main"}))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        assert_eq!(created["result"]["name"], "main");
+        let form = reqwest::multipart::Form::new()
+            .part(
+                "metadata",
+                reqwest::multipart::Part::text(r#"{"main_module":"src/index.js"}"#),
+            )
+            .part(
+                "src/index.js",
+                reqwest::multipart::Part::text("export default {}")
+                    .file_name("src/index.js")
+                    .mime_str("application/javascript+module")
+                    .unwrap(),
+            );
+        let script = format!("{}/accounts/local/workers/scripts/api", server.base_url());
+        let uploaded = client
+            .put(&script)
+            .bearer_auth(&server.token)
+            .multipart(form)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(uploaded.status().as_u16(), 200);
+        let port = server.address.port();
+        let taken = ServeOptions {
+            port,
+            ..ServeOptions::default()
+        };
+        let other = Cloud::open(folder.path()).unwrap();
+        assert!(matches!(
+            serve(other, taken).await,
+            Err(CloudError::Listen { .. })
+        ));
+        drop(client);
+        server.shutdown().await.unwrap();
+        assert!(
+            tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(
+            Cloud::open(file.path()),
+            Err(CloudError::NotAFolder { .. })
+        ));
+    }
+}

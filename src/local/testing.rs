@@ -21,27 +21,35 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new() -> Self {
-        Self::build(Arc::new(tempfile::tempdir().unwrap()), None)
+        Self::build(
+            Arc::new(tempfile::tempdir().unwrap()),
+            RouterOptions::default(),
+        )
+    }
+
+    pub(super) fn with_latency(latency: std::time::Duration) -> Self {
+        let options = RouterOptions {
+            latency,
+            ..RouterOptions::default()
+        };
+        Self::build(Arc::new(tempfile::tempdir().unwrap()), options)
     }
 
     pub(super) fn with_token(token: &str) -> Self {
-        Self::build(
-            Arc::new(tempfile::tempdir().unwrap()),
-            Some(token.to_owned()),
-        )
+        let options = RouterOptions {
+            token: Some(token.to_owned()),
+            ..RouterOptions::default()
+        };
+        Self::build(Arc::new(tempfile::tempdir().unwrap()), options)
     }
 
     /// Another cloud on the same folder, as another process would have.
     pub(super) fn sibling(&self) -> Self {
-        Self::build(Arc::clone(&self.folder), None)
+        Self::build(Arc::clone(&self.folder), RouterOptions::default())
     }
 
-    fn build(folder: Arc<tempfile::TempDir>, token: Option<String>) -> Self {
+    fn build(folder: Arc<tempfile::TempDir>, options: RouterOptions) -> Self {
         let cloud = Cloud::open(folder.path()).unwrap();
-        let options = RouterOptions {
-            token,
-            ..RouterOptions::default()
-        };
         Self {
             router: router(cloud, options),
             folder,
@@ -133,4 +141,34 @@ pub(super) fn multipart(parts: &[(&str, &str, &[u8])]) -> (String, Vec<u8>) {
     }
     body.extend(b"--bound--\r\n");
     ("multipart/form-data; boundary=bound".to_owned(), body)
+}
+
+/// Uploads a Worker of one module with `metadata` over the usual.
+pub(super) async fn upload(client: &Client, name: &str, metadata: Value) -> Value {
+    let (status, body) = try_upload(client, name, metadata).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    body
+}
+
+/// As [`upload`], but the upload may fail.
+pub(super) async fn try_upload(
+    client: &Client,
+    name: &str,
+    mut metadata: Value,
+) -> (StatusCode, Value) {
+    if metadata.get("main_module").is_none() {
+        metadata["main_module"] = Value::String("index.js".to_owned());
+    }
+    let (content_type, body) = multipart(&[
+        ("metadata", "", metadata.to_string().as_bytes()),
+        (
+            "index.js",
+            "application/javascript+module",
+            b"export default {}",
+        ),
+    ]);
+    let path = format!("/accounts/local/workers/scripts/{name}");
+    client
+        .send("PUT", &path, &[("content-type", &content_type)], body)
+        .await
 }

@@ -26,6 +26,7 @@ use super::{
     lazy,
     modules::Resolver,
     natives, scope,
+    scope::ScopeRef,
 };
 
 /// Bounds on what a script may use up.
@@ -95,9 +96,7 @@ fn ambient(engine: &mut Engine) {
         deprecated,
         reason = "Rhai marks this as volatile; Cargo.toml pins the version"
     )]
-    engine.on_var(|name, _, _| {
-        Ok((name == "alchemy").then(|| Dynamic::from(scope::ScopeRef::ambient())))
-    });
+    engine.on_var(|name, _, _| Ok((name == "alchemy").then(|| Dynamic::from(ScopeRef::ambient()))));
 }
 
 /// Ends the script on Ctrl-C and when it eats up memory.

@@ -268,10 +268,10 @@ impl Keyring {
 /// A key, wiped when dropped.
 type Key = Zeroizing<[u8; KEY_LENGTH]>;
 
-fn key_file_error(path: &Path, problem: impl ToString) -> VaultError {
+fn key_file_error(path: &Path, problem: impl Into<String>) -> VaultError {
     VaultError::KeyFile {
         path: path.display().to_string(),
-        problem: problem.to_string(),
+        problem: problem.into(),
     }
 }
 
@@ -374,7 +374,7 @@ impl Vault {
             {
                 return Ok(leaf.clone());
             }
-            let sealed = self.seal(&*self.open(secret)?, context)?;
+            let sealed = self.seal(&self.open(secret)?, context)?;
             Ok(Value::Secret(Secret::Sealed(Arc::new(sealed))))
         })
     }

@@ -65,12 +65,12 @@ impl MemoryStore {
         &self,
         stage: &StagePath,
         request: &LockRequest,
-    ) -> Result<MemorySession, LockHolder> {
+    ) -> Result<MemorySession, Box<LockHolder>> {
         let mut data = locked(&self.data);
         if let Some(lock) = data.locks.get(stage)
             && lock.alive
         {
-            return Err(lock.holder.clone());
+            return Err(Box::new(lock.holder.clone()));
         }
         data.sessions += 1;
         let pid = data.sessions;
@@ -137,7 +137,7 @@ impl Store for MemoryStore {
             if left.is_zero() {
                 return Err(StateError::Locked {
                     stage: stage.clone(),
-                    holder: Box::new(holder),
+                    holder,
                 });
             }
             self.clock.sleep(left.min(LOCK_POLL)).await;

@@ -6,9 +6,12 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize, de::Error as _};
 
-use crate::model::{Fqn, Map, Position, StagePath, Value};
+use crate::model::{
+    Fqn, Map, Position, StagePath,
+    value::serial::{deserialize_map, serialize_map},
+};
 
 /// The newest format that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -53,7 +56,7 @@ pub struct Record {
     /// Seeds marks and idempotency keys; new with every object.
     pub instance: String,
     /// The last good props, references kept, secrets sealed.
-    #[serde(with = "map_json")]
+    #[serde(serialize_with = "serialize_map", deserialize_with = "deserialize_map")]
     pub props: Map,
     /// Hash of the props with the values that references had, in hexadecimal; empty while creating.
     pub props_hash: String,
@@ -61,7 +64,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reference_hashes: BTreeMap<String, String>,
     /// What the provider answered, secrets sealed.
-    #[serde(with = "map_json")]
+    #[serde(serialize_with = "serialize_map", deserialize_with = "deserialize_map")]
     pub outputs: Map,
     /// What it refers to, directly or through values that the script had read: deleted after this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -98,10 +101,10 @@ pub struct OldObject {
     /// Its instance.
     pub instance: String,
     /// Its props.
-    #[serde(with = "map_json")]
+    #[serde(serialize_with = "serialize_map", deserialize_with = "deserialize_map")]
     pub props: Map,
     /// Its outputs.
-    #[serde(with = "map_json")]
+    #[serde(serialize_with = "serialize_map", deserialize_with = "deserialize_map")]
     pub outputs: Map,
 }
 
@@ -136,7 +139,7 @@ pub struct Intent {
     /// Hash of the props to be applied.
     pub props_hash: String,
     /// The props to be applied, so that an object can be deleted after a crash without the script.
-    #[serde(with = "map_json")]
+    #[serde(serialize_with = "serialize_map", deserialize_with = "deserialize_map")]
     pub props: Map,
     /// When it was written.
     pub at: Timestamp,
@@ -362,33 +365,15 @@ pub struct Deployment {
     pub alch_version: String,
 }
 
-/// A [`Map`] in the JSON form of state files.
-mod map_json {
-    use super::{Deserialize, Deserializer, Map, Serialize, Serializer, Value};
-
-    pub(super) fn serialize<S: Serializer>(map: &Map, serializer: S) -> Result<S::Ok, S::Error> {
-        // Escapes `$` keys at the top as well, by going through the one encoder.
-        Value::Map(map.clone()).to_json().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map, D::Error> {
-        let json = serde_json::Value::deserialize(deserializer)?;
-        match Value::from_json(json) {
-            Ok(Value::Map(map)) => Ok(map),
-            Ok(other) => Err(serde::de::Error::custom(format!(
-                "expected a map, found {}",
-                other.type_name()
-            ))),
-            Err(error) => Err(serde::de::Error::custom(error.to_string())),
-        }
-    }
-}
-
 /// Reads any JSON of a state file, telling where a field is wrong.
 ///
 /// # Errors
 /// The path within the JSON and what is wrong there.
 pub fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    // Keeping track of the path costs as much as reading does, and most files are well.
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| format!("{} at `{}`", error.inner(), error.path()))?;

@@ -18,6 +18,9 @@ use crate::{
 /// The longest silence while something is in flight.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
+/// Longer lists of failures and names are cut.
+const MANY: usize = 20;
+
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Verbosity {
@@ -76,10 +79,11 @@ pub struct Plain {
     options: PlainOptions,
     flights: BTreeMap<Fqn, Flight>,
     plan: Vec<Arc<PlannedAction>>,
-    phase: Option<Phase>,
     done: usize,
     last_line: Duration,
     waiting_since: Option<Duration>,
+    /// The line of totals: held back, as diagnostics may follow the end of a run and it comes last.
+    totals: Option<String>,
 }
 
 impl Plain {
@@ -90,10 +94,17 @@ impl Plain {
             options,
             flights: BTreeMap::new(),
             plan: Vec::new(),
-            phase: None,
             done: 0,
             last_line: Duration::ZERO,
             waiting_since: None,
+            totals: None,
+        }
+    }
+
+    /// Nothing more follows.
+    pub fn end(&mut self, out: &mut Vec<Line>) {
+        if let Some(text) = self.totals.take() {
+            progress(out, text);
         }
     }
 
@@ -114,7 +125,7 @@ impl Plain {
                 phase,
                 target,
             } => {
-                self.phase = Some(*phase);
+                self.end(out);
                 self.waiting_since = None;
                 self.done = 0;
                 self.plan.clear();
@@ -206,7 +217,8 @@ impl Plain {
             Event::Failed(failure) => {
                 self.flights.remove(&failure.fqn);
                 self.done += 1;
-                if !quiet {
+                // What Ctrl-C kept from starting is told once, at the end.
+                if !quiet && !failure.was_stopped() {
                     progress(
                         out,
                         format!(
@@ -265,22 +277,35 @@ impl Plain {
             });
             self.plan.clear();
         }
-        for diagnostic in unhandled(summary, &self.options.explain) {
-            self.diagnostic(&diagnostic, out);
+        let diagnostics = unhandled(summary, &self.options.explain);
+        for diagnostic in diagnostics.iter().take(MANY) {
+            self.diagnostic(diagnostic, out);
+        }
+        if diagnostics.len() > MANY {
+            let more = plural(diagnostics.len() - MANY, "more failure");
+            progress(out, format!("and {more}, named above"));
         }
         if !summary.left.is_empty() && summary.outcome != Outcome::Succeeded {
             let mut text = paint(style::STRONG, "still there:");
-            for fqn in &summary.left {
+            for fqn in summary.left.iter().take(MANY) {
                 text.push_str("\n  ");
                 text.push_str(fqn.within_stage());
             }
+            if summary.left.len() > MANY {
+                let more = summary.left.len() - MANY;
+                text.push_str(&format!("\n  and {more} more; `alch state ls` lists them"));
+            }
             progress(out, text);
         }
-        let silent = summary.phase == Phase::Plan
+        if summary.outcome == Outcome::Cancelled {
+            let text = "stopped; what was done is recorded, and the next run goes on from there";
+            progress(out, text.to_owned());
+        }
+        let silent = matches!(summary.phase, Phase::Plan | Phase::Read)
             || (self.options.verbosity == Verbosity::Quiet
                 && summary.outcome == Outcome::Succeeded);
         if !silent {
-            progress(out, totals(summary));
+            self.totals = Some(totals(summary));
         }
     }
 
@@ -349,7 +374,8 @@ impl Plain {
     }
 }
 
-/// Diagnostics of the failures that the script did not catch; those that only follow from another one are left out.
+/// Diagnostics of the failures that the script did not catch; those that only follow from another one or from Ctrl-C are left
+/// out.
 #[must_use]
 pub fn unhandled(summary: &Summary, explain: &Explain) -> Vec<Diagnostic> {
     if summary.failed.len() <= summary.handled {
@@ -358,7 +384,9 @@ pub fn unhandled(summary: &Summary, explain: &Explain) -> Vec<Diagnostic> {
     summary
         .failed
         .iter()
-        .filter(|failure| !matches!(failure.cause, FailureCause::Dependency(_)))
+        .filter(|failure| {
+            !matches!(failure.cause, FailureCause::Dependency(_)) && !failure.was_stopped()
+        })
         .map(|failure| explain(failure))
         .collect()
 }
@@ -373,11 +401,17 @@ pub fn totals(summary: &Summary) -> String {
         summary.count(Action::Delete),
         summary.count(Action::Unchanged)
     );
+    let stopped = summary
+        .failed
+        .iter()
+        .filter(|failure| failure.was_stopped())
+        .count();
     for (count, word) in [
         (summary.count(Action::Replace), "replaced"),
         (summary.count(Action::Adopt), "adopted"),
         (summary.count(Action::Forget), "forgotten"),
-        (summary.failed.len(), "failed"),
+        (summary.failed.len() - stopped, "failed"),
+        (stopped, "not done"),
         (summary.skipped.len(), "skipped"),
     ] {
         if count > 0 {
@@ -521,6 +555,7 @@ pub(crate) mod tests {
         for event in story() {
             fold.event(&event, Duration::ZERO, &mut lines);
         }
+        fold.end(&mut lines);
         lines
             .iter()
             .map(|line| {

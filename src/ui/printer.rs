@@ -251,6 +251,8 @@ impl Printer {
             }
             self.write(&mut lines);
         }
+        self.plain.end(&mut lines);
+        self.write(&mut lines);
         self.output.clear_status();
         self.output.flush();
         self.output.problem.take()

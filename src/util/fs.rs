@@ -108,6 +108,33 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> FsResult<()> {
     sync_dir(folder)
 }
 
+/// Like [`write_atomic`], with these permission bits whatever the umask.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_atomic_with_mode(path: &Path, bytes: &[u8], mode: u32) -> FsResult<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = wrap("write", path, tempfile::NamedTempFile::new_in(folder))?;
+    wrap("write", path, file.write_all(bytes))?;
+    let permissions = fs::Permissions::from_mode(mode);
+    wrap(
+        "set the permissions of",
+        path,
+        file.as_file().set_permissions(permissions),
+    )?;
+    wrap("sync", path, file.as_file().sync_all())?;
+    wrap(
+        "rename",
+        path,
+        file.persist(path).map_err(|error| error.error),
+    )?;
+    sync_dir(folder)
+}
+
 /// Like [`write_atomic`], readable by the owner only.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! disk. Each scenario is a step from one program to the next; the kill is enumerated over all effects of the step.
 
 use alch::{
-    engine::{DeleteStrategy, Phase},
+    engine::{DeleteStrategy, Phase, RunError},
     state::sim_disk::{Fault, Loss},
 };
 
@@ -80,7 +80,10 @@ fn die_and_recover(scenario: &Scenario, seed: u64, kills: &[Kill]) -> Option<()>
             ..scenario.life.clone()
         };
         if let Some(ended) = simulation.live(&scenario.after, &life) {
-            ended.summary();
+            // An earlier death may have come after the last thing of a destroy: then there is no stage any more.
+            if !matches!(ended.result, Err(RunError::NoSuchStage { .. })) {
+                ended.summary();
+            }
             return None;
         }
     }
@@ -150,12 +153,12 @@ fn a_death_during_recovery_is_survived() {
     for scenario in scenarios() {
         for (index, way) in ways().into_iter().enumerate() {
             let second_way = ways()[(index + 2) % ways().len()];
-            // Every third first death, every fifth second one: the pairs spread over the grid.
-            for first in (0..).step_by(3) {
+            // Every fifth first death, every seventh second one: the pairs spread over the grid.
+            for first in (0..).step_by(5) {
                 if die_and_recover(&scenario, 7, &[way(first)]).is_none() {
                     break;
                 }
-                for second in (first % 5..).step_by(5) {
+                for second in (first % 7..).step_by(7) {
                     let kills = [way(first), second_way(second)];
                     if die_and_recover(&scenario, 7, &kills).is_none() {
                         break;
@@ -179,20 +182,4 @@ fn the_same_seed_gives_the_same_events() {
         };
         assert_eq!(events(0), events(1), "{}", scenario.name);
     }
-}
-
-#[test]
-fn debug_trace() {
-    let mut simulation = Simulation::new(3);
-    let life = Life {
-        kill: Kill::Disk(21, Fault::CrashBefore, Loss::Everything),
-        ..Life::default()
-    };
-    let chain = vec![thing("a", 1), thing("b", 2).uses(&["a"]), thing("c", 3)];
-    simulation.live(&chain, &life);
-    for (i, l) in simulation.disk.trace().iter().enumerate() {
-        println!("{} {l}", i + 1);
-    }
-    println!("{:#?}", simulation.state());
-    println!("{:#?}", simulation.cloud.objects.lock().unwrap());
 }

@@ -190,7 +190,7 @@ impl Output {
         let line = self.stderr.lines().last().unwrap_or_default();
         let line = normalise(line, &self.root);
         match line.rsplit_once(", ") {
-            Some((before, calls)) if calls.ends_with("API calls)") && calls != "0 API calls)" => {
+            Some((before, calls)) if calls.contains(" API call") && calls != "0 API calls)" => {
                 format!("{before}, [CALLS])")
             }
             _ => line,

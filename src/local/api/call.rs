@@ -87,18 +87,14 @@ impl Interrupt {
     }
 }
 
+/// The parameters of a path, or why they cannot be decoded.
+type Parameters = Result<RawPathParams, RawPathParamsRejection>;
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
 /// Makes a route out of a handler.
 pub(super) fn run(
     handler: Handler,
-) -> impl Fn(
-    State<Arc<Cloud>>,
-    Result<RawPathParams, RawPathParamsRejection>,
-    Request,
-) -> Pin<Box<dyn Future<Output = Response> + Send>>
-+ Clone
-+ Send
-+ Sync
-+ 'static {
+) -> impl Fn(State<Arc<Cloud>>, Parameters, Request) -> Answering + Clone + Send + Sync + 'static {
     move |State(cloud), parameters, request| {
         Box::pin(async move {
             match answer(handler, cloud, parameters, request).await {
@@ -112,7 +108,7 @@ pub(super) fn run(
 async fn answer(
     handler: Handler,
     cloud: Arc<Cloud>,
-    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    parameters: Parameters,
     request: Request,
 ) -> ApiResult {
     let Ok(parameters) = parameters else {

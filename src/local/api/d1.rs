@@ -107,7 +107,7 @@ impl Database {
 /// The database that the path names by id or by name.
 pub(super) fn find(cloud: &Cloud, call: &Call) -> Result<Database, ApiError> {
     let wanted = call.parameter("database");
-    let found = cloud.control.read(|connection| {
+    let found = cloud.control.run(|connection| {
         connection
             .query_row(
                 &format!(
@@ -141,7 +141,7 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
     let page = Page::of(call, 1000, 10_000, INVALID)?;
     let name = call.query("name").unwrap_or_default();
     // `instr` and not LIKE: the name is text, not a pattern.
-    let (rows, total) = cloud.control.read(|connection| {
+    let (rows, total) = cloud.control.run(|connection| {
         let total: i64 = connection.query_row(
             "SELECT count(*) FROM d1_databases WHERE instr(name, ?1) > 0",
             [name],
@@ -234,7 +234,7 @@ fn create(cloud: &Cloud, call: &Call) -> ApiResult {
         location: choice(&body, "primary_location_hint", &LOCATIONS)?.map(str::to_owned),
         replication: replication(&body)?.unwrap_or("disabled").to_owned(),
     };
-    cloud.control.read(|connection| {
+    cloud.control.run(|connection| {
         let inserted = connection.execute(
             &format!("INSERT INTO d1_databases({COLUMNS}) VALUES(?1, ?2, ?3, ?4, ?5, ?6)"),
             params![
@@ -273,7 +273,7 @@ fn update(cloud: &Cloud, call: &Call) -> ApiResult {
     let mut database = find(cloud, call)?;
     let body = call.object(INVALID)?;
     if let Some(mode) = replication(&body)? {
-        let changed = cloud.control.read(|connection| {
+        let changed = cloud.control.run(|connection| {
             connection
                 .execute(
                     "UPDATE d1_databases SET replication = ?2 WHERE uuid = ?1",
@@ -291,7 +291,7 @@ fn update(cloud: &Cloud, call: &Call) -> ApiResult {
 
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
     let database = find(cloud, call)?;
-    let removed = cloud.control.read(|connection| {
+    let removed = cloud.control.run(|connection| {
         connection
             .execute("DELETE FROM d1_databases WHERE uuid = ?1", [&database.uuid])
             .map_err(ApiError::from)

@@ -15,41 +15,19 @@ use serde_json::{Map, Value, json};
 use super::{
     call::{Call, into_object},
     d1::{self, INVALID},
+    d1_guard,
     envelope::{ApiResult, ok},
     error::ApiError,
 };
 use crate::local::{Cloud, data, layout};
 
 const FAILED: u32 = 7500;
-/// The longest single statement, in bytes.
-const STATEMENT_LIMIT: usize = 100_000;
 /// The most parameters of one statement.
 const PARAMETERS_LIMIT: usize = 100;
 /// The most statements of one request.
 const STATEMENTS_LIMIT: usize = 10_000;
 /// The most bytes of values in one answer.
 const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
-/// What may be asked with PRAGMA; all others could change the file behind the API's back.
-const PRAGMAS: [&str; 18] = [
-    "case_sensitive_like",
-    "defer_foreign_keys",
-    "foreign_key_check",
-    "foreign_key_list",
-    "foreign_keys",
-    "function_list",
-    "ignore_check_constraints",
-    "index_info",
-    "index_list",
-    "index_xinfo",
-    "legacy_alter_table",
-    "optimize",
-    "quick_check",
-    "recursive_triggers",
-    "reverse_unordered_selects",
-    "table_info",
-    "table_list",
-    "table_xinfo",
-];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -122,6 +100,10 @@ fn one_query(mut body: Map<String, Value>) -> Result<(String, Vec<Sql>), ApiErro
             "invalid property: sql is required and must be a string",
         ));
     };
+    if sql.contains('\0') {
+        // SQLite would stop there and say nothing of the rest.
+        return Err(failed("the SQL holds a NUL character: SQLITE_ERROR"));
+    }
     let parameters = match body.remove("params") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(values)) => values
@@ -186,7 +168,7 @@ impl Answer {
             if self.results.len() == STATEMENTS_LIMIT {
                 return Err(failed(format!("more than {STATEMENTS_LIMIT} statements")));
             }
-            refuse_dangerous(&statement)?;
+            d1_guard::check(&statement).map_err(failed)?;
             let result = self.step(connection, &mut statement, parameters)?;
             self.results.push(result);
         }
@@ -210,18 +192,17 @@ impl Answer {
                 .map_err(|error| sql_error(&error))?;
         }
         let read_only = statement.readonly();
-        let columns: Vec<String> = statement
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let before = connection.total_changes();
         let start = Instant::now();
         let mut rows = Vec::new();
         let mut cursor = statement.raw_query();
         while let Some(row) = cursor.next().map_err(|error| sql_error(&error))? {
             let mut values = Vec::with_capacity(columns.len());
-            for index in 0..columns.len() {
+            for (index, name) in columns.iter().enumerate() {
+                if self.shape == Shape::Objects {
+                    self.bytes += name.len();
+                }
                 let value = row.get_ref(index).map_err(|error| sql_error(&error))?;
                 values.push(self.value(value)?);
             }
@@ -275,113 +256,6 @@ impl Answer {
             ValueRef::Text(bytes) => json!(String::from_utf8_lossy(bytes)),
             ValueRef::Blob(bytes) => json!(bytes),
         })
-    }
-}
-
-fn refuse_dangerous(statement: &Statement<'_>) -> Result<(), ApiError> {
-    // Before anything is bound this is the text of this one statement.
-    let text = statement.expanded_sql().unwrap_or_default();
-    if text.len() > STATEMENT_LIMIT {
-        return Err(failed("statement too long: SQLITE_TOOBIG"));
-    }
-    let tokens = tokens(&text);
-    let mut words = tokens.iter().map(|token| token.text.to_ascii_lowercase());
-    let mut first = words.next().unwrap_or_default();
-    if first == "explain" {
-        first = words.next().unwrap_or_default();
-        if first == "query" {
-            words.next();
-            first = words.next().unwrap_or_default();
-        }
-    }
-    match first.as_str() {
-        "begin" | "commit" | "end" | "rollback" | "savepoint" | "release" => {
-            return Err(failed(
-                "To execute a transaction, send the statements in one request: each request is one transaction. \
-                 BEGIN, COMMIT and SAVEPOINT are not available.: SQLITE_AUTH",
-            ));
-        }
-        "attach" | "detach" | "vacuum" => return Err(failed("not authorized: SQLITE_AUTH")),
-        "pragma" => {
-            let name = words.next().unwrap_or_default();
-            // `PRAGMA main.table_info(x)`: the schema comes first.
-            let name = match words.next().as_deref() {
-                Some(".") => words.next().unwrap_or_default(),
-                _ => name,
-            };
-            if !PRAGMAS.contains(&name.as_str()) {
-                return Err(failed("not authorized: SQLITE_AUTH"));
-            }
-        }
-        _ => {}
-    }
-    if let Some(token) = tokens.iter().find(|token| {
-        token.is_name
-            && token
-                .text
-                .get(..4)
-                .is_some_and(|start| start.eq_ignore_ascii_case("_cf_"))
-    }) {
-        return Err(failed(format!(
-            "access to {} is prohibited: SQLITE_AUTH",
-            token.text
-        )));
-    }
-    Ok(())
-}
-
-struct Token {
-    text: String,
-    /// Whether it can name a table: a bare word or one in double quotes, backticks or brackets.
-    is_name: bool,
-}
-
-/// The tokens of a statement, without comments; only as exact as the checks above need.
-fn tokens(sql: &str) -> Vec<Token> {
-    let mut tokens: Vec<Token> = Vec::new();
-    let mut rest = sql;
-    while let Some(first) = rest.chars().next() {
-        if first.is_whitespace() {
-            rest = &rest[first.len_utf8()..];
-        } else if rest.starts_with("--") {
-            rest = rest.split_once('\n').map_or("", |(_, after)| after);
-        } else if let Some(comment) = rest.strip_prefix("/*") {
-            rest = comment.split_once("*/").map_or("", |(_, after)| after);
-        } else if let Some(close) = closing_quote(first) {
-            let inner = &rest[1..];
-            let (text, after) = inner.split_once(close).unwrap_or((inner, ""));
-            // SQLite takes a text literal for a name where only a name can stand.
-            let after_keyword = tokens.last().is_some_and(|token| {
-                [
-                    "from", "join", "into", "update", "table", "exists", "on", ".",
-                ]
-                .contains(&token.text.to_ascii_lowercase().as_str())
-            });
-            tokens.push(Token {
-                text: text.to_owned(),
-                is_name: first != '\'' || after_keyword,
-            });
-            rest = after;
-        } else {
-            let word = rest
-                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
-                .unwrap_or(rest.len());
-            let length = if word == 0 { first.len_utf8() } else { word };
-            tokens.push(Token {
-                text: rest[..length].to_owned(),
-                is_name: word > 0,
-            });
-            rest = &rest[length..];
-        }
-    }
-    tokens
-}
-
-fn closing_quote(open: char) -> Option<char> {
-    match open {
-        '\'' | '"' | '`' => Some(open),
-        '[' => Some(']'),
-        _ => None,
     }
 }
 
@@ -545,6 +419,10 @@ mod tests {
             "PRAGMA journal_mode = DELETE",
             "PRAGMA main . writable_schema = 1",
             "BEGIN",
+            ";; BEGIN",
+            "\u{feff}ATTACH 'x' AS x",
+            "PRAGMA \"journal_mode\" = DELETE",
+            "SELECT 1 \0; ATTACH 'x' AS x",
             "SELECT 1; COMMIT",
             "SAVEPOINT a",
             "CREATE TABLE _cf_KV(a)",

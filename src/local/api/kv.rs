@@ -14,7 +14,7 @@ use super::{
     call::{Call, hex_id, is_hex_id, now, run},
     envelope::{ApiResult, ok, ok_with_info},
     error::ApiError,
-    kv_values as values,
+    kv_bulk as bulk, kv_values as values,
     page::Page,
 };
 use crate::local::{Cloud, control::is_conflict, data, layout};
@@ -45,13 +45,10 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         )
         .route(
             &format!("{one}/bulk"),
-            put(run(values::bulk_write)).delete(run(values::bulk_delete)),
+            put(run(bulk::write)).delete(run(bulk::delete)),
         )
-        .route(
-            &format!("{one}/bulk/delete"),
-            post(run(values::bulk_delete)),
-        )
-        .route(&format!("{one}/bulk/get"), post(run(values::bulk_read)))
+        .route(&format!("{one}/bulk/delete"), post(run(bulk::delete)))
+        .route(&format!("{one}/bulk/get"), post(run(bulk::read)))
 }
 
 /// Whether a namespace with this id exists.
@@ -66,7 +63,7 @@ pub(super) fn require<'a>(cloud: &Cloud, call: &'a Call) -> Result<&'a str, ApiE
     let id = namespace_id(call)?;
     let found = cloud
         .control
-        .read(|connection| exists(connection, id).map_err(ApiError::from))?;
+        .run(|connection| exists(connection, id).map_err(ApiError::from))?;
     if found { Ok(id) } else { Err(not_found()) }
 }
 
@@ -109,7 +106,7 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
             ));
         }
     };
-    let (items, total) = cloud.control.read(|connection| {
+    let (items, total) = cloud.control.run(|connection| {
         let total: i64 =
             connection.query_row("SELECT count(*) FROM kv_namespaces", [], |row| row.get(0))?;
         let mut statement = connection.prepare(&format!(
@@ -157,7 +154,7 @@ fn taken(title: &str) -> ApiError {
 fn create(cloud: &Cloud, call: &Call) -> ApiResult {
     let title = title(call)?;
     let id = hex_id();
-    cloud.control.read(|connection| {
+    cloud.control.run(|connection| {
         let inserted = connection.execute(
             "INSERT INTO kv_namespaces(id, title, created_at) VALUES(?1, ?2, ?3)",
             [&id, &title, &now()],
@@ -172,7 +169,7 @@ fn create(cloud: &Cloud, call: &Call) -> ApiResult {
 
 fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let id = namespace_id(call)?;
-    let title: Option<String> = cloud.control.read(|connection| {
+    let title: Option<String> = cloud.control.run(|connection| {
         connection
             .query_row(
                 "SELECT title FROM kv_namespaces WHERE id = ?1",
@@ -188,7 +185,7 @@ fn read(cloud: &Cloud, call: &Call) -> ApiResult {
 fn rename(cloud: &Cloud, call: &Call) -> ApiResult {
     let id = namespace_id(call)?;
     let title = title(call)?;
-    cloud.control.read(|connection| {
+    cloud.control.run(|connection| {
         let changed = connection.execute(
             "UPDATE kv_namespaces SET title = ?2 WHERE id = ?1",
             [id, title.as_str()],
@@ -204,7 +201,7 @@ fn rename(cloud: &Cloud, call: &Call) -> ApiResult {
 
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
     let id = namespace_id(call)?;
-    let removed = cloud.control.read(|connection| {
+    let removed = cloud.control.run(|connection| {
         connection
             .execute("DELETE FROM kv_namespaces WHERE id = ?1", [id])
             .map_err(ApiError::from)

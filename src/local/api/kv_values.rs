@@ -1,12 +1,9 @@
-//! Keys, values and metadata of KV namespaces, one by one and in bulk.
+//! Keys, values and metadata of KV namespaces, one by one; `kv_bulk` does many at once.
 //!
 //! The entries are rows of the namespace's SQLite file, the values blobs beside it. A new value is a new blob: the row is
 //! switched over in a transaction, and only then the old blob goes.
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::{Map, Value, json};
 
@@ -25,13 +22,10 @@ use crate::local::{
 };
 
 const KEY_NOT_FOUND: u32 = 10009;
-const NO_KEYS: u32 = 10029;
 const BAD_EXPIRATION: u32 = 10034;
 const KEY_LIMIT: usize = 512;
 const VALUE_LIMIT: usize = 25 * 1024 * 1024;
 const METADATA_LIMIT: usize = 1024;
-const PAIRS_LIMIT: usize = 10_000;
-const BULK_READ_LIMIT: usize = 100;
 const LIST_LIMIT: i64 = 1000;
 /// The shortest time to live, in seconds.
 const SHORTEST: i64 = 60;
@@ -42,27 +36,27 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS _mf_entries_expiration_idx ON _mf_entries(expiration);";
 
 /// The data of one namespace.
-struct Store {
+pub(super) struct Store {
     connection: Connection,
     blobs: Blobs,
 }
 
 /// A pair that is to be written.
-struct Pair {
-    key: String,
-    value: Vec<u8>,
+pub(super) struct Pair {
+    pub(super) key: String,
+    pub(super) value: Vec<u8>,
     /// Milliseconds since 1970.
-    expiration: Option<i64>,
-    metadata: Option<String>,
+    pub(super) expiration: Option<i64>,
+    pub(super) metadata: Option<String>,
 }
 
-struct Entry {
-    value: Vec<u8>,
-    expiration: Option<i64>,
-    metadata: Option<Value>,
+pub(super) struct Entry {
+    pub(super) value: Vec<u8>,
+    pub(super) expiration: Option<i64>,
+    pub(super) metadata: Option<Value>,
 }
 
-fn open(cloud: &Cloud, call: &Call) -> Result<Store, ApiError> {
+pub(super) fn open(cloud: &Cloud, call: &Call) -> Result<Store, ApiError> {
     let id = require(cloud, call)?;
     let connection = data::open(&layout::kv_file(&cloud.folder, id))?;
     connection.execute_batch(SCHEMA)?;
@@ -73,7 +67,7 @@ fn open(cloud: &Cloud, call: &Call) -> Result<Store, ApiError> {
 }
 
 impl Store {
-    fn write(&self, pairs: &[Pair]) -> Result<(), ApiError> {
+    pub(super) fn write(&self, pairs: &[Pair]) -> Result<(), ApiError> {
         let ids = pairs
             .iter()
             .map(|pair| self.blobs.put(&pair.value))
@@ -96,7 +90,7 @@ impl Store {
         self.remove_blobs(&replaced)
     }
 
-    fn delete<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<(), ApiError> {
+    pub(super) fn delete<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<(), ApiError> {
         let mut removed = Vec::new();
         let transaction = immediate(&self.connection)?;
         {
@@ -118,7 +112,7 @@ impl Store {
         Ok(())
     }
 
-    fn read(&self, key: &str) -> Result<Option<Entry>, ApiError> {
+    pub(super) fn read(&self, key: &str) -> Result<Option<Entry>, ApiError> {
         // The blob can be replaced between the two reads; then the row says where the new one is.
         for _ in 0..8 {
             let row = self
@@ -158,7 +152,7 @@ fn immediate(connection: &Connection) -> Result<Transaction<'_>, ControlError> {
     )?)
 }
 
-fn invalid(message: impl Into<String>) -> ApiError {
+pub(super) fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::bad_request(INVALID, message)
 }
 
@@ -166,7 +160,7 @@ fn key_not_found() -> ApiError {
     ApiError::not_found(KEY_NOT_FOUND, "get: 'key not found'")
 }
 
-fn check_key(key: &str) -> Result<&str, ApiError> {
+pub(super) fn check_key(key: &str) -> Result<&str, ApiError> {
     if key.is_empty() || key == "." || key == ".." || key.len() > KEY_LIMIT {
         return Err(invalid(format!(
             "a key must have 1 to {KEY_LIMIT} bytes and not be `.` or `..`"
@@ -175,7 +169,7 @@ fn check_key(key: &str) -> Result<&str, ApiError> {
     Ok(key)
 }
 
-fn expiration(at: Option<i64>, ttl: Option<i64>) -> Result<Option<i64>, ApiError> {
+pub(super) fn expiration(at: Option<i64>, ttl: Option<i64>) -> Result<Option<i64>, ApiError> {
     let now = now_millis();
     let at = match (at, ttl) {
         (_, Some(ttl)) if ttl < SHORTEST => {
@@ -199,7 +193,7 @@ fn expiration(at: Option<i64>, ttl: Option<i64>) -> Result<Option<i64>, ApiError
     }
 }
 
-fn metadata_text(value: Option<&Value>) -> Result<Option<String>, ApiError> {
+pub(super) fn metadata_text(value: Option<&Value>) -> Result<Option<String>, ApiError> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(value) => {
@@ -214,7 +208,7 @@ fn metadata_text(value: Option<&Value>) -> Result<Option<String>, ApiError> {
     }
 }
 
-fn check_value(value: Vec<u8>) -> Result<Vec<u8>, ApiError> {
+pub(super) fn check_value(value: Vec<u8>) -> Result<Vec<u8>, ApiError> {
     if value.len() > VALUE_LIMIT {
         return Err(ApiError::too_large(format!(
             "a value must have at most {VALUE_LIMIT} bytes"
@@ -344,127 +338,6 @@ fn read_cursor(cursor: &str) -> Result<String, ApiError> {
         .ok_or_else(|| invalid("invalid cursor"))
 }
 
-fn strings(values: &[Value], maximum: usize) -> Result<Vec<&str>, ApiError> {
-    if values.len() > maximum {
-        return Err(invalid(format!("at most {maximum} keys at once")));
-    }
-    values
-        .iter()
-        .map(|value| {
-            value
-                .as_str()
-                .or_else(|| value.get("name").and_then(Value::as_str))
-                .ok_or_else(|| invalid("keys must be strings"))
-                .and_then(check_key)
-        })
-        .collect()
-}
-
-/// `PUT …/bulk`.
-pub(super) fn bulk_write(cloud: &Cloud, call: &Call) -> ApiResult {
-    let Value::Array(items) = call.json(INVALID)? else {
-        return Err(invalid("request body must be an array of pairs"));
-    };
-    if items.len() > PAIRS_LIMIT {
-        return Err(invalid(format!("at most {PAIRS_LIMIT} pairs at once")));
-    }
-    let pairs = items.iter().map(bulk_pair).collect::<Result<Vec<_>, _>>()?;
-    open(cloud, call)?.write(&pairs)?;
-    ok(&bulk_answer(pairs.len()))
-}
-
-fn bulk_answer(count: usize) -> Value {
-    json!({"successful_key_count": count, "unsuccessful_keys": []})
-}
-
-fn bulk_pair(item: &Value) -> Result<Pair, ApiError> {
-    let text = |name| {
-        item.get(name)
-            .and_then(Value::as_str)
-            .ok_or_else(|| invalid(format!("every pair needs a string `{name}`")))
-    };
-    let whole = |name| match item.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_i64()
-            .map(Some)
-            .ok_or_else(|| invalid(format!("`{name}` must be a whole number"))),
-    };
-    let value = text("value")?;
-    let value = if item.get("base64").and_then(Value::as_bool).unwrap_or(false) {
-        STANDARD
-            .decode(value)
-            .map_err(|error| invalid(format!("a value is not base64: {error}")))?
-    } else {
-        value.as_bytes().to_vec()
-    };
-    Ok(Pair {
-        key: check_key(text("key")?)?.to_owned(),
-        value: check_value(value)?,
-        expiration: expiration(whole("expiration")?, whole("expiration_ttl")?)?,
-        metadata: metadata_text(item.get("metadata"))?,
-    })
-}
-
-/// `POST …/bulk/delete` and `DELETE …/bulk`.
-pub(super) fn bulk_delete(cloud: &Cloud, call: &Call) -> ApiResult {
-    let Value::Array(items) = call.json(INVALID)? else {
-        return Err(invalid("request body must be an array of keys"));
-    };
-    let keys = strings(&items, PAIRS_LIMIT)?;
-    open(cloud, call)?.delete(keys.iter().copied())?;
-    ok(&bulk_answer(keys.len()))
-}
-
-/// `POST …/bulk/get`.
-pub(super) fn bulk_read(cloud: &Cloud, call: &Call) -> ApiResult {
-    let body = call.object(INVALID)?;
-    let items = match body.get("keys") {
-        Some(Value::Array(items)) if !items.is_empty() => items,
-        _ => {
-            return Err(ApiError::bad_request(
-                NO_KEYS,
-                "at least one key is required",
-            ));
-        }
-    };
-    let keys = strings(items, BULK_READ_LIMIT)?;
-    let as_json = match body.get("type").and_then(Value::as_str) {
-        None | Some("text") => false,
-        Some("json") => true,
-        Some(other) => {
-            return Err(invalid(format!(
-                "`type` must be text or json, not `{other}`"
-            )));
-        }
-    };
-    let with_metadata = body
-        .get("withMetadata")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
-    let store = open(cloud, call)?;
-    let mut values = Map::new();
-    for key in keys {
-        let Some(entry) = store.read(key)? else {
-            values.insert(key.to_owned(), Value::Null);
-            continue;
-        };
-        let value = if as_json {
-            parse_json(&entry.value, INVALID)?
-        } else {
-            json!(String::from_utf8_lossy(&entry.value))
-        };
-        let value = if with_metadata {
-            let at = entry.expiration.map(|at| at / 1000);
-            json!({"value": value, "metadata": entry.metadata, "expiration": at})
-        } else {
-            value
-        };
-        values.insert(key.to_owned(), value);
-    }
-    ok(&json!({"values": values}))
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::StatusCode;
@@ -530,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_layout_on_disk_is_minis() {
+    async fn the_layout_on_disk_is_that_of_miniflare() {
         let (client, path, id) = namespace().await;
         let (content_type, body) = multipart(&[
             ("value", "application/octet-stream", b"\x00\xff"),
@@ -569,64 +442,6 @@ mod tests {
         );
         client.ok("DELETE", &path, None).await;
         assert!(!client.folder.path().join(format!("kv/{id}")).exists());
-    }
-
-    #[tokio::test]
-    async fn bulk_calls_and_cursors() {
-        let (client, path, _) = namespace().await;
-        let pairs: Vec<Value> = (0..25)
-            .map(|index| json!({"key": format!("a{index:02}"), "value": format!("{index}")}))
-            .chain([json!({"key": "b", "value": "AP8=", "base64": true, "metadata": {"m": 1}})])
-            .collect();
-        let wrote = client
-            .ok("PUT", &format!("{path}/bulk"), Some(json!(pairs)))
-            .await;
-        assert_eq!(wrote["result"]["successful_key_count"], 26);
-        let mut names = Vec::new();
-        let mut cursor = String::new();
-        loop {
-            let list = client
-                .ok(
-                    "GET",
-                    &format!("{path}/keys?prefix=a&limit=10&cursor={cursor}"),
-                    None,
-                )
-                .await;
-            names.extend(list["result"].as_array().unwrap().clone());
-            cursor = list["result_info"]["cursor"]
-                .as_str()
-                .unwrap()
-                .replace('=', "%3D");
-            if cursor.is_empty() {
-                break;
-            }
-        }
-        assert_eq!(names.len(), 25);
-        let got = client
-            .ok(
-                "POST",
-                &format!("{path}/bulk/get"),
-                Some(json!({"keys": ["a01", "zz"], "withMetadata": true, "type": "json"})),
-            )
-            .await;
-        assert_eq!(
-            got["result"]["values"],
-            json!({"a01": {"value": 1, "metadata": null, "expiration": null}, "zz": null})
-        );
-        client
-            .ok(
-                "POST",
-                &format!("{path}/bulk/delete"),
-                Some(json!(["a01", "zz"])),
-            )
-            .await;
-        client
-            .ok("DELETE", &format!("{path}/bulk"), Some(json!(["a02"])))
-            .await;
-        let list = client
-            .ok("GET", &format!("{path}/keys?prefix=a"), None)
-            .await;
-        assert_eq!(list["result_info"]["count"], 23);
     }
 
     #[tokio::test]

@@ -1,23 +1,25 @@
 //! The router: paths, authentication, and the answers to what does not exist.
 //!
-//! Every handler is a plain blocking function from a [`call::Call`] to a response; `call` is the one place where requests
+//! Every handler is a plain blocking function from a `Call` to a response; `call` is the one place where requests
 //! are read and work moves to a blocking thread. One file a product; each has its own `routes()`.
 
 mod account;
 mod call;
 mod d1;
+mod d1_guard;
 mod d1_query;
 mod envelope;
 mod error;
 mod kv;
+mod kv_bulk;
 mod kv_values;
 mod page;
-// mod queue_consumers;
-// mod queue_messages;
-// mod queues;
+mod queue_consumers;
+mod queue_messages;
+mod queues;
 mod r2;
 mod r2_objects;
-// mod workers;
+mod workers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +33,7 @@ use axum::{
 use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
+pub(super) use self::workers::{latest_version, revealed};
 use super::Cloud;
 
 /// How the API is offered.
@@ -49,8 +52,8 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(d1::routes())
         .merge(kv::routes())
         .merge(r2::routes())
-        // .merge(queues::routes())
-        // .merge(workers::routes())
+        .merge(queues::routes())
+        .merge(workers::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(Arc::new(options), enter))
@@ -209,5 +212,166 @@ mod tests {
             .await;
         assert_eq!((status.as_u16(), code(&body)), (401, 1000));
         assert_eq!(body["result"], json!(null));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn latency_is_added_to_each_call_and_calls_overlap() {
+        let latency = std::time::Duration::from_millis(50);
+        let client = Client::with_latency(latency);
+        let start = tokio::time::Instant::now();
+        let calls = (0..40).map(|index| {
+            let body = json!({"queue_name": format!("q{index}")});
+            client.ok("POST", "/accounts/local/queues", Some(body))
+        });
+        futures::future::join_all(calls).await;
+        client.ok("GET", "/accounts/local/queues", None).await;
+        // Virtual time: it moves only by sleeping.
+        let elapsed = start.elapsed();
+        assert!(
+            elapsed >= latency * 2 && elapsed < latency * 4,
+            "{elapsed:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn no_input_is_an_internal_error() {
+        let client = Client::new();
+        crate::local::testing::upload(&client, "api", json!({})).await;
+        client
+            .ok(
+                "POST",
+                "/accounts/local/d1/database",
+                Some(json!({"name": "main"})),
+            )
+            .await;
+        client
+            .ok(
+                "POST",
+                "/accounts/local/r2/buckets",
+                Some(json!({"name": "files"})),
+            )
+            .await;
+        let namespaces = "/accounts/local/storage/kv/namespaces";
+        let namespace = client
+            .ok("POST", namespaces, Some(json!({"title": "n"})))
+            .await;
+        let queue = client
+            .ok(
+                "POST",
+                "/accounts/local/queues",
+                Some(json!({"queue_name": "q"})),
+            )
+            .await;
+        let namespace = namespace["result"]["id"].as_str().unwrap();
+        let queue = queue["result"]["queue_id"].as_str().unwrap();
+        let script = "/accounts/local/workers/scripts/api";
+        let mut paths: Vec<String> = [
+            "/accounts/local/d1/database",
+            "/accounts/local/d1/database/main/query",
+            "/accounts/local/d1/database/main/raw",
+            "/accounts/local/d1/database/main",
+            namespaces,
+            "/accounts/local/r2/buckets",
+            "/accounts/local/queues",
+            "/accounts/local/workers/subdomain",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for rest in [
+            "keys",
+            "values/k",
+            "metadata/k",
+            "bulk",
+            "bulk/get",
+            "bulk/delete",
+        ] {
+            paths.push(format!("{namespaces}/{namespace}/{rest}"));
+        }
+        for rest in [
+            "cors",
+            "lifecycle",
+            "lock",
+            "domains/managed",
+            "objects",
+            "objects/k",
+        ] {
+            paths.push(format!("/accounts/local/r2/buckets/files/{rest}"));
+        }
+        for rest in [
+            "consumers",
+            "messages",
+            "messages/batch",
+            "messages/pull",
+            "messages/ack",
+            "purge",
+        ] {
+            paths.push(format!("/accounts/local/queues/{queue}/{rest}"));
+        }
+        for rest in [
+            "settings",
+            "script-settings",
+            "schedules",
+            "secrets",
+            "secrets-bulk",
+            "versions",
+            "deployments",
+            "subdomain",
+        ] {
+            paths.push(format!("{script}/{rest}"));
+        }
+        paths.push(script.to_owned());
+        let deep = "[".repeat(10_000);
+        let bodies = [
+            "",
+            "{",
+            "null",
+            "[]",
+            "{}",
+            "\"x\"",
+            "1e999",
+            "[null]",
+            "[{}]",
+            "[[1]]",
+            "{\"name\":null}",
+            "{\"name\":\"\\u0000\"}",
+            "{\"title\":\"\\u0000\"}",
+            "{\"sql\":\"\\u0000\"}",
+            "{\"batch\":[{}]}",
+            "{\"sql\":\"SELECT ?1000000\"}",
+            "{\"keys\":[null]}",
+            "{\"keys\":[\"\\u0000\"]}",
+            "[{\"key\":\"\\u0000\",\"value\":\"\"}]",
+            "{\"settings\":[]}",
+            "{\"rules\":[1]}",
+            "{\"messages\":[1]}",
+            "{\"acks\":[1]}",
+            "{\"bindings\":[1]}",
+            "{\"versions\":[1]}",
+            "{\"secrets\":{\"a\":1}}",
+            "\u{0}",
+            deep.as_str(),
+        ];
+        let queries = [
+            "",
+            "?page=-1&per_page=9223372036854775808",
+            "?limit=0&cursor=%FF&prefix=%00",
+            "?expiration=9223372036854775807",
+            "?expiration_ttl=9223372036854775807",
+        ];
+        for path in &paths {
+            for method in ["GET", "POST", "PUT", "PATCH"] {
+                for body in bodies {
+                    for query in queries {
+                        let full = format!("{path}{query}");
+                        let bytes = body.as_bytes().to_vec();
+                        let (status, answer) = client.send(method, &full, &[], bytes).await;
+                        assert!(
+                            !status.is_server_error(),
+                            "{method} {full} {body:.80}: {answer}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

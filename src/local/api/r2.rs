@@ -151,7 +151,7 @@ fn no_bucket() -> ApiError {
 }
 
 fn find(cloud: &Cloud, call: &Call) -> Result<Bucket, ApiError> {
-    cloud.control.read(|connection| require(connection, call))
+    cloud.control.run(|connection| require(connection, call))
 }
 
 fn valid_name(name: &str) -> bool {
@@ -212,7 +212,7 @@ fn create(cloud: &Cloud, call: &Call) -> ApiResult {
             .to_owned(),
         public: false,
     };
-    cloud.control.read(|connection| {
+    cloud.control.run(|connection| {
         let inserted = connection.execute(
             &format!("INSERT INTO r2_buckets({COLUMNS}) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
             params![
@@ -259,7 +259,7 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
         .or(call.query("start_after"));
     let contains = call.query("name_contains").unwrap_or_default();
     let jurisdiction = jurisdiction(call)?;
-    let mut buckets = cloud.control.read(|connection| {
+    let mut buckets = cloud.control.run(|connection| {
         let mut statement = connection.prepare(&format!(
             "SELECT {COLUMNS} FROM r2_buckets
              WHERE jurisdiction = ?1 AND instr(name, ?2) > 0 AND (?3 IS NULL OR name {compare} ?3)
@@ -323,7 +323,7 @@ fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
 }
 
 fn setting(cloud: &Cloud, call: &Call, kind: &str) -> Result<Option<Value>, ApiError> {
-    cloud.control.read(|connection| {
+    cloud.control.run(|connection| {
         let bucket = require(connection, call)?;
         let body: Option<String> = connection
             .query_row(

@@ -83,7 +83,7 @@ pub(super) fn write(cloud: &Cloud, call: &Call) -> ApiResult {
         ));
     }
     let key = check_key(call.parameter("key"))?;
-    let bucket = cloud.control.read(|connection| require(connection, call))?;
+    let bucket = cloud.control.run(|connection| require(connection, call))?;
     let blobs = Blobs::in_folder(&layout::r2_folder(&cloud.folder, &bucket.key()));
     let etag = hex::encode(Md5::digest(&call.body));
     let version = hex_id();
@@ -137,7 +137,7 @@ fn time(milliseconds: i64) -> Option<String> {
 /// `GET …/objects/{key}`: the bytes as they are.
 pub(super) fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let key = check_key(call.parameter("key"))?;
-    let bucket = cloud.control.read(|connection| require(connection, call))?;
+    let bucket = cloud.control.run(|connection| require(connection, call))?;
     let blobs = Blobs::in_folder(&layout::r2_folder(&cloud.folder, &bucket.key()));
     let connection = open(&layout::r2_file(&cloud.folder, &bucket.key()))?;
     // The blob can be replaced between the two reads; then the row says where the new one is.
@@ -267,7 +267,7 @@ pub(super) fn list(cloud: &Cloud, call: &Call) -> ApiResult {
         .filter(|cursor| !cursor.is_empty())
         .or(call.query("start_after"))
         .map(str::to_owned);
-    let bucket = cloud.control.read(|connection| require(connection, call))?;
+    let bucket = cloud.control.run(|connection| require(connection, call))?;
     let connection = open(&layout::r2_file(&cloud.folder, &bucket.key()))?;
     call.interrupt.watch(&connection);
     let mut statement = connection.prepare(

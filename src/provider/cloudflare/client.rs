@@ -34,6 +34,9 @@ const TOLD_DELAY: Duration = Duration::from_secs(3);
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Port on which the local cloud serves Workers.
+const LOCAL_WORKERS_PORT: u16 = 8787;
+
 /// The public API.
 pub const PUBLIC_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 
@@ -44,6 +47,7 @@ pub struct Client {
     account: String,
     token: Option<Zeroizing<String>>,
     budget: Option<Budget>,
+    local: bool,
 }
 
 impl Client {
@@ -61,11 +65,12 @@ impl Client {
             account: account.into(),
             token,
             budget: None,
+            local: false,
         }
     }
 
-    /// A client over HTTP, kept within Cloudflare's rate budget. `base_url` is [`PUBLIC_BASE_URL`] or the address of
-    /// another server of the same API.
+    /// A client over HTTP, kept within Cloudflare's rate budget unless it speaks to this machine. `base_url` is
+    /// [`PUBLIC_BASE_URL`] or the address of another server of the same API.
     #[must_use]
     pub fn over_http(
         base_url: &str,
@@ -76,9 +81,12 @@ impl Client {
             .find("://")
             .and_then(|scheme| base_url[scheme + 3..].find('/').map(|at| scheme + 3 + at))
             .unwrap_or(base_url.len());
-        let transport = Arc::new(HttpTransport::new(&base_url[..path]));
+        let origin = &base_url[..path];
+        let transport = Arc::new(HttpTransport::new(origin));
+        let local = is_loopback(origin);
         Self {
-            budget: Some(Budget::default()),
+            budget: (!local).then(Budget::default),
+            local,
             ..Self::new(transport, &base_url[path..], account, token)
         }
     }
@@ -87,13 +95,26 @@ impl Client {
     #[must_use]
     pub fn over_router(account: impl Into<String>, make: Box<MakeRouter>) -> Self {
         let transport = Arc::new(RouterTransport::new(make));
-        Self::new(transport, "/client/v4", account, None)
+        Self {
+            local: true,
+            ..Self::new(transport, "/client/v4", account, None)
+        }
     }
 
     /// The account that all calls are for.
     #[must_use]
     pub fn account(&self) -> &str {
         &self.account
+    }
+
+    /// The address of Worker `name` on the account's `subdomain`: on Cloudflare, or on this machine for a local cloud.
+    #[must_use]
+    pub fn worker_url(&self, name: &str, subdomain: &str) -> String {
+        if self.local {
+            format!("http://{name}.{subdomain}.localhost:{LOCAL_WORKERS_PORT}")
+        } else {
+            format!("https://{name}.{subdomain}.workers.dev")
+        }
     }
 
     /// Makes a call, again where that is safe and promises something.
@@ -203,6 +224,17 @@ impl fmt::Debug for Client {
     }
 }
 
+/// Whether an origin is on this machine.
+fn is_loopback(origin: &str) -> bool {
+    reqwest::Url::parse(origin).is_ok_and(|url| match url.host_str() {
+        Some("localhost" | "[::1]") => true,
+        Some(host) => host
+            .parse::<std::net::Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    })
+}
+
 /// One call, below the account.
 #[derive(Clone)]
 pub struct Call {
@@ -309,6 +341,17 @@ impl Call {
         self
     }
 
+    /// The same call, [settling](Self::settling) while a `new` object is not visible yet. One that was made long ago
+    /// and is not there is gone.
+    #[must_use]
+    pub fn visible_late(self, new: bool) -> Self {
+        if new {
+            self.settling(ApiError::is_not_found)
+        } else {
+            self
+        }
+    }
+
     /// Method and path for messages, with `..` for the account.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -383,7 +426,7 @@ fn delay_before_retry(
                 tries = TRIES_TO_SETTLE;
             } else if spurious {
                 *forbidden = true;
-            } else if !error.is_throttled() && !(error.status >= 500 && repeatable) {
+            } else if !(error.is_throttled() || error.status >= 500 && repeatable) {
                 return None;
             }
             error.retry_after

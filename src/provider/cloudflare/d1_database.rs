@@ -205,7 +205,7 @@ impl Provider for D1Database {
         let answer = self.client.call(context, &call).await?;
         let outputs = outputs(&answer.result, &call.describe())?;
         let id = props::known_output(&outputs, "id", context.fqn.as_str())?;
-        migrations::apply(&self.client, context, id, props)
+        migrations::apply(&self.client, context, id, props, true)
             .await
             .map_err(|error| {
                 after_creation(
@@ -226,14 +226,15 @@ impl Provider for D1Database {
         migrations::refuse_rewritten(&existing.props, props)?;
         let before = props::json_prop(&existing.props, "readReplication")?;
         let now = props::json_prop(props, "readReplication")?;
-        if now != before {
+        // Sent even when it looks unchanged: an update that failed half-way may have left another mode behind.
+        if now.is_some() || before.is_some() {
             let replication = now.unwrap_or_else(|| json!({ "mode": "disabled" }));
             let call = Call::patch(format!("{PATH}/{}", encode(id)))
                 .json(&json!({ "read_replication": replication }));
             self.client.call(context, &call).await?;
         }
         // Asked of the database and not of the last props: an interrupted creation may have left some undone.
-        migrations::apply(&self.client, context, id, props).await?;
+        migrations::apply(&self.client, context, id, props, false).await?;
         Ok(existing.outputs.clone())
     }
 

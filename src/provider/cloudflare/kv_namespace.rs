@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-const KIND: &str = "cloudflare::KVNamespace";
+pub(super) const KIND: &str = "cloudflare::KVNamespace";
 const PATH: &str = "storage/kv/namespaces";
 /// Pairs in one bulk write; the API takes ten times as many, but 100 MB in all.
 const BATCH: usize = 1000;
@@ -55,6 +55,7 @@ impl KvNamespace {
         context: &OperationContext,
         id: &str,
         props: &Map,
+        new: bool,
     ) -> Result<(), ProviderError> {
         let Some(Json::Array(values)) = props::json_prop(props, "values")? else {
             return Ok(());
@@ -63,7 +64,7 @@ impl KvNamespace {
         for batch in pairs.chunks(BATCH) {
             let call = Call::put(format!("{PATH}/{}/bulk", encode(id)))
                 .json(&json!(batch))
-                .settling(super::error::ApiError::is_not_found);
+                .visible_late(new);
             let answer = self.client.call(context, &call).await?;
             let failed = answer.result.get("unsuccessful_keys");
             if let Some(keys) = failed.and_then(Json::as_array)
@@ -231,7 +232,7 @@ impl Provider for KvNamespace {
         let answer = self.client.call(context, &call).await?;
         let outputs = outputs(&answer.result, &call.describe())?;
         let id = props::known_output(&outputs, "id", context.fqn.as_str())?;
-        self.write_values(context, id, props)
+        self.write_values(context, id, props, true)
             .await
             .map_err(|error| after_creation(&format!("the KV namespace `{title}`"), error))?;
         Ok(outputs)
@@ -252,9 +253,8 @@ impl Provider for KvNamespace {
             let call = Call::put(format!("{PATH}/{}", encode(id))).json(&json!({ "title": title }));
             self.client.call(context, &call).await?;
         }
-        if existing.props.get("values") != props.get("values") {
-            self.write_values(context, id, props).await?;
-        }
+        // Written even when they look unchanged: an update that failed half-way may have written others.
+        self.write_values(context, id, props, false).await?;
         Ok(outputs_of(id, title))
     }
 
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
     use crate::provider::{
         FailureKind,
-        cloudflare::testing::{Scripted, checked, context, existing, no, ok, raw},
+        cloudflare::testing::{Scripted, checked, context, existing, map, no, ok, raw},
     };
 
     #[tokio::test]
@@ -364,6 +364,7 @@ mod tests {
             ok(json!({ "id": "n1", "title": "new" })),
             no(404, 10013, "namespace not found"),
             no(404, 10013, "namespace not found"),
+            no(404, 10013, "namespace not found"),
         ]);
         let kind = KvNamespace::new(client);
         let checked = checked(&kind, json!({ "title": "new" }));
@@ -377,12 +378,16 @@ mod tests {
         assert_eq!(outputs, outputs_of("n1", "new"));
         assert_eq!(kind.read(&context, &existing).await.unwrap(), None);
         kind.delete(&context, &existing).await.unwrap();
+        let values = map(json!({ "name": "old", "values": [{ "key": "a", "value": "b" }] }));
+        let error = kind.update(&context, &values, &existing).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::NotFound);
         assert_eq!(
             transport.requests(),
             [
                 r#"PUT storage/kv/namespaces/n1 {"title":"new"}"#,
                 "GET storage/kv/namespaces/n1",
                 "DELETE storage/kv/namespaces/n1",
+                r#"PUT storage/kv/namespaces/n1/bulk [{"key":"a","value":"b"}]"#,
             ]
         );
     }

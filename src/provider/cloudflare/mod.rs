@@ -3,6 +3,8 @@
 //! The same code serves the public API, any other server of that API, and the embedded local cloud: they differ in the
 //! transport and the token only. Nothing here knows the engine, a script or a terminal.
 
+#[cfg(test)]
+mod against_local;
 pub mod budget;
 pub mod client;
 mod d1;
@@ -17,9 +19,9 @@ mod props;
 pub mod queue;
 pub mod r2_bucket;
 #[cfg(test)]
-mod testing;
+pub(in crate::provider) mod testing;
 pub mod transport;
-// pub mod worker;
+pub mod worker;
 
 use std::sync::Arc;
 
@@ -34,5 +36,5 @@ pub fn register(registry: &Registry, client: &Arc<Client>) {
     registry.add(Arc::new(kv_namespace::KvNamespace::new(Arc::clone(client))));
     registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
     registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
-    // registry.add(Arc::new(worker::Worker::new(Arc::clone(client))));
+    registry.add(Arc::new(worker::Worker::new(Arc::clone(client))));
 }

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     client::{Call, Client, encode},
-    error::{ApiError, after_creation},
+    error::after_creation,
     names::{NameRule, Naming, naming_prop},
     props,
 };
@@ -50,25 +50,27 @@ impl R2Bucket {
         }
     }
 
-    /// Brings rules and development address to what `props` says. `before` is what was given last time.
+    /// Brings rules and development address to what `props` says. `before` is what was given last time, `None` for a
+    /// new bucket.
     async fn configure(
         &self,
         context: &OperationContext,
         bucket: &str,
         props: &Map,
-        before: &Map,
+        before: Option<&Map>,
         outputs: &mut Map,
     ) -> Result<(), ProviderError> {
         let path = |what: &str| format!("{PATH}/{}/{what}", encode(bucket));
         let place = jurisdiction(props);
+        let had = |prop: &str| before.is_some_and(|before| before.contains_key(prop));
         let send = async |call: Call| {
-            let call = within(call, place).settling(ApiError::is_not_found);
+            let call = within(call, place).visible_late(before.is_none());
             self.client.call(context, &call).await
         };
         for rules in ["cors", "lifecycle", "lock"] {
             if let Some(list) = props::json_prop(props, rules)? {
                 send(Call::put(path(rules)).json(&json!({ "rules": list }))).await?;
-            } else if before.contains_key(rules) {
+            } else if had(rules) {
                 let none = match rules {
                     "cors" => Call::delete(path(rules)),
                     _ => Call::put(path(rules)).json(&json!({ "rules": [] })),
@@ -77,7 +79,7 @@ impl R2Bucket {
             }
         }
         let wanted = props.get("devDomain").and_then(Value::as_bool);
-        if wanted.is_some() || before.contains_key("devDomain") {
+        if wanted.is_some() || had("devDomain") {
             let enabled = wanted.unwrap_or(false);
             let call = Call::put(path("domains/managed")).json(&json!({ "enabled": enabled }));
             let answer = send(call).await?;
@@ -365,7 +367,7 @@ impl Provider for R2Bucket {
         let call = within(Call::post(PATH).json(&body), jurisdiction(props));
         let answer = self.client.call(context, &call).await?;
         let mut outputs = outputs(&answer.result, name, props);
-        self.configure(context, name, props, &Map::new(), &mut outputs)
+        self.configure(context, name, props, None, &mut outputs)
             .await
             .map_err(|error| after_creation(&format!("the R2 bucket `{name}`"), error))?;
         Ok(outputs)
@@ -388,7 +390,7 @@ impl Provider for R2Bucket {
                 .await?;
             outputs.insert("storageClass".to_owned(), Value::from(class));
         }
-        self.configure(context, name, props, &existing.props, &mut outputs)
+        self.configure(context, name, props, Some(&existing.props), &mut outputs)
             .await?;
         Ok(outputs)
     }

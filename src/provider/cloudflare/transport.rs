@@ -79,14 +79,7 @@ impl HttpTransport {
     async fn client(&self) -> Result<&reqwest::Client, TransportError> {
         self.client
             .get_or_try_init(|| async {
-                // Another part of the process may have chosen its provider before; any will do.
-                if rustls::crypto::CryptoProvider::get_default().is_none()
-                    && rustls::crypto::ring::default_provider()
-                        .install_default()
-                        .is_err()
-                {
-                    tracing::trace!("a TLS provider was installed at the same moment");
-                }
+                install_tls();
                 reqwest::Client::builder()
                     .user_agent(concat!("alch/", env!("CARGO_PKG_VERSION")))
                     .connect_timeout(std::time::Duration::from_secs(10))
@@ -102,8 +95,19 @@ impl HttpTransport {
     }
 }
 
+/// Chooses the provider of TLS for the process, unless another part of it did so before: any will do.
+pub(in crate::provider) fn install_tls() {
+    if rustls::crypto::CryptoProvider::get_default().is_none()
+        && rustls::crypto::ring::default_provider()
+            .install_default()
+            .is_err()
+    {
+        tracing::trace!("a TLS provider was installed at the same moment");
+    }
+}
+
 /// An error with its sources, without the URL (which may hold keys).
-fn chain(error: &dyn std::error::Error) -> String {
+pub(in crate::provider) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -436,7 +436,7 @@ mod tests {
     fn an_unwritten_sector_of_the_last_batch_is_a_tear_and_of_an_earlier_one_damage() {
         let (bytes, entries, begins) = journal(&[1, 9]);
         let sector = (begins[1] / SECTOR + 1) * SECTOR;
-        let mut torn = bytes.clone();
+        let mut torn = bytes;
         torn[sector..sector + SECTOR].fill(0);
         let journal = decode(&torn).unwrap();
         assert!(entries.starts_with(&journal.entries));

@@ -17,6 +17,8 @@ mod validate;
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod race_tests;
 
 pub use process::{Process, Processes, SystemProcesses};
 pub use store::FileStore;

@@ -229,3 +229,16 @@ fn neither_call_nor_client_shows_a_secret() {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
+
+#[test]
+fn workers_live_where_their_cloud_is() {
+    let url = |base: &str| Client::over_http(base, "acc", None).worker_url("api", "me");
+    assert_eq!(url(PUBLIC_BASE_URL), "https://api.me.workers.dev");
+    for base in [
+        "http://127.0.0.1:1/client/v4",
+        "http://[::1]:1",
+        "http://localhost:1",
+    ] {
+        assert_eq!(url(base), "http://api.me.localhost:8787", "{base}");
+    }
+}

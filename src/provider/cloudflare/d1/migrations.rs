@@ -134,12 +134,13 @@ pub(in super::super) fn refuse_rewritten(before: &Map, now: &Map) -> Result<(), 
     Ok(())
 }
 
-/// Applies what the database has not seen yet.
+/// Applies what the database has not seen yet. A `new` one may not be visible everywhere.
 pub(in super::super) async fn apply(
     client: &Client,
     context: &OperationContext,
     database: &str,
     props: &Map,
+    new: bool,
 ) -> Result<(), ProviderError> {
     let Some(listed) = props.get("migrations").and_then(Value::as_array) else {
         return Ok(());
@@ -153,14 +154,13 @@ pub(in super::super) async fn apply(
         help,
         ..ProviderError::new(FailureKind::Refused, message)
     })?;
-    let seen = Seen::read(client, context, database, table).await?;
-    let mut done = 0;
+    let seen = Seen::read(client, context, database, table, new).await?;
     let names: Vec<&str> = listed
         .iter()
         .filter_map(|file| text_prop(file.as_map()?, "name"))
         .filter(|name| !seen.names.iter().any(|known| known == name))
         .collect();
-    for name in &names {
+    for (done, name) in names.iter().enumerate() {
         let hash = listed
             .iter()
             .filter_map(Value::as_map)
@@ -188,7 +188,6 @@ pub(in super::super) async fn apply(
                 }
                 error
             })?;
-        done += 1;
     }
     Ok(())
 }
@@ -215,9 +214,10 @@ async fn apply_one(
         .is_some_and(|statement| !statement.closed);
     let separator = if open { "\n;\n" } else { "\n" };
     let text = format!("{}{separator}{record}", file.sql);
-    match query(client, context, database, &text, false).await {
+    match client.call(context, &query(database, &text)).await {
         Ok(_) => Ok(()),
-        Err(mut error) => {
+        Err(error) => {
+            let mut error = ProviderError::from(error);
             let place = match sql::culprit(&file.sql, &error.message) {
                 Some(statement) => format!(
                     "`{}`, line {}, `{}`",
@@ -259,13 +259,15 @@ impl Seen {
         context: &OperationContext,
         database: &str,
         table: &str,
+        new: bool,
     ) -> Result<Self, ProviderError> {
         let text = format!(
             "CREATE TABLE IF NOT EXISTS {table} (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL);\n\
              PRAGMA table_info({table});\n\
              SELECT name FROM {table} ORDER BY id;"
         );
-        let result = query(client, context, database, &text, true).await?;
+        let call = query(database, &text).idempotent().visible_late(new);
+        let result = client.call(context, &call).await?.result;
         let rows = |index: usize| -> &[Json] {
             result
                 .get(index)
@@ -287,18 +289,6 @@ impl Seen {
     }
 }
 
-async fn query(
-    client: &Client,
-    context: &OperationContext,
-    database: &str,
-    sql: &str,
-    idempotent: bool,
-) -> Result<Json, ProviderError> {
-    let mut call = Call::post(format!("d1/database/{}/query", encode(database)))
-        .json(&json!({ "sql": sql }))
-        .settling(crate::provider::cloudflare::error::ApiError::is_not_found);
-    if idempotent {
-        call = call.idempotent();
-    }
-    Ok(client.call(context, &call).await?.result)
+fn query(database: &str, sql: &str) -> Call {
+    Call::post(format!("d1/database/{}/query", encode(database))).json(&json!({ "sql": sql }))
 }

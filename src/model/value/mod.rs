@@ -4,6 +4,8 @@
 //! both. Maps are sorted, so key order never matters. The JSON form on disk marks the extra leaves with keys that begin
 //! with `$`; a user's key that begins with `$` is escaped by doubling it.
 
+pub mod serial;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use base64::Engine as _;
@@ -548,7 +550,7 @@ fn decode(json: Json, path: &mut String) -> Result<Value, DecodeError> {
                 .keys()
                 .any(|key| key.starts_with('$') && !key.starts_with("$$"))
             {
-                return decode_marked(map, path);
+                return decode_marked(&map, path);
             }
             let mut out = Map::new();
             for (key, item) in map {
@@ -568,14 +570,14 @@ fn decode(json: Json, path: &mut String) -> Result<Value, DecodeError> {
     }
 }
 
-fn decode_marked(map: serde_json::Map<String, Json>, path: &str) -> Result<Value, DecodeError> {
+fn decode_marked(map: &serde_json::Map<String, Json>, path: &str) -> Result<Value, DecodeError> {
     let fail = |problem: String| DecodeError {
         path: path.to_owned(),
         problem,
     };
     let base64 = base64::engine::general_purpose::STANDARD;
     if map.contains_key("$ref") {
-        return Reference::from_json(&map).map(Value::Ref).map_err(fail);
+        return Reference::from_json(map).map(Value::Ref).map_err(fail);
     }
     if let Some(text) = map.get("$bytes").and_then(Json::as_str) {
         return base64
@@ -720,7 +722,7 @@ mod tests {
         value.fingerprint(&PlainMac, &|_| Fingerprint([0; 32]))
     }
 
-    fn sample() -> Value {
+    pub(super) fn sample() -> Value {
         let reference = Reference {
             fqn: Fqn::parse("a/b/c").unwrap(),
             path: vec!["id".to_owned()],

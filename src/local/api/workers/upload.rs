@@ -1,0 +1,272 @@
+//! Uploads of code: the multipart body of metadata and modules, checked before anything is stored.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{
+        call::{Call, Part, into_object, parse_json},
+        error::ApiError,
+    },
+    INVALID, REFUSED,
+    model::{Format, Module},
+};
+
+/// The largest upload, before compression.
+const CODE_LIMIT: usize = 64 * 1024 * 1024;
+const TAGS_LIMIT: usize = 100;
+
+/// A checked upload.
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub(super) metadata: Map<String, Value>,
+    pub(super) entry: String,
+    pub(super) format: Format,
+    /// In the order of the body.
+    pub(super) contents: Vec<(Module, Bytes)>,
+}
+
+fn refused(message: impl Into<String>) -> ApiError {
+    ApiError::bad_request(REFUSED, message)
+}
+
+/// Reads the body of an upload.
+pub(super) fn read(call: &Call) -> Result<Upload, ApiError> {
+    let Some(parts) = &call.parts else {
+        return read_plain(call);
+    };
+    let metadata = call
+        .part("metadata")
+        .ok_or_else(|| ApiError::bad_request(INVALID, "the upload has no part `metadata`"))?;
+    let metadata = into_object(parse_json(&metadata.bytes, INVALID)?, INVALID)?;
+    check(&metadata)?;
+    let mut contents: Vec<(Module, Bytes)> = Vec::new();
+    let mut size = 0_usize;
+    for part in parts.iter().filter(|part| part.name != "metadata") {
+        let module = module(part);
+        if contents.iter().any(|(other, _)| other.name == module.name) {
+            return Err(refused(format!(
+                "module `{}` is uploaded twice",
+                module.name
+            )));
+        }
+        size = size.saturating_add(part.bytes.len());
+        contents.push((module, part.bytes.clone()));
+    }
+    if size > CODE_LIMIT {
+        return Err(ApiError::too_large(format!(
+            "Your Worker exceeded the size limit of {CODE_LIMIT} bytes."
+        )));
+    }
+    let name = |field: &str| match metadata.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name.clone())),
+        Some(_) => Err(refused(format!("`{field}` must be a string"))),
+    };
+    let (entry, format) = match (name("main_module")?, name("body_part")?) {
+        (Some(entry), None) => (entry, Format::Modules),
+        (None, Some(entry)) => (entry, Format::Script),
+        (Some(_), Some(_)) => {
+            return Err(refused("`main_module` and `body_part` exclude each other"));
+        }
+        (None, None) => return Err(refused("`main_module` or `body_part` is required")),
+    };
+    if !contents.iter().any(|(module, _)| module.name == entry) {
+        return Err(refused(format!(
+            "No such module \"{entry}\": the upload has no part of this name"
+        )));
+    }
+    Ok(Upload {
+        metadata,
+        entry,
+        format,
+        contents,
+    })
+}
+
+/// A service worker script as the whole body.
+fn read_plain(call: &Call) -> Result<Upload, ApiError> {
+    let kind = call.content_type().unwrap_or_default();
+    if !matches!(kind.as_str(), "application/javascript" | "text/javascript") {
+        return Err(ApiError::bad_request(
+            INVALID,
+            "Content-Type must be one of: application/javascript, text/javascript, multipart/form-data",
+        ));
+    }
+    let entry = "worker.js".to_owned();
+    let module = Module::of(&entry, "application/javascript", &call.body);
+    Ok(Upload {
+        metadata: Map::new(),
+        entry,
+        format: Format::Script,
+        contents: vec![(module, call.body.clone())],
+    })
+}
+
+fn module(part: &Part) -> Module {
+    // Both are the module's path; some clients put it only in the file name.
+    let name = part
+        .file_name
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .unwrap_or(&part.name);
+    let kind = part
+        .content_type
+        .as_deref()
+        .unwrap_or("application/octet-stream");
+    Module::of(name, kind, &part.bytes)
+}
+
+fn check(metadata: &Map<String, Value>) -> Result<(), ApiError> {
+    let given = |field: &str| {
+        metadata.get(field).is_some_and(|value| match value {
+            Value::Null => false,
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(map) => !map.is_empty(),
+            _ => true,
+        })
+    };
+    if given("migrations") || given("exports") {
+        return Err(ApiError::bad_request(
+            10074,
+            "Durable Object migrations are not available in the local cloud yet",
+        ));
+    }
+    if given("assets") {
+        return Err(refused(
+            "static assets are not available in the local cloud yet",
+        ));
+    }
+    if given("containers") {
+        return Err(refused(
+            "containers are not available in the local cloud yet",
+        ));
+    }
+    check_settings(metadata)
+}
+
+/// Checks the settings that uploads and PATCH share.
+pub(super) fn check_settings(settings: &Map<String, Value>) -> Result<(), ApiError> {
+    for (name, value) in settings {
+        let fits = match (name.as_str(), value) {
+            (_, Value::Null) => true,
+            ("compatibility_date", Value::String(date)) => is_date(date),
+            ("tags" | "compatibility_flags", Value::Array(items)) => {
+                items.len() <= TAGS_LIMIT && items.iter().all(Value::is_string)
+            }
+            ("keep_bindings", Value::Array(items)) => items.iter().all(Value::is_string),
+            ("observability" | "placement" | "limits" | "annotations", value) => value.is_object(),
+            ("logpush", value) => value.is_boolean(),
+            ("tail_consumers", Value::Array(items)) => {
+                items.iter().all(|item| item["service"].is_string())
+            }
+            ("usage_model", value) => value.is_string(),
+            (
+                "compatibility_date"
+                | "tags"
+                | "compatibility_flags"
+                | "keep_bindings"
+                | "tail_consumers",
+                _,
+            ) => false,
+            _ => true,
+        };
+        if !fits {
+            return Err(refused(format!("`{name}` cannot be {value}")));
+        }
+    }
+    Ok(())
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok()
+}
+
+/// The settings that belong to a version.
+const VERSIONED: [&str; 7] = [
+    "compatibility_date",
+    "compatibility_flags",
+    "limits",
+    "placement",
+    "usage_model",
+    "cache_options",
+    "package_dependencies",
+];
+/// The settings that all versions of a script share.
+const SHARED: [&str; 4] = ["logpush", "observability", "tags", "tail_consumers"];
+
+/// The part of `settings` that belongs to a version.
+pub(super) fn versioned(settings: &Map<String, Value>) -> Map<String, Value> {
+    part(settings, &VERSIONED)
+}
+
+/// The part of `settings` that all versions share.
+pub(super) fn shared(settings: &Map<String, Value>) -> Map<String, Value> {
+    part(settings, &SHARED)
+}
+
+fn part(settings: &Map<String, Value>, names: &[&str]) -> Map<String, Value> {
+    settings
+        .iter()
+        .filter(|(name, _)| names.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// The annotations of an upload.
+pub(super) fn annotations(metadata: &Map<String, Value>) -> Map<String, Value> {
+    metadata
+        .get("annotations")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// The types that `keep_bindings` names.
+pub(super) fn keep_bindings(metadata: &Map<String, Value>) -> Vec<String> {
+    metadata
+        .get("keep_bindings")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|kind| kind.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// A setting, or `default` when it is not set.
+pub(super) fn setting(settings: &Map<String, Value>, name: &str, default: Value) -> Value {
+    settings
+        .get(name)
+        .filter(|value| !value.is_null())
+        .cloned()
+        .unwrap_or(default)
+}
+
+/// The settings of a script and a version as answers show them.
+pub(super) fn shown_settings(
+    shared: &Map<String, Value>,
+    versioned: &Map<String, Value>,
+) -> Map<String, Value> {
+    let mut shown = versioned.clone();
+    for (name, default) in [
+        ("compatibility_flags", json!([])),
+        ("usage_model", json!("standard")),
+    ] {
+        shown.insert(name.to_owned(), setting(versioned, name, default));
+    }
+    shown.extend(shown_shared(shared));
+    shown
+}
+
+/// The shared settings as answers show them.
+pub(super) fn shown_shared(shared: &Map<String, Value>) -> Map<String, Value> {
+    [
+        ("logpush", json!(false)),
+        ("observability", Value::Null),
+        ("tags", json!([])),
+        ("tail_consumers", Value::Null),
+    ]
+    .into_iter()
+    .map(|(name, default)| (name.to_owned(), setting(shared, name, default)))
+    .collect()
+}

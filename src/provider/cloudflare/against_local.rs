@@ -1,0 +1,297 @@
+//! Every kind against the embedded local cloud: the two sides of the API must mean the same.
+
+use std::{path::Path, sync::Arc};
+
+use serde_json::{Value as Json, json};
+
+use super::{Client, d1_database, kv_namespace, queue, r2_bucket, testing, worker};
+use crate::{
+    local::{ACCOUNT_ID, Cloud, RouterOptions, router},
+    model::{Fqn, Map, ResourceView, Value},
+    provider::{Checked, Existing, FailureKind, OperationContext, Provider, validate::validate},
+    util::fs,
+};
+
+fn client(folder: &Path) -> Arc<Client> {
+    let folder = folder.join("cloud");
+    Arc::new(Client::over_router(
+        ACCOUNT_ID,
+        Box::new(move || {
+            let cloud = Cloud::open(&folder).map_err(|error| error.to_string())?;
+            Ok(router(
+                cloud,
+                RouterOptions {
+                    token: None,
+                    latency: std::time::Duration::ZERO,
+                },
+            ))
+        }),
+    ))
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    client: Arc<Client>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            client: client(folder.path()),
+            folder,
+        }
+    }
+
+    fn check(&self, kind: &dyn Provider, props: Json) -> Checked {
+        let props = validate(kind.schema(), testing::map(props), &|_| None).unwrap();
+        let mut context = testing::check_context("app/dev", "thing");
+        context.folder = self.folder.path().into();
+        kind.check(&context, props).unwrap()
+    }
+
+    fn context(&self, checked: &Checked) -> OperationContext {
+        OperationContext {
+            folder: self.folder.path().into(),
+            ..testing::context(&checked.physical_name)
+        }
+    }
+
+    /// Creates, creates again, finds, reads, and updates to `then`; answers the outputs of the update.
+    async fn walk(&self, kind: &dyn Provider, first: Json, then: Json) -> Existing {
+        let checked = self.check(kind, first);
+        let context = self.context(&checked);
+        assert!(kind.find(&context, &checked.props).await.unwrap().is_none());
+        let outputs = kind.create(&context, &checked.props).await.unwrap();
+        for (key, value) in &checked.known {
+            assert_eq!(outputs.get(key), Some(value), "{key} was known before");
+        }
+        let found = kind.find(&context, &checked.props).await.unwrap().unwrap();
+        assert_eq!(found.outputs, outputs);
+        let existing = Existing {
+            props: checked.props,
+            outputs,
+            physical_name: checked.physical_name.clone(),
+        };
+        let read = kind.read(&context, &existing).await.unwrap().unwrap();
+        assert_eq!(read, existing.outputs);
+        let next = self.check(kind, then);
+        let outputs = kind.update(&context, &next.props, &existing).await.unwrap();
+        Existing {
+            props: next.props,
+            outputs,
+            physical_name: checked.physical_name,
+        }
+    }
+
+    async fn refuses_a_second(&self, kind: &dyn Provider, props: Json) {
+        let checked = self.check(kind, props);
+        let error = kind
+            .create(&self.context(&checked), &checked.props)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, FailureKind::Conflict, "{error}");
+    }
+
+    /// Deletes twice, which is fine, and finds nothing after that.
+    async fn remove(&self, kind: &dyn Provider, existing: &Existing) {
+        let context = OperationContext {
+            folder: self.folder.path().into(),
+            ..testing::context(&existing.physical_name)
+        };
+        for _ in 0..2 {
+            kind.delete(&context, existing).await.unwrap();
+        }
+        assert_eq!(kind.read(&context, existing).await.unwrap(), None);
+        assert!(
+            kind.find(&context, &existing.props)
+                .await
+                .unwrap()
+                .is_none()
+        );
+    }
+}
+
+#[tokio::test]
+async fn d1_with_migrations() {
+    let bench = Bench::new();
+    let migrations = bench.folder.path().join("migrations");
+    fs::create_dir_all(&migrations).unwrap();
+    let write = |name: &str, sql: &str| {
+        fs::write_atomic(&migrations.join(name), sql.as_bytes()).unwrap();
+    };
+    write("0001.sql", "CREATE TABLE a(x INTEGER);\n-- done");
+    write(
+        "0002.sql",
+        "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END;\nINSERT INTO a VALUES (1)",
+    );
+    let kind = d1_database::D1Database::new(Arc::clone(&bench.client));
+    let props = json!({ "migrations": "migrations" });
+    let checked = bench.check(&kind, props.clone());
+    let context = bench.context(&checked);
+    let outputs = kind.create(&context, &checked.props).await.unwrap();
+    bench.refuses_a_second(&kind, json!({})).await;
+    let mut existing = Existing {
+        props: checked.props,
+        outputs,
+        physical_name: checked.physical_name,
+    };
+
+    write(
+        "0003.sql",
+        "INSERT INTO a VALUES (2);\nINSERT INTO b VALUES (3);",
+    );
+    let broken = bench.check(&kind, props.clone());
+    let error = kind
+        .update(&context, &broken.props, &existing)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, FailureKind::Refused);
+    assert!(
+        error
+            .message
+            .starts_with("migration `0003.sql`, line 2, `INSERT INTO b VALUES (3)` failed: "),
+        "{error}"
+    );
+
+    // Nothing of the failed file stayed: the first statement would fail the second time on a unique index.
+    write(
+        "0003.sql",
+        "CREATE UNIQUE INDEX u ON a(x);\nINSERT INTO a VALUES (2);",
+    );
+    let fixed = bench.check(&kind, props);
+    for _ in 0..2 {
+        existing.outputs = kind
+            .update(&context, &fixed.props, &existing)
+            .await
+            .unwrap();
+    }
+    existing.props = fixed.props;
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
+async fn kv_with_values() {
+    let bench = Bench::new();
+    let kind = kv_namespace::KvNamespace::new(Arc::clone(&bench.client));
+    let values = json!([{ "key": "a/b", "value": { "x": 1 }, "metadata": { "m": 1 } }]);
+    let existing = bench
+        .walk(
+            &kind,
+            json!({ "values": values }),
+            json!({ "values": [{ "key": "c", "value": "d", "expirationTtl": 60 }] }),
+        )
+        .await;
+    bench.refuses_a_second(&kind, json!({})).await;
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
+async fn r2_with_rules() {
+    let bench = Bench::new();
+    let kind = r2_bucket::R2Bucket::new(Arc::clone(&bench.client));
+    let rules = json!([{ "id": "old", "enabled": true, "conditions": { "prefix": "" },
+        "deleteObjectsTransition": { "condition": { "type": "Age", "maxAge": 60 } } }]);
+    let existing = bench
+        .walk(
+            &kind,
+            json!({
+                "devDomain": true,
+                "cors": [{ "allowed": { "origins": ["*"], "methods": ["GET"] } }],
+                "lifecycle": rules,
+            }),
+            json!({ "storageClass": "InfrequentAccess", "empty": true }),
+        )
+        .await;
+    assert_eq!(
+        existing.outputs["storageClass"],
+        Value::from("InfrequentAccess")
+    );
+    assert!(!existing.outputs.contains_key("domain"));
+    bench.refuses_a_second(&kind, json!({})).await;
+    let object = format!("r2/buckets/{}/objects/k%2F1", existing.physical_name);
+    let put = super::client::Call::put(object).json(&json!({}));
+    let context = testing::context("x");
+    bench.client.call(&context, &put).await.unwrap();
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
+async fn queues_with_settings() {
+    let bench = Bench::new();
+    let kind = queue::Queue::new(Arc::clone(&bench.client));
+    let existing = bench
+        .walk(
+            &kind,
+            json!({ "settings": { "deliveryDelay": 5, "deliveryPaused": true } }),
+            json!({ "settings": { "messageRetentionPeriod": 60 } }),
+        )
+        .await;
+    bench.refuses_a_second(&kind, json!({})).await;
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
+async fn workers_with_bindings() {
+    let bench = Bench::new();
+    let database = d1_database::D1Database::new(Arc::clone(&bench.client));
+    let checked = bench.check(&database, json!({}));
+    let outputs = database
+        .create(&bench.context(&checked), &checked.props)
+        .await
+        .unwrap();
+    let handle = Value::Resource(Arc::new(ResourceView {
+        fqn: Fqn::parse("app/dev/db").unwrap(),
+        kind: "cloudflare::D1Database".into(),
+        physical_name: checked.physical_name,
+        outputs,
+    }));
+
+    let kind = worker::Worker::new(Arc::clone(&bench.client));
+    let code = "export default { fetch() { return new Response('hi') } }";
+    let mut checked = bench.check(
+        &kind,
+        json!({ "script": code, "crons": ["0 2 * * *"], "placement": { "mode": "smart" } }),
+    );
+    let bindings = Map::from([
+        ("DB".to_owned(), handle),
+        ("MODE".to_owned(), Value::from("x")),
+    ]);
+    checked
+        .props
+        .insert("bindings".to_owned(), Value::Map(bindings));
+    let context = bench.context(&checked);
+    let outputs = kind.create(&context, &checked.props).await.unwrap();
+    assert_eq!(
+        outputs["url"].as_str().map(|url| url.split('.').next()),
+        Some(Some("http://thing-dev"))
+    );
+    let found = kind.find(&context, &checked.props).await.unwrap().unwrap();
+    assert_eq!(found.ours, Some(true));
+    for key in ["id", "name", "url", "versionId", "createdAt"] {
+        assert_eq!(found.outputs.get(key), outputs.get(key), "{key}");
+        assert!(outputs.contains_key(key), "{key}");
+    }
+    let other = OperationContext {
+        fqn: Fqn::parse("app/dev/other").unwrap(),
+        ..context.clone()
+    };
+    let found = kind.find(&other, &checked.props).await.unwrap().unwrap();
+    assert_eq!(found.ours, Some(false));
+    let error = kind.create(&other, &checked.props).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Conflict);
+
+    let existing = Existing {
+        props: checked.props.clone(),
+        outputs,
+        physical_name: checked.physical_name,
+    };
+    let next = bench.check(
+        &kind,
+        json!({ "script": "export default {}", "url": false }),
+    );
+    let outputs = kind.update(&context, &next.props, &existing).await.unwrap();
+    assert!(!outputs.contains_key("url"));
+    assert_ne!(outputs["versionId"], existing.outputs["versionId"]);
+    bench.remove(&kind, &existing).await;
+}

@@ -1,0 +1,390 @@
+//! `cloudflare::Worker`: a Worker from inline code or JavaScript modules, with bindings, address and schedules.
+
+mod bindings;
+mod imports;
+mod metadata;
+mod modules;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+use tokio::sync::OnceCell;
+
+use super::{
+    client::{Call, Client, encode},
+    error::{ApiError, after_creation},
+    multipart::Part,
+    names::{NameRule, Naming},
+    props,
+};
+use crate::{
+    model::{KindSchema, Map, Value},
+    provider::{
+        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
+        ProviderError,
+    },
+};
+
+pub(super) const KIND: &str = "cloudflare::Worker";
+
+const NAMES: NameRule = NameRule {
+    naming: Naming::Stage,
+    least: 1,
+    limit: 63,
+    underscores: false,
+    free: false,
+    words: "have 1 to 63 characters of `a-z`, `0-9` and `-`, and neither begin nor end with `-`",
+};
+
+/// The kind.
+#[derive(Debug)]
+pub struct Worker {
+    client: Arc<Client>,
+    schema: KindSchema,
+    /// The account's part of the addresses of its Workers, asked for once.
+    subdomain: OnceCell<String>,
+}
+
+/// What is known of a Worker that is there.
+struct Seen {
+    outputs: Map,
+    tags: Vec<String>,
+    created_at: Option<Timestamp>,
+}
+
+impl Worker {
+    /// The kind over `client`.
+    #[must_use]
+    pub fn new(client: Arc<Client>) -> Self {
+        Self {
+            client,
+            schema: schema::schema(NAMES.limit),
+            subdomain: OnceCell::new(),
+        }
+    }
+
+    async fn get(
+        &self,
+        context: &OperationContext,
+        path: String,
+    ) -> Result<Option<Json>, ProviderError> {
+        match self.client.call(context, &Call::get(path)).await {
+            Ok(answer) => Ok(Some(answer.result)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn tags(
+        &self,
+        context: &OperationContext,
+        name: &str,
+    ) -> Result<Vec<String>, ProviderError> {
+        let settings = self.get(context, path(name, "/settings")).await?;
+        let tags = settings.as_ref().and_then(|settings| settings.get("tags"));
+        Ok(tags
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// The address of a Worker on the account's subdomain.
+    async fn address(
+        &self,
+        context: &OperationContext,
+        name: &str,
+    ) -> Result<String, ProviderError> {
+        let subdomain = self
+            .subdomain
+            .get_or_try_init(|| async {
+                let call = Call::get("workers/subdomain");
+                let answer = self.client.call(context, &call).await?;
+                props::needed_text(&answer.result, "subdomain", &call.describe())
+            })
+            .await?;
+        Ok(self.client.worker_url(name, subdomain))
+    }
+
+    async fn upload(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+    ) -> Result<Map, ProviderError> {
+        let modules = modules::load(&context.folder, props)?;
+        let main = modules
+            .first()
+            .map(|module| module.name.clone())
+            .unwrap_or_default();
+        let metadata = metadata::metadata(context, props, &main)?;
+        let mut parts = vec![Part {
+            name: "metadata".to_owned(),
+            file_name: None,
+            content_type: "application/json".to_owned(),
+            content: metadata.to_string().into(),
+        }];
+        parts.extend(modules.into_iter().map(|module| Part {
+            file_name: Some(module.name.clone()),
+            name: module.name,
+            content_type: module.content_type.to_owned(),
+            content: module.content.into(),
+        }));
+        // What was bound a moment ago may not be visible everywhere yet.
+        let call = Call::put(path(name, ""))
+            .multipart(&parts)
+            .settling(|error: &ApiError| {
+                error.status == 404
+                    || error.status == 400 && error.message.contains("failed to generate")
+            });
+        let answer = self.client.call(context, &call).await?;
+        let mut outputs = base_outputs(name);
+        props::copy(
+            &mut outputs,
+            &answer.result,
+            &[("created_on", "createdAt"), ("modified_on", "updatedAt")],
+        );
+        // The upload calls the new version `deployment_id`, without hyphens.
+        let version = props::text(&answer.result, "deployment_id")
+            .and_then(|id| uuid::Uuid::parse_str(id).ok());
+        if let Some(version) = version {
+            outputs.insert("versionId".to_owned(), Value::from(version.to_string()));
+        }
+        Ok(outputs)
+    }
+
+    /// Address and schedules, which are not part of the upload.
+    async fn configure(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+        new: bool,
+        outputs: &mut Map,
+    ) -> Result<(), ProviderError> {
+        // An update sets both whatever the last props say: one that failed half-way may have left others behind.
+        let now = props.get("url").and_then(Value::as_bool) != Some(false);
+        if now || !new {
+            let body = json!({ "enabled": now, "previews_enabled": false });
+            let call = Call::post(path(name, "/subdomain"))
+                .idempotent()
+                .json(&body)
+                .settling(ApiError::is_not_found);
+            self.client.call(context, &call).await?;
+        }
+        if now {
+            let url = self.address(context, name).await?;
+            outputs.insert("url".to_owned(), Value::from(url));
+        }
+        let crons = crons(props);
+        if !crons.is_empty() || !new {
+            self.schedule(context, name, &crons).await?;
+        }
+        Ok(())
+    }
+
+    async fn schedule(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        crons: &[&str],
+    ) -> Result<(), ProviderError> {
+        let body: Vec<Json> = crons.iter().map(|cron| json!({ "cron": cron })).collect();
+        let call = Call::put(path(name, "/schedules"))
+            .json(&json!(body))
+            .settling(ApiError::is_not_found);
+        self.client.call(context, &call).await?;
+        Ok(())
+    }
+
+    async fn look(
+        &self,
+        context: &OperationContext,
+        name: &str,
+    ) -> Result<Option<Seen>, ProviderError> {
+        let service = format!("workers/services/{}", encode(name));
+        let Some(service) = self.get(context, service).await? else {
+            return Ok(None);
+        };
+        let tags = self.tags(context, name).await?;
+        let mut outputs = base_outputs(name);
+        let script = service
+            .pointer("/default_environment/script")
+            .unwrap_or(&service);
+        props::copy(
+            &mut outputs,
+            script,
+            &[("created_on", "createdAt"), ("modified_on", "updatedAt")],
+        );
+        let subdomain = self.get(context, path(name, "/subdomain")).await?;
+        let enabled = subdomain.as_ref().and_then(|answer| answer.get("enabled"));
+        if enabled.and_then(Json::as_bool) == Some(true) {
+            let url = self.address(context, name).await?;
+            outputs.insert("url".to_owned(), Value::from(url));
+        }
+        let deployments = self.get(context, path(name, "/deployments")).await?;
+        let version = deployments
+            .as_ref()
+            .and_then(|answer| answer.pointer("/deployments/0/versions/0/version_id"))
+            .and_then(Json::as_str);
+        if let Some(version) = version {
+            outputs.insert("versionId".to_owned(), Value::from(version));
+        }
+        Ok(Some(Seen {
+            tags,
+            created_at: props::moment(script, "created_on"),
+            outputs,
+        }))
+    }
+}
+
+fn path(name: &str, below: &str) -> String {
+    format!("workers/scripts/{}{below}", encode(name))
+}
+
+fn base_outputs(name: &str) -> Map {
+    Map::from([
+        ("id".to_owned(), Value::from(name)),
+        ("name".to_owned(), Value::from(name)),
+        ("type".to_owned(), Value::from("worker")),
+    ])
+}
+
+fn crons(props: &Map) -> Vec<&str> {
+    let list = props.get("crons").and_then(Value::as_array);
+    list.unwrap_or_default()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+/// Whether the tags of a Worker say that `context`'s resource made it.
+fn ours(context: &OperationContext, tags: &[String]) -> Option<bool> {
+    let mark = metadata::mark(&context.fqn);
+    if tags.contains(&mark) {
+        return Some(true);
+    }
+    tags.iter()
+        .any(|tag| tag.starts_with(metadata::MARK))
+        .then_some(false)
+}
+
+#[async_trait]
+impl Provider for Worker {
+    fn schema(&self) -> &KindSchema {
+        &self.schema
+    }
+
+    fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
+        let mut errors = Vec::new();
+        modules::normalise(&context.folder, &mut props, &mut errors);
+        bindings::normalise(&mut props, &mut errors);
+        schema::normalise(&mut props, &mut errors);
+        match NAMES.resolve(context, &mut props, "name") {
+            Ok(name) if errors.is_empty() => Ok(Checked {
+                known: base_outputs(&name.physical),
+                props,
+                identity: Some(format!("{KIND}:{}", name.physical)),
+                physical_name: name.physical,
+                explicit_name: name.explicit,
+            }),
+            Ok(_) => Err(errors),
+            Err(error) => {
+                errors.push(error);
+                Err(errors)
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Map>, ProviderError> {
+        let seen = self.look(context, &existing.physical_name).await?;
+        Ok(seen.map(|seen| seen.outputs))
+    }
+
+    async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
+        let name = context.physical_name.as_str();
+        // The upload overwrites without a word, so that somebody else's Worker must be noticed before.
+        let service = Call::get(format!("workers/services/{}", encode(name)));
+        match self.client.call(context, &service).await {
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => {
+                if ours(context, &self.tags(context, name).await?) != Some(true) {
+                    let mut error = ProviderError::new(
+                        FailureKind::Conflict,
+                        format!("a Worker named `{name}` is there already"),
+                    )
+                    .with_help(
+                        "take it over with `adopt: true` (or `--adopt`), or choose another `name`",
+                    );
+                    error.call = Some(service.describe());
+                    return Err(error);
+                }
+            }
+        }
+        let mut outputs = self.upload(context, name, props).await?;
+        self.configure(context, name, props, true, &mut outputs)
+            .await
+            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+        Ok(outputs)
+    }
+
+    async fn update(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+        existing: &Existing,
+    ) -> Result<Map, ProviderError> {
+        let name = existing.physical_name.as_str();
+        let mut outputs = self.upload(context, name, props).await?;
+        self.configure(context, name, props, false, &mut outputs)
+            .await?;
+        Ok(outputs)
+    }
+
+    async fn delete(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<(), ProviderError> {
+        let name = existing.physical_name.as_str();
+        if !crons(&existing.props).is_empty() {
+            let call = Call::put(path(name, "/schedules")).json(&json!([]));
+            match self.client.call(context, &call).await {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        let call = Call::delete(path(name, ""))
+            .query("force", "true")
+            .settling(|error| error.status == 400 && error.message.contains("still referenced"));
+        match self.client.call(context, &call).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn find(
+        &self,
+        context: &OperationContext,
+        _props: &Map,
+    ) -> Result<Option<Found>, ProviderError> {
+        let seen = self.look(context, &context.physical_name).await?;
+        Ok(seen.map(|seen| Found {
+            ours: ours(context, &seen.tags),
+            outputs: seen.outputs,
+            created_at: seen.created_at,
+        }))
+    }
+}

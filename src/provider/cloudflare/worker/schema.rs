@@ -1,0 +1,197 @@
+//! The props and attributes of a Worker, and the defaults that are filled in.
+
+use super::super::{names::naming_prop, props::mistake};
+use crate::{
+    model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
+    provider::PropError,
+};
+
+/// The runtime's behaviour of this day is used when a script names none. Fixed, so that a Worker does not change by
+/// itself; moved on with releases.
+const COMPATIBILITY_DATE: &str = "2026-07-01";
+/// Tags that a script may give: the API takes eight, and one is the mark.
+const TAGS: usize = 7;
+
+pub(super) fn schema(name_limit: usize) -> KindSchema {
+    let texts = || PropType::List(Box::new(PropType::String));
+    let bindings = || PropType::MapOf(Box::new(PropType::Binding));
+    let rate = |doc| Prop::new("headSamplingRate", PropType::Number, doc);
+    let channel = || {
+        vec![
+            Prop::new("enabled", PropType::Bool, "whether they are kept"),
+            Prop::new(
+                "invocationLogs",
+                PropType::Bool,
+                "whether every request is logged by itself",
+            ),
+            Prop::new("persist", PropType::Bool, "whether Cloudflare stores them"),
+            Prop::new("destinations", texts(), "where else they go"),
+            rate("the part of requests that is kept, 0 to 1"),
+        ]
+    };
+    let observability = vec![
+        Prop::new("enabled", PropType::Bool, "whether logs are kept"),
+        rate("the part of requests that is kept, 0 to 1"),
+        Prop::new("logs", PropType::Object(channel()), "logs"),
+        Prop::new("traces", PropType::Object(channel()), "traces"),
+    ];
+    let placement = vec![
+        Prop::new(
+            "mode",
+            PropType::OneOf(&["smart", "targeted"]),
+            "`smart` runs the Worker near what it calls",
+        ),
+        Prop::new("region", PropType::String, "the region to run near"),
+        Prop::new("host", PropType::String, "the TCP host to run near"),
+        Prop::new("hostname", PropType::String, "the HTTP host to run near"),
+    ];
+    let most = PropType::Integer {
+        min: 1,
+        max: 10_000_000,
+    };
+    let limits = vec![
+        Prop::new("cpuMs", most.clone(), "milliseconds of CPU a request"),
+        Prop::new("subrequests", most, "requests that one request may make"),
+    ];
+    KindSchema {
+        kind: super::KIND.into(),
+        doc: "A Worker.".to_owned(),
+        props: vec![
+            Prop::new(
+                "script",
+                PropType::String,
+                "the code itself, one JavaScript module",
+            ),
+            Prop::new(
+                "entrypoint",
+                PropType::String,
+                "path of the main JavaScript module; what it imports by relative path goes along",
+            ),
+            Prop::new(
+                "name",
+                PropType::String,
+                "the name, used exactly as written",
+            )
+            .replaces(),
+            Prop::new(
+                "bindings",
+                bindings(),
+                "what the code finds in `env`: text, secrets, data, and handles of resources",
+            )
+            .secret(),
+            Prop::new("env", bindings(), "more bindings, for plain values").secret(),
+            Prop {
+                default: Some(Value::from(COMPATIBILITY_DATE)),
+                ..Prop::new(
+                    "compatibilityDate",
+                    PropType::String,
+                    "the day, `YYYY-MM-DD`, whose runtime behaviour is used",
+                )
+            },
+            Prop::new(
+                "compatibilityFlags",
+                texts(),
+                "single behaviours of the runtime to switch on or off",
+            ),
+            Prop::new(
+                "compatibility",
+                PropType::OneOf(&["node"]),
+                "`node` offers the modules of Node.js",
+            ),
+            Prop::new("crons", texts(), "times at which `scheduled` is called"),
+            Prop::new(
+                "placement",
+                PropType::Object(placement),
+                "where the code runs",
+            ),
+            Prop::new(
+                "observability",
+                PropType::Object(observability),
+                "what is logged; logs are kept by default",
+            ),
+            Prop {
+                default: Some(Value::Bool(true)),
+                ..Prop::new(
+                    "url",
+                    PropType::Bool,
+                    "whether the Worker has an address on the account's subdomain",
+                )
+            },
+            Prop::new("limits", PropType::Object(limits), "limits of one request"),
+            Prop::new("tags", texts(), "tags to find the Worker by"),
+            Prop::new("logpush", PropType::Bool, "whether Logpush takes its logs"),
+            naming_prop(),
+        ],
+        open_props: false,
+        attributes: vec![
+            Attribute::identity("id", "the name of the script"),
+            Attribute::identity("name", "the name"),
+            Attribute::new("type", "`worker`"),
+            Attribute::new("url", "the address, where it has one"),
+            Attribute::new("versionId", "the version that runs"),
+            Attribute::new("createdAt", "when it was made"),
+            Attribute::new("updatedAt", "when it was last changed"),
+        ],
+        open_attributes: false,
+        // The new one has another name, and what calls the old one can be moved over before it goes.
+        replace: ReplaceOrder::CreateFirst,
+        delete: DeletePolicy::Disposable,
+        name_limit,
+    }
+}
+
+/// Fills in the defaults and brings shorthands to one form.
+pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
+    let date = props
+        .entry("compatibilityDate".to_owned())
+        .or_insert_with(|| Value::from(COMPATIBILITY_DATE));
+    if let Value::String(date) = date
+        && date.parse::<jiff::civil::Date>().is_err()
+    {
+        errors.push(mistake(
+            &["compatibilityDate"],
+            format!("`{date}` is no date"),
+            format!("write it as `{COMPATIBILITY_DATE}`"),
+        ));
+    }
+    let mut flags = match props.remove("compatibilityFlags") {
+        Some(Value::Array(flags)) => flags,
+        _ => Vec::new(),
+    };
+    let node = Value::from("nodejs_compat");
+    if props.remove("compatibility").is_some() && !flags.contains(&node) {
+        flags.push(node);
+    }
+    props.insert("compatibilityFlags".to_owned(), Value::Array(flags));
+    props.entry("url".to_owned()).or_insert(Value::Bool(true));
+    let observability = props
+        .entry("observability".to_owned())
+        .or_insert_with(|| Value::Map(Map::new()));
+    if let Value::Map(map) = observability {
+        map.entry("enabled".to_owned()).or_insert(Value::Bool(true));
+    }
+    let crons = props
+        .entry("crons".to_owned())
+        .or_insert_with(|| Value::Array(Vec::new()));
+    for (index, cron) in crons.as_array().unwrap_or_default().iter().enumerate() {
+        let known = match cron {
+            Value::String(cron) if cron.split_whitespace().count() == 5 => continue,
+            Value::String(cron) => format!("`{cron}` is no schedule"),
+            _ => "a schedule must be known before the run".to_owned(),
+        };
+        errors.push(mistake(
+            &["crons", &index.to_string()],
+            known,
+            "give five fields: minute, hour, day, month, day of the week, as in `0 2 * * *`"
+                .to_owned(),
+        ));
+    }
+    let tags = props.get("tags").and_then(Value::as_array);
+    if tags.is_some_and(|tags| tags.len() > TAGS) {
+        errors.push(mistake(
+            &["tags"],
+            format!("a Worker has at most {TAGS} tags"),
+            None,
+        ));
+    }
+}
