@@ -169,20 +169,17 @@ impl<'a> Checker<'a> {
     /// the span of the body tells to which one each belongs.
     fn bodies(&mut self) {
         let ast = &self.loaded.ast;
-        let spans: Vec<(Position, Position, Vec<String>)> = ast
+        let spans: Bodies = ast
             .iter_fn_def()
             .map(|function| {
                 let parameters = function.params.iter().map(ToString::to_string).collect();
-                (
-                    function.body.start_position(),
-                    function.body.end_position(),
-                    parameters,
-                )
+                let start = key(function.body.start_position());
+                (start, (function.body.end_position(), parameters))
             })
             .collect();
         let top = ast.statements().len();
         let mut index = 0;
-        let mut current: Option<(usize, Names)> = None;
+        let mut current: Option<(Key, Names)> = None;
         ast.walk(&mut |nodes: &[ASTNode]| {
             let [ASTNode::Stmt(statement)] = nodes else {
                 return true;
@@ -194,7 +191,7 @@ impl<'a> Checker<'a> {
             let owner = owner(&spans, statement.position());
             let mut names = match (current.take(), owner) {
                 (Some((last, names)), Some(owner)) if last == owner => names,
-                (_, Some(owner)) => spans[owner].2.clone(),
+                (_, Some(owner)) => spans[&owner].1.clone(),
                 // An empty body has no statements, so every statement has an owner.
                 (_, None) => return true,
             };
@@ -579,23 +576,31 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// The function whose body a statement stands in: the innermost span around it.
-fn owner(spans: &[(Position, Position, Vec<String>)], at: Position) -> Option<usize> {
-    let key = |position: Position| (position.line(), position.position());
-    // A body without braces has no end; it starts exactly where its one statement does.
-    let exact = spans
-        .iter()
-        .position(|(start, end, _)| end.is_none() && key(*start) == key(at));
-    exact.or_else(|| {
-        spans
-            .iter()
-            .enumerate()
-            .filter(|(_, (start, end, _))| {
-                !end.is_none() && key(*start) <= key(at) && key(at) <= key(*end)
-            })
-            .max_by_key(|(_, (start, _, _))| key(*start))
-            .map(|(index, _)| index)
-    })
+/// A place that can be compared.
+type Key = (Option<usize>, Option<usize>);
+
+/// Bodies of functions and closures by their start: their end and the parameters.
+type Bodies = BTreeMap<Key, (Position, Names)>;
+
+fn key(position: Position) -> Key {
+    (position.line(), position.position())
+}
+
+/// The start of the body that a statement stands in: the innermost one around it. A body without braces has no end; it starts
+/// exactly where its one statement does.
+fn owner(bodies: &Bodies, at: Position) -> Option<Key> {
+    let around = |start: &Key, end: Position| {
+        if end.is_none() {
+            *start == key(at)
+        } else {
+            key(at) <= key(end)
+        }
+    };
+    bodies
+        .range(..=key(at))
+        .rev()
+        .find(|(start, (end, _))| around(start, *end))
+        .map(|(start, _)| *start)
 }
 
 fn wrong_arity(name: &str, counts: &BTreeSet<usize>, count: usize) -> Diagnostic {

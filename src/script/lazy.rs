@@ -112,13 +112,8 @@ impl Tokens {
 
     fn mark(&self, value: &Value) -> String {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = match values.iter().rposition(|known| known == value) {
-            Some(index) => index,
-            None => {
-                values.push(value.clone());
-                values.len() - 1
-            }
-        };
+        let index = values.len();
+        values.push(value.clone());
         format!("{OPEN}{}:{index}{CLOSE}", self.nonce)
     }
 

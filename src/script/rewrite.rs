@@ -54,10 +54,17 @@ pub(super) fn rewrite(text: &str) -> Rewritten {
         at: 0,
         inserts: Vec::new(),
         previous: Previous::Operator,
+        nesting: 0,
     };
     lexer.code(Until::End);
+    if lexer.nesting > MAX_NESTING {
+        lexer.inserts.clear();
+    }
     lexer.apply()
 }
+
+/// Deeper nesting of interpolations and switches is left alone: Rhai refuses it anyway.
+const MAX_NESTING: usize = 500;
 
 /// The sort of the last token, to tell a block from the cases of a `switch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +88,8 @@ struct Lexer {
     /// Offset in the original text and what stands in front of it in the rewritten one.
     inserts: Vec<(usize, String)>,
     previous: Previous,
+    /// How many `${` and `switch` are open; beyond [`MAX_NESTING`] the rest of the text is skipped.
+    nesting: usize,
 }
 
 impl Lexer {
@@ -90,7 +99,21 @@ impl Lexer {
 
     /// Walks code. Iterative over brackets, so that deep nesting costs no stack; only `${` and `switch` recurse.
     fn code(&mut self, until: Until) {
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            self.at = self.chars.len();
+            return;
+        }
+        self.tokens(until);
+        if self.nesting <= MAX_NESTING {
+            self.nesting -= 1;
+        }
+    }
+
+    fn tokens(&mut self, until: Until) {
         let mut depth = 0_usize;
+        // Blocks that belong to an `if` or `switch` within the value, and not to the `switch` around it.
+        let mut blocks = 0_usize;
         while let Some(c) = self.peek(0) {
             match c {
                 '/' if self.peek(1) == Some('/') => self.line_comment(),
@@ -104,10 +127,17 @@ impl Lexer {
                     depth += 1;
                     self.previous = Previous::Operator;
                 }
-                '{' if until == Until::Cases && depth == 0 && self.previous == Previous::Value => {
+                '{' if until == Until::Cases
+                    && depth == 0
+                    && self.previous == Previous::Value
+                    && blocks == 0 =>
+                {
                     return;
                 }
                 '(' | '[' | '{' => {
+                    if depth == 0 && c == '{' && self.previous == Previous::Value {
+                        blocks = blocks.saturating_sub(1);
+                    }
                     self.at += 1;
                     depth += 1;
                     self.previous = Previous::Operator;
@@ -121,7 +151,11 @@ impl Lexer {
                     depth = depth.saturating_sub(1);
                     self.previous = Previous::Value;
                 }
-                c if c.is_alphabetic() || c == '_' => self.word(),
+                c if c.is_alphabetic() || c == '_' => {
+                    if self.word() && depth == 0 {
+                        blocks += 1;
+                    }
+                }
                 c if c.is_whitespace() => self.at += 1,
                 c if c.is_ascii_digit() => {
                     self.at += 1;
@@ -135,7 +169,8 @@ impl Lexer {
         }
     }
 
-    fn word(&mut self) {
+    /// Steps over a word; answers whether a block belongs to it.
+    fn word(&mut self) -> bool {
         let start = self.at;
         let is_property = start > 0 && self.chars[start - 1] == '.';
         while self
@@ -155,7 +190,9 @@ impl Lexer {
         };
         if word == "switch" && !is_property {
             self.switch();
+            return true;
         }
+        !is_property && matches!(word.as_str(), "if" | "while" | "for")
     }
 
     fn switch(&mut self) {
@@ -165,7 +202,7 @@ impl Lexer {
         let slot = self.inserts.len();
         self.inserts.push((self.at, format!("{DECIDED}(")));
         self.code(Until::Cases);
-        // In front of the white space before the `{`, so that a comment to the end of the line cannot swallow it.
+        // Right in front of the `{`: a comment that runs to the end of the line is over there.
         if self.peek(0) == Some('{') {
             self.inserts.push((self.at, ")".to_owned()));
         } else {
@@ -285,7 +322,10 @@ impl Lexer {
             }
         }
         for (_, insert) in inserts {
+            let length = u32::try_from(insert.len()).unwrap_or(0);
+            map.lines.entry(line).or_default().push((column, length));
             text.push_str(insert);
+            column += length;
         }
         Rewritten { text, map }
     }

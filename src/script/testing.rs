@@ -18,7 +18,7 @@ use crate::{
     },
     model::{
         AppName, Attribute, DeletePolicy, Diagnostic, KindSchema, Map, Prop, PropType,
-        ReplaceOrder, StageName, StagePath, Value,
+        ReplaceOrder, SourceFile, StageName, StagePath, Value,
     },
     provider::{
         CheckContext, Checked, Existing, FailureKind, Found, Meter, OperationContext, PropError,
@@ -275,8 +275,12 @@ pub(super) struct Stage {
     pub(super) cancel: Cancel,
 }
 
+type Sources = Box<dyn Fn(&str) -> Option<Arc<SourceFile>>>;
+
 /// What came of a script.
 pub(super) struct Ran {
+    project: String,
+    sources: Sources,
     pub(super) result: ScriptResult,
     pub(super) lines: Vec<String>,
 }
@@ -286,7 +290,13 @@ impl Ran {
     pub(super) fn text(&self) -> String {
         let mut lines = self.lines.clone();
         lines.extend(self.result.error.as_ref().map(render));
-        lines.join("\n")
+        if let Some(summary) = &self.result.summary
+            && summary.failed.len() > summary.handled
+        {
+            let failures = summary.failed.iter();
+            lines.extend(failures.map(|failure| render(&failure.diagnostic(&*self.sources))));
+        }
+        lines.join("\n").replace(&self.project, "[PROJECT]")
     }
 
     pub(super) fn summary(&self) -> &Summary {
@@ -351,7 +361,11 @@ impl Stage {
             project: tempfile::tempdir().unwrap(),
             environment: BTreeMap::new(),
             permissions: Permissions::default(),
-            limits: Limits::default(),
+            limits: Limits {
+                // Tests of one process share its memory, and so does the measure of it.
+                memory_bytes: u64::MAX,
+                ..Limits::default()
+            },
             cancel: Cancel::default(),
         }
     }
@@ -413,6 +427,7 @@ impl Stage {
         lines: &Lines,
         phase: Phase,
     ) -> Ran {
+        let mut sources: Sources = Box::new(|_| None);
         let result = match loaded {
             Err(problems) => ScriptResult {
                 value: Value::Null,
@@ -420,6 +435,7 @@ impl Stage {
                 summary: None,
             },
             Ok(program) => {
+                sources = Box::new(program.sources());
                 let world = EngineWorld {
                     store: Arc::new(self.store.clone()) as SharedStore,
                     registry: Arc::clone(&options.registry),
@@ -439,6 +455,8 @@ impl Stage {
             }
         };
         Ran {
+            project: self.project.path().to_string_lossy().into_owned(),
+            sources,
             result,
             lines: lines.0.lock().unwrap().clone(),
         }
