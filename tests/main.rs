@@ -1,5 +1,14 @@
 //! Tests of the built binary: one program, one file a subject.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests look at the very bytes that the program left"
+)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by its panic"
+)]
+
 mod architecture;
 mod cli;
 mod run;

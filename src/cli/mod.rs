@@ -1,7 +1,7 @@
 //! The command line: arguments, settings, exit codes, and one file a command.
 //!
 //! Commands put the parts together and run them; how things look is [`crate::ui`]'s business, and which store, providers
-//! and script host stand behind the seams is decided in [`wiring`] alone.
+//! and script host stand behind the seams is decided in `wiring` alone.
 
 pub mod args;
 mod commands;

@@ -102,7 +102,7 @@ pub struct NodeInfo {
 pub enum AttributeState {
     /// It has this value. An attribute that the schema has and the object lacks is [`Value::Null`].
     Known(Value),
-    /// The operation has not ended: [`Run::settle`] waits for it.
+    /// The operation has not ended: [`Run::settle`](super::Run::settle) waits for it.
     Pending,
     /// A plan cannot know it: only apply will.
     Unknown,

@@ -1,6 +1,6 @@
 //! The record format: what one resource, one stage and one journal entry hold.
 //!
-//! Format version [`FORMAT`]. Values stand in the JSON form of [`Value::to_json`]: references as `{"$ref": ..}`, secrets
+//! Format version [`FORMAT`]. Values stand in the JSON form of [`Value::to_json`](crate::model::Value::to_json): references as `{"$ref": ..}`, secrets
 //! sealed. A newer format is refused, an older one is read (there is none yet).
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

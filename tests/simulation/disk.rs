@@ -97,11 +97,6 @@ impl SimulatedStore {
     pub(crate) fn forget(&mut self) {
         *self = Self::new();
     }
-
-    /// What every effect of the disk was, in order.
-    pub(crate) fn trace(&self) -> Vec<String> {
-        self.disk.trace()
-    }
 }
 
 /// Tells the process's fate when the disk went down.

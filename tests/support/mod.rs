@@ -11,19 +11,19 @@ use std::{
 use snapbox::IntoData;
 
 /// The built binary.
-pub fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_alch"))
 }
 
 /// A project folder with a home of its own. Both go when it is dropped.
-pub struct Project {
+pub(crate) struct Project {
     root: tempfile::TempDir,
     environment: Vec<(String, String)>,
 }
 
 impl Project {
     /// An empty project.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().expect("a temporary folder");
         for folder in ["project", "home"] {
             std::fs::create_dir(root.path().join(folder)).expect("a folder");
@@ -35,14 +35,14 @@ impl Project {
     }
 
     /// A project whose `alchemy.run.rhai` is `script`.
-    pub fn with_script(script: &str) -> Self {
+    pub(crate) fn with_script(script: &str) -> Self {
         let project = Self::new();
         project.file("alchemy.run.rhai", script);
         project
     }
 
     /// A copy of `examples/<name>`.
-    pub fn example(name: &str) -> Self {
+    pub(crate) fn example(name: &str) -> Self {
         let project = Self::new();
         let from = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("examples")
@@ -52,22 +52,22 @@ impl Project {
     }
 
     /// The folder of the script.
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.root.path().join("project")
     }
 
     /// What `$HOME` is.
-    pub fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.root.path().join("home")
     }
 
     /// A path within the project.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder().join(name)
     }
 
     /// Writes a file of the project, making its folders.
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
         std::fs::write(path, content).expect("a file");
@@ -75,18 +75,18 @@ impl Project {
     }
 
     /// Reads a file of the project.
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).expect("a readable file")
     }
 
     /// Sets a variable for every later command.
-    pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
+    pub(crate) fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// The command, ready to be started in the project: a clean environment, no terminal.
-    pub fn command<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn command<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary());
         command
             .env_clear()
@@ -106,7 +106,7 @@ impl Project {
     }
 
     /// Runs the binary to its end.
-    pub fn alch<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
+    pub(crate) fn alch<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
         let output = self.command(arguments).output().expect("the binary runs");
         Output {
             stdout: String::from_utf8(output.stdout).expect("UTF-8 on stdout"),
@@ -117,12 +117,12 @@ impl Project {
     }
 
     /// Starts the binary and goes on.
-    pub fn start<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Child {
+    pub(crate) fn start<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Child {
         self.command(arguments).spawn().expect("the binary starts")
     }
 
     /// Every file below the project whose bytes hold `needle`.
-    pub fn files_with(&self, needle: &str) -> Vec<PathBuf> {
+    pub(crate) fn files_with(&self, needle: &str) -> Vec<PathBuf> {
         let mut out = Vec::new();
         for entry in walkdir::WalkDir::new(self.root.path()) {
             let entry = entry.expect("a readable entry");
@@ -157,36 +157,36 @@ fn copy(from: &Path, to: &Path) {
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
-pub struct Output {
-    pub stdout: String,
-    pub stderr: String,
-    pub code: Option<i32>,
+pub(crate) struct Output {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) code: Option<i32>,
     root: PathBuf,
 }
 
 impl Output {
     /// Ends the test unless the command ended with this code.
     #[track_caller]
-    pub fn code(self, code: i32) -> Self {
+    pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{}", self.told());
         self
     }
 
     /// Ends the test unless the command succeeded.
     #[track_caller]
-    pub fn success(self) -> Self {
+    pub(crate) fn success(self) -> Self {
         self.code(0)
     }
 
     /// Compares stdout, stderr and the exit code with a snapshot. `SNAPSHOTS=overwrite cargo test` writes the snapshot anew.
     #[track_caller]
-    pub fn check(&self, expected: impl IntoData) {
+    pub(crate) fn check(&self, expected: impl IntoData) {
         let assert = snapbox::Assert::new().action_env(snapbox::assert::DEFAULT_ACTION_ENV);
         assert.eq(self.told(), expected);
     }
 
     /// The last line of stderr; times and the number of calls, unless it is 0, are taken out.
-    pub fn last_line(&self) -> String {
+    pub(crate) fn last_line(&self) -> String {
         let line = self.stderr.lines().last().unwrap_or_default();
         let line = normalise(line, &self.root);
         match line.rsplit_once(", ") {
@@ -198,7 +198,7 @@ impl Output {
     }
 
     /// The lines of stderr, sorted: the order of what runs at the same time is not fixed.
-    pub fn sorted_lines(&self) -> Vec<String> {
+    pub(crate) fn sorted_lines(&self) -> Vec<String> {
         let text = normalise(&self.stderr, &self.root);
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort();
@@ -207,7 +207,7 @@ impl Output {
 
     /// The messages of `--json`.
     #[track_caller]
-    pub fn messages(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn messages(&self) -> Vec<serde_json::Value> {
         self.stdout
             .lines()
             .map(|line| match serde_json::from_str(line) {

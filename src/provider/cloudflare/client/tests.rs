@@ -1,3 +1,6 @@
+//! The client against scripted answers: envelopes, retries, limits and broken transports. The real router's answers
+//! are tested beside the kinds.
+
 use serde_json::json;
 
 use super::*;

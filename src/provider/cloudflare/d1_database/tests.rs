@@ -1,3 +1,5 @@
+//! D1 databases against scripted answers: the exact requests of creation, migrations and recovery.
+
 use std::path::Path;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Workers against scripted answers: the exact requests of uploads, bindings, schedules and deletes.
+
 use std::sync::Arc;
 
 use super::*;

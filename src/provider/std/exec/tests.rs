@@ -1,3 +1,5 @@
+//! The exec kind with real processes: memo by content, failures, limits, redaction.
+
 use std::{
     path::Path,
     sync::{Arc, Mutex},
