@@ -32,6 +32,7 @@ Commands:
   stages       List the stages that have state
   state        Look at and edit what state knows of single resources
   scope        Look at stages and scopes as a whole, and at their locks
+  trust        Give a project the permissions that its alch.toml asks for, until that file changes
   check        Check a script without running it
   completions  Print a completion script for a shell
   exit-codes   List the exit codes
@@ -132,17 +133,23 @@ Options:
           Print help (see a summary with '-h')
 
 Permissions:
-      --allow-exec
-          Let the script start processes
+      --allow-exec[=<PROGRAM>]
+          Let the script start programs: these, or any when none is named. A shell command needs
+          `sh`
 
       --allow-net <HOST>
-          Let the script reach a host
+          Let the script reach a host: `example.com`, `*.example.com`, `localhost:8080`, or `*` for
+          any
 
       --allow-read <PATH>
           Let the script read below a path outside its folder
 
       --allow-write <PATH>
           Let the script write below a path outside its folder
+
+      --trust
+          Give what the project's alch.toml asks for, this time; `alch trust` does so until it
+          changes
 
 Output:
       --json

@@ -72,6 +72,9 @@ pub enum Command {
     /// Look at stages and scopes as a whole, and at their locks.
     #[command(subcommand)]
     Scope(ScopeCommand),
+    /// Give a project the permissions that its alch.toml asks for, until that file changes.
+    #[command(after_help = TRUST_HELP)]
+    Trust(TrustArgs),
     /// Check a script without running it.
     Check(CheckArgs),
     /// Print a completion script for a shell.
@@ -106,6 +109,24 @@ Examples:
   alch completions bash > ~/.local/share/bash-completion/completions/alch
   alch completions fish > ~/.config/fish/completions/alch.fish";
 
+const TRUST_HELP: &str = "\
+A script may read and write its own folder. Programs, network hosts and other paths need permission: by the flags
+`--allow-exec`, `--allow-net`, `--allow-read`, `--allow-write`, or by alch.toml beside the script:
+
+  [permissions]
+  exec = [\"git\"]                 # or true; a shell command needs \"sh\"
+  net = [\"api.example.com\"]
+  read = [\"../shared\"]
+  write = [\"../out\"]
+
+Such a file may come with a script from someone else, so it counts only once you have read it and trusted it; a changed
+file has to be trusted again. Machines pass `--trust`, or the flags. Deleting asks for the same permissions as making.
+
+Examples:
+  alch trust
+  alch trust infra
+  alch trust --revoke";
+
 /// Where and as what a script runs.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunFlags {
@@ -124,10 +145,18 @@ pub struct RunFlags {
     /// How long to wait for another run of the stage; before `$ALCHEMY_LOCK_TIMEOUT`.
     #[arg(long, value_name = "MILLISECONDS")]
     pub lock_timeout: Option<u64>,
-    /// Let the script start processes.
-    #[arg(long, help_heading = "Permissions")]
-    pub allow_exec: bool,
-    /// Let the script reach a host.
+    /// Let the script start programs: these, or any when none is named. A shell command needs `sh`.
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "*",
+        value_delimiter = ',',
+        help_heading = "Permissions"
+    )]
+    pub allow_exec: Vec<String>,
+    /// Let the script reach a host: `example.com`, `*.example.com`, `localhost:8080`, or `*` for any.
     #[arg(
         long,
         value_name = "HOST",
@@ -151,6 +180,9 @@ pub struct RunFlags {
         help_heading = "Permissions"
     )]
     pub allow_write: Vec<PathBuf>,
+    /// Give what the project's alch.toml asks for, this time; `alch trust` does so until it changes.
+    #[arg(long, help_heading = "Permissions")]
+    pub trust: bool,
 }
 
 /// The script and what it is given.
@@ -404,6 +436,17 @@ pub struct CheckArgs {
     /// The script.
     #[arg(value_name = "FILE", default_value = DEFAULT_SCRIPT)]
     pub file: PathBuf,
+}
+
+/// `alch trust`.
+#[derive(Debug, Clone, Args)]
+pub struct TrustArgs {
+    /// The folder that holds alch.toml.
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    pub folder: PathBuf,
+    /// Take the permissions back.
+    #[arg(long)]
+    pub revoke: bool,
 }
 
 /// `alch completions`.

@@ -10,6 +10,7 @@ pub mod env_file;
 pub mod environment;
 pub mod error;
 pub mod exit;
+mod grants;
 mod logging;
 mod select;
 pub mod settings;
@@ -127,6 +128,7 @@ fn dispatch(context: &Context, command: Command) -> Exit {
         Command::Stages(args) => commands::stages::run(context, &args),
         Command::State(command) => commands::state::run(context, &command),
         Command::Scope(command) => commands::scope::run(context, &command),
+        Command::Trust(args) => commands::trust::run(context, &args),
         Command::Check(args) => commands::check::run(context, &args),
         Command::Completions(args) => Ok(commands::completions::run(context, &args)),
         Command::ExitCodes => {

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::{args::RunFlags, env_file, environment::Environment, error::CliError},
+    cli::{args::RunFlags, env_file, environment::Environment, error::CliError, grants},
     engine::{DeleteOptions, DeleteStrategy},
     model::StageName,
+    provider::Permissions,
     secret::KeyMaterial,
     util::fs,
 };
@@ -58,27 +59,6 @@ impl Target {
                 .with_help("targets are `local` and `cloudflare`")),
         }
     }
-}
-
-/// What a script may do outside its project folder.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Grants {
-    /// Start processes.
-    pub exec: bool,
-    /// Reach these hosts.
-    pub net: Vec<String>,
-    /// Read below these paths.
-    pub read: Vec<PathBuf>,
-    /// Write below these paths.
-    pub write: Vec<PathBuf>,
-}
-
-/// `alch.toml` of a project.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ProjectFile {
-    permissions: Grants,
 }
 
 /// `~/.alchemy/config.json`.
@@ -149,7 +129,9 @@ pub struct Settings {
     /// How deletes go about it.
     pub delete: DeleteOptions,
     /// What the script may do.
-    pub grants: Grants,
+    pub permissions: Permissions,
+    /// What to say with a refusal when the project's `alch.toml` grants something and is not trusted.
+    pub untrusted: Option<String>,
     /// How long every call of the local cloud takes, for benchmarks.
     pub local_latency: Option<Duration>,
     /// Folder of profiles and keys.
@@ -180,15 +162,8 @@ impl Settings {
             .as_deref()
             .map(|name| StageName::new(name).map_err(CliError::from))
             .transpose()?;
-        let mut grants = match project {
-            Some(project) => project_file(project)?.permissions,
-            None => Grants::default(),
-        };
-        grants.exec |= flags.allow_exec;
-        grants.net.extend(flags.allow_net.iter().cloned());
-        let absolute = |path: &PathBuf| environment.folder.join(path);
-        grants.read.extend(flags.allow_read.iter().map(absolute));
-        grants.write.extend(flags.allow_write.iter().map(absolute));
+        let (permissions, untrusted) =
+            grants::permissions(&environment, flags, project, &user_folder)?;
         let lock_wait = match flags.lock_timeout {
             Some(millis) => millis,
             None => number(&environment, "ALCHEMY_LOCK_TIMEOUT")?.unwrap_or(0),
@@ -206,7 +181,8 @@ impl Settings {
             account,
             lock_wait: Duration::from_millis(lock_wait),
             delete,
-            grants,
+            permissions,
+            untrusted,
             local_latency,
             user_folder,
             environment,
@@ -440,35 +416,6 @@ fn profile_entry(
     })
 }
 
-fn project_file(project: &Path) -> Result<ProjectFile, CliError> {
-    let path = project.join("alch.toml");
-    let Some(bytes) = fs::read_if_present(&path)? else {
-        return Ok(ProjectFile::default());
-    };
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let mut file: ProjectFile = toml::from_str(&text).map_err(|error| {
-        let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
-        let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .map_or(0, |line| line.chars().count())
-            + 1;
-        CliError::usage(format!("`alch.toml`: {}", error.message())).at(
-            path.display().to_string(),
-            text.clone(),
-            u32::try_from(line).unwrap_or(u32::MAX),
-            u32::try_from(column).unwrap_or(u32::MAX),
-        )
-    })?;
-    for paths in [&mut file.permissions.read, &mut file.permissions.write] {
-        for path in paths.iter_mut() {
-            *path = project.join(&*path);
-        }
-    }
-    Ok(file)
-}
-
 fn number(environment: &Environment, name: &str) -> Result<Option<u64>, CliError> {
     environment
         .get(name)
@@ -688,37 +635,6 @@ mod tests {
             refused(resolve(&[("ALCHEMY_LOCK_TIMEOUT", "soon")])),
             "`$ALCHEMY_LOCK_TIMEOUT` is `soon`, expected a whole number"
         );
-    }
-
-    #[test]
-    fn permissions_of_the_project_and_of_flags_add_up() {
-        let folder = tempfile::tempdir().unwrap();
-        write(
-            folder.path(),
-            "alch.toml",
-            "[permissions]\nnet = [\"a.example\"]\nread = [\"../shared\"]\n",
-        );
-        let flags = RunFlags {
-            allow_exec: true,
-            allow_net: vec!["b.example".to_owned()],
-            ..RunFlags::default()
-        };
-        let settings = Settings::resolve(
-            &environment(folder.path(), &[]),
-            &flags,
-            Some(folder.path()),
-        )
-        .unwrap();
-        assert!(settings.grants.exec);
-        assert_eq!(settings.grants.net, ["a.example", "b.example"]);
-        assert_eq!(settings.grants.read, [folder.path().join("../shared")]);
-        write(folder.path(), "alch.toml", "[permissions]\nnett = []\n");
-        let error = Settings::resolve(
-            &environment(folder.path(), &[]),
-            &flags,
-            Some(folder.path()),
-        );
-        assert!(refused(error).starts_with("`alch.toml`: unknown field `nett`"));
     }
 
     #[test]

@@ -14,19 +14,17 @@ use crate::{
         Context,
         environment::Environment,
         error::CliError,
-        settings::{Grants, Settings, Target},
+        settings::{Settings, Target},
     },
     engine::{Cancel, Failure, Phase, Plan, Run, RunOptions, World},
     local::{Cloud, RouterOptions},
     model::{AppName, Diagnostic, SourceFile, StageName, StagePath, diagnostic::codes},
     provider::{
-        Meter, Registry,
+        Access, Meter, Registry,
         cloudflare::{self, Client},
         std as std_kinds,
     },
-    script::{
-        self, Allow, AppOptions, HostOptions, Launcher, Limits, Permissions, Program, ScriptResult,
-    },
+    script::{self, AppOptions, HostOptions, Launcher, Limits, Program, ScriptResult},
     secret::Redactor,
     state::{SharedStore, file::FileStore},
     ui::plain::Explain,
@@ -95,7 +93,7 @@ impl Host {
         }
         let options = HostOptions {
             project: folder.to_owned(),
-            permissions: permissions(&settings.grants),
+            access: access(settings, folder),
             environment: Arc::clone(&settings.environment.variables),
             limits: Limits::default(),
             redactor: context.redactor.clone(),
@@ -210,6 +208,7 @@ fn run_options(
         allow_data_loss: start.allow_data_loss,
         delete_adopted: start.delete_adopted,
         target: target.as_str().to_owned(),
+        access: access(settings, &folder),
         folder,
         script: start.script,
         command: command.to_owned(),
@@ -390,26 +389,7 @@ fn local_client(project: &Path, latency: Option<Duration>) -> Arc<Client> {
     ))
 }
 
-fn permissions(grants: &Grants) -> Permissions {
-    let only = |items: Vec<String>| {
-        if items.is_empty() {
-            Allow::None
-        } else {
-            Allow::Only(items)
-        }
-    };
-    let paths = |paths: &[PathBuf]| {
-        only(
-            paths
-                .iter()
-                .map(|path| path.to_string_lossy().into_owned())
-                .collect(),
-        )
-    };
-    Permissions {
-        exec: if grants.exec { Allow::All } else { Allow::None },
-        net: only(grants.net.clone()),
-        read: paths(&grants.read),
-        write: paths(&grants.write),
-    }
+fn access(settings: &Settings, project: &Path) -> Arc<Access> {
+    let access = Access::new(project, settings.permissions.clone());
+    Arc::new(access.with_remark(settings.untrusted.clone()))
 }

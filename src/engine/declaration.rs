@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     model::{Fqn, Map, Position, ResourceId, ScopePath, Value},
-    provider::PropError,
+    provider::{Denied, PropError},
     secret::VaultError,
 };
 
@@ -48,6 +48,9 @@ pub enum DeclareError {
         /// Every mistake.
         errors: Vec<PropError>,
     },
+    /// The user did not allow what the resource does.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// No provider serves the kind.
     #[error("no resource kind `{kind}`")]
     UnknownKind {

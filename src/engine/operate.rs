@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     model::{Fqn, Map, Position},
-    provider::{Checked, Existing, FailureKind, Meter, OperationContext, Provider, ProviderError},
+    provider::{
+        Checked, Existing, FailureKind, Meter, OperationContext, Provider, ProviderError, Touch,
+    },
     secret::VaultError,
     state::{Intent, JournalEntry, OldObject, Operation, Record, StateError, Status},
 };
@@ -56,6 +58,9 @@ impl From<Arc<StateError>> for FailureCause {
 impl Run {
     /// Carries out a job.
     pub(super) async fn operate(&self, job: &Job) -> Result<Done, FailureCause> {
+        if !matches!(job.decision, Decision::Unchanged | Decision::Repolicy) {
+            self.permit(&job.provider.touches(&job.resolved))?;
+        }
         match &job.decision {
             Decision::Unchanged => Err(FailureCause::StalePlan("nothing to do".to_owned())),
             Decision::Repolicy => {
@@ -226,6 +231,7 @@ impl Run {
                     outputs: found.outputs,
                     physical_name: prior.physical_name.clone(),
                 };
+                self.permit(&job.provider.touches_on_delete(&existing))?;
                 self.call(job, job.provider.delete(&context, &existing))
                     .await?;
             }
@@ -333,6 +339,7 @@ impl Run {
         record: &Record,
         timeout: std::time::Duration,
     ) -> Result<(), FailureCause> {
+        self.permit(&provider.touches_on_delete(&self.existing(record)?))?;
         let intent = Intent {
             fqn: record.fqn.clone(),
             kind: record.kind.clone(),
@@ -530,6 +537,7 @@ impl Run {
             physical_name: physical_name.to_owned(),
             idempotency_key: format!("{}-{instance}", self.stage),
             folder: Arc::clone(&self.options.folder),
+            access: Arc::clone(&self.options.access),
             meter: Meter::clone(meter),
             cancel: cancel.hard.clone(),
             progress: Arc::new(move |message| {
@@ -539,6 +547,17 @@ impl Run {
                 });
             }),
         }
+    }
+
+    /// Refuses what the user did not allow, before anything is written or called.
+    fn permit(&self, touches: &[Touch]) -> Result<(), FailureCause> {
+        for touch in touches {
+            self.options.access.check(touch).map_err(|denied| {
+                let error = ProviderError::new(FailureKind::Refused, denied.message);
+                FailureCause::Provider(error.with_help(denied.help))
+            })?;
+        }
+        Ok(())
     }
 
     async fn call<T>(

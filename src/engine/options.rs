@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    provider::{Meter, Registry},
+    provider::{Access, Meter, Registry},
     state::SharedStore,
     util::{clock::Clock, ids::Ids},
 };
@@ -126,6 +126,8 @@ pub struct RunOptions {
     pub target: String,
     /// Folder of the script.
     pub folder: Arc<Path>,
+    /// What the script and the state may touch beyond it.
+    pub access: Arc<Access>,
     /// The script, relative to the project folder.
     pub script: Option<String>,
     /// The command line without secrets, for the lock and the deployment record.

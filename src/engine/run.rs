@@ -193,8 +193,12 @@ impl Run {
             scope,
             id: id.as_str().to_owned(),
             folder: Arc::clone(&self.options.folder),
+            access: Arc::clone(&self.options.access),
             kept_name,
         };
+        for touch in provider.touches(&props) {
+            self.options.access.check(&touch)?;
+        }
         // Reads local files that props name, so it happens outside the lock.
         let checked = provider
             .check(&context, props)

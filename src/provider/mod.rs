@@ -3,6 +3,7 @@
 //! One [`Provider`] serves one kind. The engine knows only this module; the implementations below it (`cloudflare`,
 //! `std`, and the script's own kinds in `script`) are put into a [`Registry`] by the command that runs.
 
+pub mod access;
 pub mod cloudflare;
 pub mod registry;
 pub mod std;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{Fqn, KindSchema, Map, ScopePath, StagePath, Value};
 
+pub use access::{Access, Allow, Denied, Permissions, Touch};
 pub use registry::Registry;
 
 /// Counts calls that leave the process: HTTP requests, child processes, closures of script-defined kinds.
@@ -56,6 +58,8 @@ pub struct CheckContext {
     pub id: String,
     /// Folder that relative paths in props are relative to: that of the script.
     pub folder: Arc<Path>,
+    /// What files may be read beyond the folder.
+    pub access: Arc<Access>,
     /// The name that a renamed resource's object has and keeps, instead of one made from its new id.
     pub kept_name: Option<String>,
 }
@@ -112,6 +116,8 @@ pub struct OperationContext {
     pub idempotency_key: String,
     /// Folder that relative paths in props are relative to.
     pub folder: Arc<Path>,
+    /// What files may be read beyond the folder.
+    pub access: Arc<Access>,
     /// Where calls are counted.
     pub meter: Meter,
     /// Cancelled on the second Ctrl-C: calls in flight should end at once.
@@ -222,6 +228,17 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// Every mistake found.
     fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>>;
+
+    /// What making, changing or later deleting the object touches beside the API of its provider. Props may hold references;
+    /// what they hide is left out and asked for again before the operation, when they are resolved.
+    fn touches(&self, _props: &Map) -> Vec<Touch> {
+        Vec::new()
+    }
+
+    /// What deleting the object touches beside the API of its provider.
+    fn touches_on_delete(&self, _existing: &Existing) -> Vec<Touch> {
+        Vec::new()
+    }
 
     /// Tells what a change of props means. Either side may hold references, which count as different unless equal.
     /// The default looks at `replaces` of the schema.

@@ -6,7 +6,8 @@ use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext, P
 
 use crate::{
     engine::Failure,
-    model::{Diagnostic, ErrorCode, Reference},
+    model::{Diagnostic, ErrorCode, Reference, diagnostic::codes},
+    provider::Denied,
 };
 
 /// What functions that scripts call answer.
@@ -109,6 +110,16 @@ pub(super) fn fail_with_help(
     help: impl Into<String>,
 ) -> Box<EvalAltResult> {
     Fault::new(Diagnostic::error(code, message).with_help(help)).raise()
+}
+
+/// The words for what the user did not allow.
+pub(super) fn denied(denied: Denied) -> Diagnostic {
+    Diagnostic::error(codes::PERMISSION, denied.message).with_help(denied.help)
+}
+
+/// As [`denied`], to be raised.
+pub(super) fn refused(error: Denied) -> Box<EvalAltResult> {
+    Fault::new(denied(error)).raise()
 }
 
 /// Says where an error of a native happened. Rhai does so by itself except for functions of modules (`json::parse`).

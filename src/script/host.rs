@@ -17,7 +17,7 @@ use crate::{
         AppName, Diagnostic, Position, Reference, ScopePath, Secret, SourceFile, StageName, Value,
         diagnostic::codes,
     },
-    provider::{Meter, Registry},
+    provider::{Access, Meter, Registry},
     secret::Redactor,
 };
 
@@ -25,7 +25,6 @@ use super::{
     engine::Limits,
     fault::{self, Fault, Outcome},
     lazy::{Lazy, SecretValue, Tokens},
-    permissions::Permissions,
     sources::Sources,
 };
 
@@ -35,7 +34,7 @@ pub struct HostOptions {
     /// The project folder: free to read and write, and what relative paths are relative to.
     pub project: PathBuf,
     /// What the script may touch beyond it.
-    pub permissions: Permissions,
+    pub access: Arc<Access>,
     /// The environment that `env(..)` reads, `--env-file` included.
     pub environment: Arc<BTreeMap<String, String>>,
     /// Bounds on time and memory.

@@ -15,7 +15,6 @@ mod locate;
 mod modules;
 mod natives;
 mod options;
-mod permissions;
 mod program;
 mod report;
 mod rewrite;
@@ -30,6 +29,5 @@ mod tests;
 
 pub use engine::Limits;
 pub use host::{AppOptions, HostOptions, Launcher};
-pub use permissions::{Allow, Permissions};
 pub use program::{Program, load, load_text};
 pub use run::{ScriptResult, run};

@@ -17,13 +17,7 @@ use crate::{
     util::text,
 };
 
-use super::{
-    fault::Fault,
-    host::Host,
-    permissions::{self, Access},
-    program,
-    sources::Loaded,
-};
+use super::{fault::Fault, host::Host, program, sources::Loaded};
 
 static STDLIB: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
 
@@ -85,18 +79,12 @@ pub(super) fn find(
         name.push(".rhai");
         file = name.into();
     }
-    let shown = file.to_string_lossy().into_owned();
-    permissions::check_path(
-        &host.options.permissions,
-        &host.options.project,
-        &shown,
-        Access::Read,
-    )
-    .map_err(|error| match super::fault::find(&error) {
-        Some(fault) => fault.diagnostic().clone(),
-        None => Diagnostic::error(codes::PERMISSION, error.to_string()),
-    })?;
-    match file.canonicalize() {
+    let real = host
+        .options
+        .access
+        .read(&file)
+        .map_err(super::fault::denied)?;
+    match real.canonicalize() {
         Ok(real) => Ok(Found::File(real)),
         Err(_) => Err(Diagnostic::error(codes::MODULE, format!("no module `{path}`"))
             .with_note(format!("looked for `{}`", program::display_name(&plain(&file))))

@@ -109,6 +109,7 @@ pub(super) fn declare_error(
             out.help.dedup();
             out
         }
+        DeclareError::Denied(denied) => fault::denied(denied.clone()),
         DeclareError::UnknownKind { kind } => {
             Diagnostic::error(codes::UNKNOWN_KIND, format!("no provider serves `{kind}`"))
                 .with_help("choose another target with `--target`")

@@ -21,15 +21,15 @@ use crate::{
         ReplaceOrder, SourceFile, StageName, StagePath, Value,
     },
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, Meter, OperationContext, PropError,
-        Provider, ProviderError, Registry,
+        Access, CheckContext, Checked, Existing, FailureKind, Found, Meter, OperationContext,
+        Permissions, PropError, Provider, ProviderError, Registry,
     },
     secret::{KeyMaterial, Redactor},
     state::{SharedStore, memory::MemoryStore},
     util::{clock::SystemClock, ids::SystemIds},
 };
 
-use super::{AppOptions, HostOptions, Launcher, Limits, Permissions, ScriptResult, load_text, run};
+use super::{AppOptions, HostOptions, Launcher, Limits, ScriptResult, load_text, run};
 
 /// A kind that makes objects out of nothing. `fail` makes it refuse, `wait` makes it slow.
 pub(super) struct Fake {
@@ -322,6 +322,7 @@ impl Start {
             delete_adopted: false,
             target: "local".to_owned(),
             folder: Path::new("/").into(),
+            access: Arc::new(Access::new(Path::new("/"), Permissions::all())),
             script: None,
             command: "test".to_owned(),
             actor: "test".to_owned(),
@@ -384,7 +385,7 @@ impl Stage {
     fn options(&self, lines: &Arc<Lines>) -> HostOptions {
         HostOptions {
             project: self.project.path().to_owned(),
-            permissions: self.permissions.clone(),
+            access: Arc::new(Access::new(self.project.path(), self.permissions.clone())),
             environment: Arc::new(self.environment.clone()),
             limits: self.limits,
             redactor: Redactor::default(),

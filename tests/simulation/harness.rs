@@ -266,6 +266,7 @@ async fn drive(
         delete_adopted: false,
         target: "sim".to_owned(),
         folder: Path::new(".").into(),
+        access: Arc::default(),
         script: None,
         command: "sim".to_owned(),
         actor: "sim".to_owned(),

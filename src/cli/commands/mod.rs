@@ -9,3 +9,4 @@ pub(super) mod run;
 pub(super) mod scope;
 pub(super) mod stages;
 pub(super) mod state;
+pub(super) mod trust;

@@ -153,7 +153,7 @@ impl Provider for D1Database {
     fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
         let mut errors = Vec::new();
         let files = props::merge_alias(&mut props, "migrations", "migrationsDir")
-            .and_then(|()| migrations::normalise(&context.folder, &mut props));
+            .and_then(|()| migrations::normalise(&context.folder, &context.access, &mut props));
         if let Err(error) = files {
             errors.push(error);
         }

@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     model::{AppName, Fqn, Map, ResourceId, ScopePath, StageName, StagePath, Value},
-    provider::{CheckContext, Existing, Meter, OperationContext, Provider, validate::validate},
+    provider::{
+        Access, CheckContext, Existing, Meter, OperationContext, Permissions, Provider,
+        validate::validate,
+    },
 };
 
 /// What one request is answered with.
@@ -113,10 +116,15 @@ pub(crate) fn context(physical_name: &str) -> OperationContext {
         physical_name: physical_name.to_owned(),
         idempotency_key: "key".to_owned(),
         folder: Path::new("/nowhere").into(),
+        access: anything(),
         meter: Meter::default(),
         cancel: CancellationToken::new(),
         progress: Arc::new(|_| {}),
     }
+}
+
+fn anything() -> Arc<Access> {
+    Arc::new(Access::new(Path::new("/"), Permissions::all()))
 }
 
 /// A context for checking resource `id` in `app/stage[/scope..]`.
@@ -134,6 +142,7 @@ pub(crate) fn check_context(place: &str, id: &str) -> CheckContext {
         scope,
         id: id.to_owned(),
         folder: Path::new("/nowhere").into(),
+        access: anything(),
         kept_name: None,
     }
 }

@@ -119,7 +119,7 @@ impl Worker {
         name: &str,
         props: &Map,
     ) -> Result<Map, ProviderError> {
-        let modules = modules::load(&context.folder, props)?;
+        let modules = modules::load(&context.folder, &context.access, props)?;
         let main = modules
             .first()
             .map(|module| module.name.clone())
@@ -284,7 +284,7 @@ impl Provider for Worker {
 
     fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
         let mut errors = Vec::new();
-        modules::normalise(&context.folder, &mut props, &mut errors);
+        modules::normalise(&context.folder, &context.access, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
         match NAMES.resolve(context, &mut props, "name") {

@@ -17,7 +17,7 @@ use crate::{
     },
     provider::{
         CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError, text_prop,
+        ProviderError, Touch, text_prop,
     },
 };
 
@@ -335,6 +335,11 @@ fn folder(context: &OperationContext, props: &Map) -> PathBuf {
     }
 }
 
+/// Whether a variable decides which code runs under the name of a program.
+fn chooses_code(variable: &str) -> bool {
+    variable == "PATH" || variable.starts_with("LD_") || variable.starts_with("DYLD_")
+}
+
 /// Outputs are stored in the open: the secrets that the command was given must not come back in them.
 fn hide(text: &str, secrets: &[&str]) -> String {
     let mut out = text.to_owned();
@@ -374,6 +379,32 @@ impl Provider for Exec {
             explicit_name: false,
             identity: None,
         })
+    }
+
+    fn touches(&self, props: &Map) -> Vec<Touch> {
+        let mut out = match props.get("command") {
+            Some(Value::String(_) | Value::Template(_)) => vec![Touch::Shell],
+            Some(Value::Array(parts)) => {
+                let program = parts.first().and_then(Value::as_str);
+                program
+                    .map(|program| Touch::Program(program.to_owned()))
+                    .into_iter()
+                    .collect()
+            }
+            _ => Vec::new(),
+        };
+        let names = props
+            .get("env")
+            .and_then(Value::as_map)
+            .into_iter()
+            .flat_map(Map::keys);
+        out.extend(
+            names
+                .filter(|name| chooses_code(name))
+                .map(|name| Touch::Redirected(name.clone())),
+        );
+        out.extend(text_prop(props, "cwd").map(|cwd| Touch::Read(cwd.to_owned())));
+        out
     }
 
     async fn read(

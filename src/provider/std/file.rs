@@ -12,7 +12,7 @@ use crate::{
     },
     provider::{
         CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError, text_prop,
+        ProviderError, Touch, text_prop,
     },
     util::fs::{self, FsError},
 };
@@ -221,6 +221,17 @@ impl Provider for File {
             physical_name: path,
             explicit_name: false,
         })
+    }
+
+    fn touches(&self, props: &Map) -> Vec<Touch> {
+        let path = text_prop(props, "path");
+        path.map(|path| Touch::Write(path.to_owned()))
+            .into_iter()
+            .collect()
+    }
+
+    fn touches_on_delete(&self, existing: &Existing) -> Vec<Touch> {
+        vec![Touch::Write(existing.physical_name.clone())]
     }
 
     async fn read(

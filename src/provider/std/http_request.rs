@@ -12,7 +12,7 @@ use crate::{
     },
     provider::{
         CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError,
+        ProviderError, Touch,
         cloudflare::transport::{chain, install_tls},
         text_prop,
     },
@@ -253,6 +253,14 @@ fn schema() -> KindSchema {
     }
 }
 
+fn on_delete(props: &Map) -> Option<&Map> {
+    props.get("onDelete").and_then(Value::as_map)
+}
+
+fn url(request: &Map) -> Option<Touch> {
+    text_prop(request, "url").map(|url| Touch::Net(url.to_owned()))
+}
+
 fn check_url(request: &Map, path: &[&str]) -> Option<PropError> {
     let url = text_prop(request, "url")?;
     let sound = reqwest::Url::parse(url)
@@ -291,6 +299,22 @@ impl Provider for HttpRequest {
         })
     }
 
+    fn touches(&self, props: &Map) -> Vec<Touch> {
+        let later = on_delete(props);
+        [Some(props), later]
+            .into_iter()
+            .flatten()
+            .filter_map(url)
+            .collect()
+    }
+
+    fn touches_on_delete(&self, existing: &Existing) -> Vec<Touch> {
+        on_delete(&existing.props)
+            .and_then(url)
+            .into_iter()
+            .collect()
+    }
+
     async fn read(
         &self,
         _context: &OperationContext,
@@ -317,7 +341,7 @@ impl Provider for HttpRequest {
         context: &OperationContext,
         existing: &Existing,
     ) -> Result<(), ProviderError> {
-        let Some(request) = existing.props.get("onDelete").and_then(Value::as_map) else {
+        let Some(request) = on_delete(&existing.props) else {
             return Ok(());
         };
         self.send(context, request).await.map(drop)

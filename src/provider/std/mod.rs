@@ -1,7 +1,7 @@
 //! Kinds that need no cloud: commands, files, random strings, HTTP requests.
 //!
-//! Whether a script may run programs, write outside its project or speak to a host is decided before a resource is
-//! declared, not here.
+//! What they do on this machine and on the network needs permission: each kind says what that is, and the engine asks
+//! before a resource is declared and before every operation.
 
 pub mod exec;
 pub mod file;

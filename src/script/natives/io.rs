@@ -15,7 +15,6 @@ use super::super::{
     host::Host,
     lazy::Lazy,
     options::Options,
-    permissions::{self, Access},
 };
 
 fn file_error(path: &str, error: &FsError) -> Box<EvalAltResult> {
@@ -27,15 +26,12 @@ fn file_error(path: &str, error: &FsError) -> Box<EvalAltResult> {
 }
 
 fn read_text(host: &Host, path: &str) -> Outcome<String> {
-    let options = &host.options;
-    let real = permissions::check_path(&options.permissions, &options.project, path, Access::Read)?;
+    let real = host.options.access.read(path).map_err(fault::refused)?;
     fs::read_to_string(&real).map_err(|error| file_error(path, &error))
 }
 
 fn write(host: &Host, path: &str, bytes: &[u8]) -> Outcome<()> {
-    let options = &host.options;
-    let real =
-        permissions::check_path(&options.permissions, &options.project, path, Access::Write)?;
+    let real = host.options.access.write(path).map_err(fault::refused)?;
     let folder = real.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)
         .and_then(|()| fs::write_atomic(&real, bytes))
@@ -88,16 +84,12 @@ fn exec(
     arguments: &[Dynamic],
     options: Map,
 ) -> Outcome<Map> {
-    permissions::check_exec(&host.options.permissions, program)?;
+    let access = &host.options.access;
+    access.program(program).map_err(fault::refused)?;
     let mut options = Options::new("exec", options, &["check", "folder"])?;
     let check = options.bool("check")?.unwrap_or(true);
     let folder = match options.string("folder")? {
-        Some(folder) => permissions::check_path(
-            &host.options.permissions,
-            &host.options.project,
-            &folder,
-            Access::Read,
-        )?,
+        Some(folder) => access.read(&folder).map_err(fault::refused)?,
         None => host.options.project.clone(),
     };
     let mut texts = Vec::with_capacity(arguments.len());
@@ -149,29 +141,21 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     engine.register_fn(
         "read_blob",
         move |path: ImmutableString| -> Outcome<rhai::Blob> {
-            let shown = path.clone();
-            let options = &on.options;
-            let path = permissions::check_path(
-                &options.permissions,
-                &options.project,
-                &path,
-                Access::Read,
-            )?;
-            fs::read(&path).map_err(|error| file_error(&shown, &error))
+            let real = on
+                .options
+                .access
+                .read(path.as_str())
+                .map_err(fault::refused)?;
+            fs::read(&real).map_err(|error| file_error(&path, &error))
         },
     );
     let on = Arc::clone(host);
     engine.register_fn(
         "file_exists",
         move |path: ImmutableString| -> Outcome<bool> {
-            let options = &on.options;
-            let path = permissions::check_path(
-                &options.permissions,
-                &options.project,
-                &path,
-                Access::Read,
-            )?;
-            Ok(path.exists())
+            let access = &on.options.access;
+            let real = access.read(path.as_str()).map_err(fault::refused)?;
+            Ok(real.exists())
         },
     );
     let on = Arc::clone(host);

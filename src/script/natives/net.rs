@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{Client, Method, header::HeaderMap, redirect};
 use rhai::{Dynamic, Engine, ImmutableString, Map, NativeCallContext};
 
-use crate::model::{Secret, Value, diagnostic::codes};
+use crate::{
+    model::{Secret, Value, diagnostic::codes},
+    provider::Access,
+};
 
 use super::super::{
     convert,
@@ -13,24 +16,23 @@ use super::super::{
     host::Host,
     lazy::{Lazy, SecretValue},
     options::Options,
-    permissions::{self, Permissions},
 };
 
 /// How many redirects are followed.
 const REDIRECTS: usize = 10;
 
 /// A client that follows redirects only to hosts that are permitted as well.
-fn client(permissions: &Permissions) -> Outcome<Client> {
+fn client(access: &Arc<Access>) -> Outcome<Client> {
     // The first one to come installs the process-wide TLS provider; a second try is refused, which is fine.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         drop(rustls::crypto::ring::default_provider().install_default());
     }
-    let permissions = permissions.clone();
+    let access = Arc::clone(access);
     let policy = redirect::Policy::custom(move |attempt| {
         if attempt.previous().len() > REDIRECTS {
             attempt.error("too many redirects")
-        } else if permissions::check_net(&permissions, attempt.url().as_str()).is_err() {
-            attempt.error("redirected to a host that the script may not speak to")
+        } else if let Err(denied) = access.net(attempt.url().as_str()) {
+            attempt.error(format!("redirected: {denied}; {}", denied.help))
         } else {
             attempt.follow()
         }
@@ -61,7 +63,8 @@ fn header_text(host: &Host, context: &NativeCallContext, value: &Dynamic) -> Out
 
 /// `fetch(url, options)`.
 fn fetch(host: &Host, context: &NativeCallContext, url: &str, options: Map) -> Outcome<Map> {
-    permissions::check_net(&host.options.permissions, url)?;
+    let access = &host.options.access;
+    access.net(url).map_err(fault::refused)?;
     let mut options = Options::new(
         "fetch",
         options,
@@ -77,9 +80,7 @@ fn fetch(host: &Host, context: &NativeCallContext, url: &str, options: Map) -> O
         )
     })?;
     let timeout = Duration::from_millis(options.count("timeout")?.unwrap_or(30_000));
-    let mut request = client(&host.options.permissions)?
-        .request(method, url)
-        .timeout(timeout);
+    let mut request = client(access)?.request(method, url).timeout(timeout);
     if let Some(headers) = options.take("headers") {
         let Some(headers) = headers.try_cast::<Map>() else {
             return Err(fault::fail(

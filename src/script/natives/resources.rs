@@ -6,16 +6,15 @@ use rhai::{Dynamic, Engine, ImmutableString, Map, NativeCallContext};
 
 use crate::{
     engine::{Declaration, DeclareError, Phase, ResourceOptions},
-    model::{Map as Props, ScopePath, Value, diagnostic::codes},
+    model::{Map as Props, ScopePath, Value},
     provider::PropError,
 };
 
 use super::super::{
     convert,
-    fault::{self, Outcome},
+    fault::Outcome,
     handle::Resource,
     host::{Host, Stop},
-    permissions::{self, Access},
     report,
     scope::{self, ScopeRef},
 };
@@ -119,7 +118,6 @@ pub(super) fn declare(
         }])
     })?;
     let options = take_options(&mut props).map_err(fail)?;
-    check_permissions(host, place.kind, &props)?;
     if place.block {
         props
             .entry("naming".to_owned())
@@ -172,39 +170,6 @@ fn take_options(props: &mut Props) -> Result<ResourceOptions, Vec<PropError>> {
         Ok(options)
     } else {
         Err(errors)
-    }
-}
-
-/// Resources that touch the machine need the same permissions as the functions that do.
-fn check_permissions(host: &Host, kind: &str, props: &Props) -> Outcome<()> {
-    let allowed = &host.options.permissions;
-    let text = |name: &str| props.get(name).and_then(Value::as_str);
-    match kind {
-        "std::Exec" => match text("command") {
-            Some(command) => permissions::check_exec(
-                allowed,
-                command.split_whitespace().next().unwrap_or_default(),
-            ),
-            None => permissions::check_exec(allowed, "a program that is not known yet"),
-        },
-        "std::HttpRequest" => match text("url") {
-            Some(url) => permissions::check_net(allowed, url),
-            // A URL that is not known yet cannot be compared with hosts.
-            None if allowed.net == permissions::Allow::All => Ok(()),
-            None => Err(fault::fail_with_help(
-                codes::PERMISSION,
-                "the script may not speak to a host that is not known yet",
-                "allow every host with `--allow-net` if you trust the script",
-            )),
-        },
-        "std::File" => match text("path") {
-            Some(path) => {
-                let project = &host.options.project;
-                permissions::check_path(allowed, project, path, Access::Write).map(drop)
-            }
-            None => Ok(()),
-        },
-        _ => Ok(()),
     }
 }
 

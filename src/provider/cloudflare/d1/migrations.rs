@@ -9,7 +9,7 @@ use super::sql;
 use crate::{
     model::{Map, Value},
     provider::{
-        FailureKind, OperationContext, PropError, ProviderError,
+        Access, FailureKind, OperationContext, PropError, ProviderError,
         cloudflare::{
             client::{Call, Client, encode},
             props::{self, mistake},
@@ -23,7 +23,11 @@ use crate::{
 pub(in super::super) const DEFAULT_TABLE: &str = "d1_migrations";
 
 /// Replaces the folder in `migrations` by the names and hashes of its files, and keeps the folder beside them.
-pub(in super::super) fn normalise(folder: &Path, props: &mut Map) -> Result<(), PropError> {
+pub(in super::super) fn normalise(
+    folder: &Path,
+    access: &Access,
+    props: &mut Map,
+) -> Result<(), PropError> {
     let table = props::known_text(props, "migrationsTable")?.unwrap_or(DEFAULT_TABLE);
     if table.is_empty() || !table.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(mistake(
@@ -36,8 +40,8 @@ pub(in super::super) fn normalise(folder: &Path, props: &mut Map) -> Result<(), 
         return Ok(());
     };
     let table = table.to_owned();
-    let files =
-        files(folder, &given).map_err(|(message, help)| mistake(&["migrations"], message, help))?;
+    let files = files(folder, access, &given)
+        .map_err(|(message, help)| mistake(&["migrations"], message, help))?;
     let files = files
         .into_iter()
         .map(|file| {
@@ -60,9 +64,15 @@ struct File {
 }
 
 /// The `*.sql` files of a folder: by the number they begin with, then by name.
-fn files(base: &Path, given: &str) -> Result<Vec<File>, (String, Option<String>)> {
+fn files(base: &Path, access: &Access, given: &str) -> Result<Vec<File>, (String, Option<String>)> {
     let folder = base.join(given);
     let shown = folder.display();
+    let readable = |path: &Path| {
+        access
+            .read(path)
+            .map_err(|denied| (denied.message, Some(denied.help)))
+    };
+    readable(&folder)?;
     let cannot = |error: fs::FsError| (format!("{error}: {}", error.source), None);
     if !folder.is_dir() {
         let message = if folder.exists() {
@@ -87,7 +97,7 @@ fn files(base: &Path, given: &str) -> Result<Vec<File>, (String, Option<String>)
                 Some("rename the file".to_owned()),
             ));
         };
-        let sql = fs::read_to_string(&path).map_err(cannot)?;
+        let sql = fs::read_to_string(&readable(&path)?).map_err(cannot)?;
         files.push(File {
             name: name.to_owned(),
             hash: blake3::hash(sql.as_bytes()).to_hex().to_string(),
@@ -150,9 +160,11 @@ pub(in super::super) async fn apply(
     }
     let folder = text_prop(props, "migrationsFolder").unwrap_or_default();
     let table = text_prop(props, "migrationsTable").unwrap_or(DEFAULT_TABLE);
-    let files = files(&context.folder, folder).map_err(|(message, help)| ProviderError {
-        help,
-        ..ProviderError::new(FailureKind::Refused, message)
+    let files = files(&context.folder, &context.access, folder).map_err(|(message, help)| {
+        ProviderError {
+            help,
+            ..ProviderError::new(FailureKind::Refused, message)
+        }
     })?;
     let seen = Seen::read(client, context, database, table, new).await?;
     let names: Vec<&str> = listed

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{Map, Value},
-    provider::{FailureKind, PropError, ProviderError, text_prop},
+    provider::{Access, FailureKind, PropError, ProviderError, text_prop},
     util::fs,
 };
 
@@ -74,7 +74,12 @@ impl Module {
 type Problem = (String, Option<String>);
 
 /// Puts names and hashes of the modules into `modules`.
-pub(super) fn normalise(folder: &Path, props: &mut Map, errors: &mut Vec<PropError>) {
+pub(super) fn normalise(
+    folder: &Path,
+    access: &Access,
+    props: &mut Map,
+    errors: &mut Vec<PropError>,
+) {
     match (
         props.contains_key("script"),
         props.contains_key("entrypoint"),
@@ -101,7 +106,7 @@ pub(super) fn normalise(folder: &Path, props: &mut Map, errors: &mut Vec<PropErr
             return;
         }
     };
-    match collect(folder, &entrypoint) {
+    match collect(folder, access, &entrypoint) {
         Ok(modules) => {
             props.insert("modules".to_owned(), listing(&modules));
         }
@@ -120,7 +125,11 @@ fn listing(modules: &[Module]) -> Value {
 }
 
 /// The modules that checked props mean, the main one first.
-pub(super) fn load(folder: &Path, props: &Map) -> Result<Vec<Module>, ProviderError> {
+pub(super) fn load(
+    folder: &Path,
+    access: &Access,
+    props: &Map,
+) -> Result<Vec<Module>, ProviderError> {
     if let Some(script) = text_prop(props, "script") {
         return Ok(vec![Module {
             name: INLINE.to_owned(),
@@ -129,7 +138,7 @@ pub(super) fn load(folder: &Path, props: &Map) -> Result<Vec<Module>, ProviderEr
         }]);
     }
     let entrypoint = text_prop(props, "entrypoint").unwrap_or_default();
-    let modules = collect(folder, entrypoint).map_err(|(message, help)| ProviderError {
+    let modules = collect(folder, access, entrypoint).map_err(|(message, help)| ProviderError {
         help,
         ..ProviderError::new(FailureKind::Refused, message)
     })?;
@@ -143,7 +152,7 @@ pub(super) fn load(folder: &Path, props: &Map) -> Result<Vec<Module>, ProviderEr
     Ok(modules)
 }
 
-fn collect(folder: &Path, entrypoint: &str) -> Result<Vec<Module>, Problem> {
+fn collect(folder: &Path, access: &Access, entrypoint: &str) -> Result<Vec<Module>, Problem> {
     let main = clean(&folder.join(entrypoint));
     if !main.is_file() {
         let message = if main.is_dir() {
@@ -173,8 +182,11 @@ fn collect(folder: &Path, entrypoint: &str) -> Result<Vec<Module>, Problem> {
             ));
         }
         let content_type = kind_of(&path)?;
+        let real = access
+            .read(&path)
+            .map_err(|denied| (denied.message, Some(denied.help)))?;
         let content =
-            fs::read(&path).map_err(|error| (format!("{error}: {}", error.source), None))?;
+            fs::read(&real).map_err(|error| (format!("{error}: {}", error.source), None))?;
         if content_type == JAVASCRIPT {
             waiting.extend(follow(&path, &content)?);
         }
