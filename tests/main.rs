@@ -11,6 +11,7 @@
 
 mod architecture;
 mod cli;
+mod gaps;
 mod permissions;
 mod run;
 mod simulation;

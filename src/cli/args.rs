@@ -231,9 +231,9 @@ pub struct RunArgs {
     /// Update resources even when nothing changed.
     #[arg(long)]
     pub force: bool,
-    /// Operations at once.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub concurrency: u16,
+    /// Operations at once; before the script's own and 10.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: Option<u16>,
     /// Consent to replacements that lose data.
     #[arg(long)]
     pub allow_data_loss: bool,
@@ -289,9 +289,9 @@ pub struct DestroyArgs {
     /// Delete adopted objects too.
     #[arg(long)]
     pub delete_adopted: bool,
-    /// Operations at once.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub concurrency: u16,
+    /// Operations at once; before the script's own and 10.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: Option<u16>,
 }
 
 /// `alch read`.

@@ -19,9 +19,6 @@ use crate::{
     model::{Diagnostic, diagnostic::codes},
 };
 
-/// Operations at once when nothing names a number.
-const CONCURRENCY: usize = 10;
-
 /// A script on disk.
 pub(super) struct Script {
     /// Where it lies.
@@ -121,7 +118,7 @@ pub(super) fn deploy_stage(
         fixed_phase: request.phase.is_some(),
         adopt: request.adopt,
         force: request.force,
-        concurrency: request.concurrency.map_or(CONCURRENCY, usize::from),
+        concurrency: request.concurrency,
         allow_data_loss: request.allow_data_loss,
         delete_adopted,
         script: Some(script.within.clone()),

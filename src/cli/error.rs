@@ -147,6 +147,11 @@ impl From<RenameError> for CliError {
             RenameError::Missing(_) => {
                 Self::new(codes::NOT_IN_STATE, error.to_string()).with_exit(Exit::NotFound)
             }
+            RenameError::Spelling(..) => {
+                return Self::new(codes::BAD_ID, error.to_string())
+                    .with_note("nothing was changed")
+                    .with_help("rename it in two steps, over a name of its own");
+            }
             RenameError::Taken(_) | RenameError::OtherStage { .. } => {
                 Self::new(codes::BAD_ID, error.to_string())
             }

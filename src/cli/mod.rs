@@ -138,12 +138,17 @@ fn dispatch(context: &Context, command: Command) -> Exit {
     };
     match result {
         Ok(exit) => exit,
-        Err(error) => {
-            for diagnostic in error.diagnostics {
-                context.ui.diagnostic(diagnostic);
-            }
-            error.exit
+        Err(error) => context.report(error),
+    }
+}
+
+impl Context {
+    /// Shows an error and answers the exit that it leads to.
+    fn report(&self, error: CliError) -> Exit {
+        for diagnostic in error.diagnostics {
+            self.ui.diagnostic(diagnostic);
         }
+        error.exit
     }
 }
 

@@ -27,9 +27,12 @@ use crate::{
     script::{self, AppOptions, HostOptions, Launcher, Limits, Program, ScriptResult},
     secret::Redactor,
     state::{SharedStore, file::FileStore},
-    ui::plain::Explain,
+    ui::{Ui, plain::Explain},
     util::{clock::SystemClock, fs, ids::SystemIds},
 };
+
+/// Operations at once when nothing names a number.
+const CONCURRENCY: usize = 10;
 
 /// The folder of a project's state.
 const STATE_FOLDER: &str = ".alchemy";
@@ -170,7 +173,8 @@ pub(super) struct Start {
     pub(super) fixed_phase: bool,
     pub(super) adopt: bool,
     pub(super) force: bool,
-    pub(super) concurrency: usize,
+    /// Operations at once; the script's own when `None`.
+    pub(super) concurrency: Option<u16>,
     pub(super) allow_data_loss: bool,
     pub(super) delete_adopted: bool,
     pub(super) script: Option<String>,
@@ -184,7 +188,7 @@ impl Default for Start {
             fixed_phase: true,
             adopt: false,
             force: false,
-            concurrency: 1,
+            concurrency: None,
             allow_data_loss: false,
             delete_adopted: false,
             script: None,
@@ -204,7 +208,7 @@ fn run_options(
         phase: start.phase,
         adopt: start.adopt,
         force: start.force,
-        concurrency: start.concurrency,
+        concurrency: start.concurrency.map_or(CONCURRENCY, usize::from),
         allow_data_loss: start.allow_data_loss,
         delete_adopted: start.delete_adopted,
         target: target.as_str().to_owned(),
@@ -233,6 +237,7 @@ pub(super) struct RunLauncher {
     start: Start,
     world: World,
     redactor: Redactor,
+    ui: Arc<Ui>,
     folder: PathBuf,
     command: String,
     runtime: Handle,
@@ -253,6 +258,7 @@ impl RunLauncher {
             start,
             world: host.world(store(folder)),
             redactor: context.redactor.clone(),
+            ui: Arc::clone(&context.ui),
             folder: folder.to_owned(),
             command: context.command_line.clone(),
             runtime,
@@ -286,6 +292,14 @@ impl RunLauncher {
         }
         start.adopt |= options.adopt.unwrap_or(false);
         start.force |= options.force.unwrap_or(false);
+        if options.quiet == Some(true) {
+            self.ui.quieten();
+        }
+        if start.concurrency.is_none() {
+            start.concurrency = options
+                .concurrency
+                .map(|count| u16::try_from(count).unwrap_or(u16::MAX));
+        }
         start.delete_adopted |= options.delete_adopted.unwrap_or(false);
         let folder = Arc::from(self.folder.as_path());
         let run_options = run_options(&self.command, &settings, target, start, folder);
@@ -319,6 +333,7 @@ impl Launcher for RunLauncher {
             },
             world: self.world.clone(),
             redactor: self.redactor.clone(),
+            ui: Arc::clone(&self.ui),
             folder: self.folder.clone(),
             command: self.command.clone(),
             runtime: self.runtime.clone(),

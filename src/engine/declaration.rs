@@ -40,6 +40,18 @@ pub enum DeclareError {
         /// Where it was declared first.
         first: Option<Position>,
     },
+    /// Another name differs from this one only by case.
+    #[error("`{fqn}` and `{other}` differ only by case")]
+    Spelling {
+        /// The name.
+        fqn: Fqn,
+        /// The other one.
+        other: Fqn,
+        /// Where the other one was declared.
+        first: Option<Position>,
+        /// Whether the other one is known from state alone.
+        in_state: bool,
+    },
     /// Props that the kind does not accept.
     #[error("{} does not accept these props", kind)]
     Props {

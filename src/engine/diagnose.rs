@@ -124,12 +124,24 @@ fn stale(reason: &str) -> Diagnostic {
 #[must_use]
 pub fn state_diagnostic(error: &StateError) -> Diagnostic {
     match error {
-        StateError::Locked { stage, .. } => Diagnostic::error(codes::LOCKED, error.to_string())
-            .with_note("nothing was changed")
-            .with_help(format!(
-                "wait for it with `--lock-timeout 60000`, or look with `alch scope locks --app {} --stage {}`",
-                stage.app, stage.stage
-            )),
+        StateError::Locked {
+            stage,
+            holder,
+            alive,
+        } => {
+            let unlock = format!("alch scope unlock --app {} --stage {}", stage.app, stage.stage);
+            let out = Diagnostic::error(codes::LOCKED, error.to_string())
+                .with_note("nothing was changed")
+                .with_help("wait for it with `--lock-timeout 60000` (milliseconds)");
+            match alive {
+                Some(true) => out,
+                Some(false) => out.with_help(format!("that process is gone: `{unlock}`")),
+                None => out.with_help(format!(
+                    "if you are sure that nothing runs on `{}` any more: `{unlock} --force`",
+                    holder.host
+                )),
+            }
+        }
         StateError::Corrupt { .. } => Diagnostic::error(codes::CORRUPT, error.to_string())
             .with_note("nothing was changed; alch never takes damaged state for no state")
             .with_help("see what is damaged with `alch scope validate`, then put back a file from `backups/`"),

@@ -19,6 +19,7 @@ pub mod rename;
 mod resolve;
 mod run;
 mod schedule;
+mod spelling;
 
 pub use declaration::{AttributeState, Declaration, DeclareError, NodeId, NodeInfo};
 pub use event::{Action, Event, EventSink, Outcome, Summary};

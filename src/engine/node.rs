@@ -22,6 +22,7 @@ use super::{
     failure::Failure,
     options::{DeleteOptions, ResourceOptions},
     plan::PlannedAction,
+    spelling::Spellings,
 };
 
 /// Where a declared resource stands in this run.
@@ -107,6 +108,8 @@ pub(super) struct Graph {
     pub(super) by_fqn: HashMap<Fqn, NodeId>,
     /// Nested scopes by the name that a resource in their place would have.
     pub(super) scopes: HashMap<Fqn, Option<Position>>,
+    /// Every name of both, against two that differ by case only.
+    pub(super) spellings: Spellings,
     /// Identities of objects, against two resources meaning one object.
     pub(super) identities: HashMap<String, NodeId>,
     /// State as the run found it, minus what it has taken over into nodes' records since.

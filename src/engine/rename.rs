@@ -8,7 +8,10 @@ use crate::{
     state::{JournalEntry, Record, StageState},
 };
 
-use super::resolve::{hash_props, map_has_secret, reference_key};
+use super::{
+    resolve::{hash_props, map_has_secret, reference_key},
+    spelling::fold,
+};
 
 /// Why a rename is refused.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,9 @@ pub enum RenameError {
     /// The new name is taken.
     #[error("`{0}` is in state already")]
     Taken(Fqn),
+    /// A name in state differs from the new one only by case.
+    #[error("`{0}` in state differs from `{1}` only by case")]
+    Spelling(Fqn, Fqn),
     /// The two names belong to different stages.
     #[error("`{from}` and `{to}` are in different stages")]
     OtherStage {
@@ -64,6 +70,15 @@ pub fn rename(
             return Err(RenameError::Taken(renamed));
         }
         names.insert(fqn.clone(), renamed);
+    }
+    // The folders of both would be one, for moments, where file systems do not tell case apart.
+    let spellings: BTreeMap<String, &Fqn> = names.values().map(|fqn| (fold(fqn), fqn)).collect();
+    for fqn in state.records.keys() {
+        if let Some(renamed) = spellings.get(&fold(fqn))
+            && *renamed != fqn
+        {
+            return Err(RenameError::Spelling(fqn.clone(), (*renamed).clone()));
+        }
     }
     if names.is_empty() {
         return Err(RenameError::Missing(from.clone()));

@@ -172,8 +172,12 @@ impl Run {
             .ok_or_else(|| DeclareError::UnknownKind { kind: kind.clone() })?;
         let schema = provider.schema();
         let (props, kept_name) = {
-            let graph = self.graph();
+            let mut graph = self.graph();
             check_free(&graph, &fqn)?;
+            let graph = &mut *graph;
+            graph
+                .spellings
+                .claim(&fqn, position.as_ref(), &graph.prior)?;
             let record = graph.prior.get(&fqn).filter(|record| record.kind == kind);
             let kept_name = record
                 .filter(|record| record.keeps_name)
@@ -294,6 +298,10 @@ impl Run {
             let first = graph.node(*node).position.clone();
             return Err(DeclareError::Duplicate { fqn, first });
         }
+        let graph = &mut *graph;
+        graph
+            .spellings
+            .claim(&fqn, position.as_ref(), &graph.prior)?;
         graph.scopes.entry(fqn).or_insert(position);
         Ok(parent.child(id.clone()))
     }

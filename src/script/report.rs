@@ -62,6 +62,33 @@ pub(super) fn declare_error(
             out.labels.extend(other(first, "first time"));
             out
         }
+        DeclareError::Spelling {
+            fqn,
+            other: second,
+            first,
+            in_state,
+        } => {
+            let (name, second) = (fqn.within_stage(), second.within_stage());
+            let out = Diagnostic::error(
+                codes::DUPLICATE_ID,
+                format!("`{name}` and `{second}` differ only by case"),
+            )
+            .with_note(
+                "their folders in state would be one where file systems do not tell case apart",
+            );
+            let mut out = if *in_state {
+                let stage = &fqn.stage().stage;
+                out.with_help(format!(
+                    "state has `{second}`; keep that spelling, or rename it in two steps: `alch state mv --stage {stage} {second} {name}-`, \
+                     then `alch state mv --stage {stage} {name}- {name}`"
+                ))
+            } else {
+                out.with_help("give one of them another id")
+            };
+            out.labels.extend(here("second"));
+            out.labels.extend(other(first, "first"));
+            out
+        }
         DeclareError::SameObject {
             fqn,
             other: second,

@@ -138,6 +138,7 @@ impl Store for MemoryStore {
                 return Err(StateError::Locked {
                     stage: stage.clone(),
                     holder,
+                    alive: Some(true),
                 });
             }
             self.clock.sleep(left.min(LOCK_POLL)).await;
@@ -164,6 +165,7 @@ impl Store for MemoryStore {
             Some(lock) if lock.alive && !force => Err(StateError::Locked {
                 stage: stage.clone(),
                 holder: Box::new(lock.holder.clone()),
+                alive: Some(true),
             }),
             Some(_) => {
                 data.locks.remove(stage);

@@ -38,6 +38,8 @@ pub enum StateError {
         stage: StagePath,
         /// Who holds it.
         holder: Box<LockHolder>,
+        /// Whether the holder is known to live, known to be dead, or out of sight, on another machine.
+        alive: Option<bool>,
     },
     /// Something on disk is torn, empty or contradicts itself.
     #[error("state of {stage} is damaged: {problem} (`{place}`)")]

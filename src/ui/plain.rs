@@ -101,6 +101,12 @@ impl Plain {
         }
     }
 
+    /// From here on only results and problems.
+    pub(super) fn quieten(&mut self) {
+        self.options.verbosity = Verbosity::Quiet;
+        self.options.live = false;
+    }
+
     /// Nothing more follows.
     pub fn end(&mut self, out: &mut Vec<Line>) {
         if let Some(text) = self.totals.take() {

@@ -63,6 +63,7 @@ enum Message {
     Event(Box<Event>),
     Diagnostic(Box<Diagnostic>),
     Text(Line),
+    Quieten,
     Result(Box<ResultMessage>),
     Flush(SyncSender<()>),
     Finish(Option<Json>),
@@ -135,6 +136,11 @@ impl Ui {
             stream: Stream::Out,
             text: text.into(),
         }));
+    }
+
+    /// The script wants less said: from here on only results and problems, unless a flag says otherwise.
+    pub fn quieten(&self) {
+        self.send(Message::Quieten);
     }
 
     /// Shows a diagnostic.
@@ -301,6 +307,13 @@ impl Printer {
             Message::Text(line) => {
                 if line.stream == Stream::Out || self.options.verbosity > Verbosity::Quiet {
                     lines.push(line);
+                }
+            }
+            Message::Quieten => {
+                if self.options.verbosity == Verbosity::Normal {
+                    self.options.verbosity = Verbosity::Quiet;
+                    self.plain.quieten();
+                    self.live = false;
                 }
             }
             Message::Flush(_) | Message::Finish(_) => {}

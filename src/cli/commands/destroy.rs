@@ -48,7 +48,7 @@ pub(in crate::cli) fn run(context: &Context, args: &DestroyArgs) -> Result<Exit,
     let signals = Signals::watch(&project.runtime, &host.cancel, &context.ui)?;
     let start = Start {
         phase: Phase::Destroy,
-        concurrency: usize::from(args.concurrency),
+        concurrency: args.concurrency,
         delete_adopted: args.delete_adopted,
         script: state.header.script.clone(),
         ..Start::default()
@@ -123,7 +123,7 @@ fn with_script(
     };
     let request = Request {
         phase: Some(Phase::Destroy),
-        concurrency: Some(args.concurrency),
+        concurrency: args.concurrency,
         ..Request::default()
     };
     let mut flags = args.flags.clone();

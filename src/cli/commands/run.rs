@@ -28,7 +28,7 @@ pub(in crate::cli) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Cli
         phase,
         adopt: args.adopt,
         force: args.force,
-        concurrency: Some(args.concurrency),
+        concurrency: args.concurrency,
         allow_data_loss: args.allow_data_loss,
         plan: None,
     };

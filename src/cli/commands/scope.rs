@@ -35,13 +35,21 @@ pub(in crate::cli) fn run(context: &Context, command: &ScopeCommand) -> Result<E
 
 fn list(context: &Context, app: Option<&str>) -> Result<Exit, CliError> {
     let project = Project::find(context)?;
-    let mut scopes: Vec<(String, usize)> = Vec::new();
+    let mut exit = Exit::Success;
+    let mut scopes: Vec<(String, Option<usize>)> = Vec::new();
     for stage in project.stages()? {
         if app.is_some_and(|app| app != stage.app.as_str()) {
             continue;
         }
-        let Some(state) = project.runtime.block_on(project.store.load(&stage))? else {
-            continue;
+        let state = match project.runtime.block_on(project.store.load(&stage)) {
+            Ok(Some(state)) => state,
+            Ok(None) => continue,
+            Err(error) => {
+                // One damaged stage must not hide the others.
+                exit = context.report(error.into());
+                scopes.push((stage.to_string(), None));
+                continue;
+            }
         };
         let mut counts: BTreeMap<String, usize> = BTreeMap::from([(stage.to_string(), 0)]);
         for fqn in state.records.keys() {
@@ -50,15 +58,25 @@ fn list(context: &Context, app: Option<&str>) -> Result<Exit, CliError> {
             };
             *counts.entry(scope.to_owned()).or_default() += 1;
         }
-        scopes.extend(counts);
+        scopes.extend(
+            counts
+                .into_iter()
+                .map(|(scope, count)| (scope, Some(count))),
+        );
     }
     let rows: Vec<[String; 2]> = scopes
         .iter()
-        .map(|(scope, count)| [scope.clone(), count.to_string()])
+        .map(|(scope, count)| {
+            let count = count.map_or("unreadable".to_owned(), |count| count.to_string());
+            [scope.clone(), count]
+        })
         .collect();
     let objects: Vec<Json> = scopes
         .iter()
-        .map(|(scope, count)| json!({ "scope": scope, "resources": count }))
+        .map(|(scope, count)| match count {
+            Some(count) => json!({ "scope": scope, "resources": count }),
+            None => json!({ "scope": scope, "damaged": true }),
+        })
         .collect();
     let text = if rows.is_empty() {
         "no scope has state here".to_owned()
@@ -68,7 +86,7 @@ fn list(context: &Context, app: Option<&str>) -> Result<Exit, CliError> {
     context
         .ui
         .result("scopes", json!({ "scopes": objects }), text);
-    Ok(Exit::Success)
+    Ok(exit)
 }
 
 fn inspect(context: &Context, args: &StageArgs) -> Result<Exit, CliError> {
@@ -239,10 +257,16 @@ fn unlock(context: &Context, args: &StageArgs, force: bool) -> Result<Exit, CliE
         .runtime
         .block_on(project.store.unlock(&stage, force))
         .map_err(|error| {
-            CliError::from(error).with_help(format!(
-                "if you are sure that it does no more: `alch scope unlock --app {} --stage {} --force`",
-                stage.app, stage.stage
-            ))
+            let lives = matches!(error, StateError::Locked { alive: Some(true), .. });
+            let error = CliError::from(error);
+            if lives {
+                error.with_help(format!(
+                    "if you are sure that it does no more: `alch scope unlock --app {} --stage {} --force`",
+                    stage.app, stage.stage
+                ))
+            } else {
+                error
+            }
         })?;
     let text = if removed {
         format!("removed the lock of {stage}")

@@ -26,11 +26,7 @@ pub(in crate::cli) fn run(context: &Context, args: &StagesArgs) -> Result<Exit, 
             Ok(None) => continue,
             Err(error) => {
                 // One damaged stage must not hide the others.
-                let error = CliError::from(error);
-                exit = error.exit;
-                for diagnostic in error.diagnostics {
-                    context.ui.diagnostic(diagnostic);
-                }
+                exit = context.report(error.into());
                 objects.push(json!({
                     "app": stage.app.as_str(),
                     "stage": stage.stage.as_str(),

@@ -100,11 +100,6 @@ fn schema() -> KindSchema {
                 PropType::Object(settings),
                 "how messages are kept and delivered",
             ),
-            Prop::new(
-                "dlq",
-                PropType::Either(vec![PropType::String, PropType::Resource(&[KIND])]),
-                "the dead letter queue, or its name, for the consumers of this queue",
-            ),
             naming_prop(),
         ],
         open_props: false,
@@ -112,7 +107,6 @@ fn schema() -> KindSchema {
             Attribute::identity("id", "the id of the queue"),
             Attribute::identity("name", "the name"),
             Attribute::new("type", "`queue`"),
-            Attribute::new("dlq", "the name of the dead letter queue"),
             Attribute::new("createdOn", "when it was made"),
         ],
         open_attributes: false,
@@ -135,15 +129,7 @@ fn given_settings(props: &Map) -> Result<JsonMap<String, Json>, ProviderError> {
     Ok(out)
 }
 
-fn dead_letter_queue(props: &Map) -> Option<String> {
-    match props.get("dlq")? {
-        Value::String(name) => Some(name.clone()),
-        Value::Resource(view) => Some(view.physical_name.clone()),
-        _ => None,
-    }
-}
-
-fn outputs(result: &Json, props: &Map, call: &str) -> Result<Map, ProviderError> {
+fn outputs(result: &Json, call: &str) -> Result<Map, ProviderError> {
     let mut outputs = Map::from([
         (
             "id".to_owned(),
@@ -156,9 +142,6 @@ fn outputs(result: &Json, props: &Map, call: &str) -> Result<Map, ProviderError>
         ("type".to_owned(), Value::from("queue")),
     ]);
     props::copy(&mut outputs, result, &[("created_on", "createdOn")]);
-    if let Some(name) = dead_letter_queue(props) {
-        outputs.insert("dlq".to_owned(), Value::from(name));
-    }
     Ok(outputs)
 }
 
@@ -192,7 +175,7 @@ impl Provider for Queue {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         let call = Call::get(format!("{PATH}/{}", encode(id)));
         match self.client.call(context, &call).await {
-            Ok(answer) => outputs(&answer.result, &existing.props, &call.describe()).map(Some),
+            Ok(answer) => outputs(&answer.result, &call.describe()).map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -206,7 +189,7 @@ impl Provider for Queue {
         }
         let call = Call::post(PATH).json(&body);
         let answer = self.client.call(context, &call).await?;
-        outputs(&answer.result, props, &call.describe())
+        outputs(&answer.result, &call.describe())
     }
 
     async fn update(
@@ -224,17 +207,12 @@ impl Provider for Queue {
                 settings_now.entry(field).or_insert(default);
             }
         }
-        let mut outputs_now = existing.outputs.clone();
         if !settings_now.is_empty() {
             let call = Call::patch(format!("{PATH}/{}", encode(id)))
                 .json(&json!({ "settings": settings_now }));
             self.client.call(context, &call).await?;
         }
-        match dead_letter_queue(props) {
-            Some(name) => outputs_now.insert("dlq".to_owned(), Value::from(name)),
-            None => outputs_now.remove("dlq"),
-        };
-        Ok(outputs_now)
+        Ok(existing.outputs.clone())
     }
 
     async fn delete(
@@ -253,7 +231,7 @@ impl Provider for Queue {
     async fn find(
         &self,
         context: &OperationContext,
-        props: &Map,
+        _props: &Map,
     ) -> Result<Option<Found>, ProviderError> {
         let name = context.physical_name.as_str();
         let call = Call::get(PATH).query("name", name);
@@ -266,7 +244,7 @@ impl Provider for Queue {
         found
             .map(|item| {
                 Ok(Found {
-                    outputs: outputs(&item, props, &call.describe())?,
+                    outputs: outputs(&item, &call.describe())?,
                     created_at: props::moment(&item, "created_on"),
                     ours: None,
                 })
@@ -285,21 +263,16 @@ mod tests {
         let made = json!({ "queue_id": "q1", "queue_name": "thing-dev", "created_on": "2026-01-02T03:04:05Z" });
         let (transport, client) = Scripted::new(vec![ok(made.clone()), ok(made)]);
         let kind = Queue::new(client);
-        let checked = checked(
-            &kind,
-            json!({ "settings": { "delivery_delay": 5 }, "dlq": "dead" }),
-        );
+        let checked = checked(&kind, json!({ "settings": { "delivery_delay": 5 } }));
         assert_eq!(checked.physical_name, "thing-dev");
         let context = context(&checked.physical_name);
         let outputs = kind.create(&context, &checked.props).await.unwrap();
-        assert_eq!(outputs["dlq"], Value::from("dead"));
         let existing = Existing {
             props: checked.props,
             outputs,
             physical_name: checked.physical_name,
         };
-        let outputs = kind.update(&context, &Map::new(), &existing).await.unwrap();
-        assert!(!outputs.contains_key("dlq"));
+        kind.update(&context, &Map::new(), &existing).await.unwrap();
         assert_eq!(
             transport.requests(),
             [

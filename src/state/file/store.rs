@@ -163,6 +163,7 @@ impl FileStore {
             if left.is_zero() {
                 return Err(StateError::Locked {
                     stage: stage.clone(),
+                    alive: seen.is_alive(&self.process, self.processes.as_ref()),
                     holder: Box::new(seen.holder),
                 });
             }
@@ -362,6 +363,7 @@ impl Store for FileStore {
             if alive != Some(false) && !force {
                 return Err(StateError::Locked {
                     stage,
+                    alive,
                     holder: Box::new(seen.holder),
                 });
             }
