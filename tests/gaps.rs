@@ -3,7 +3,17 @@
 
 use snapbox::str;
 
-use crate::support::Project;
+use crate::support::{Output, Project};
+
+/// The first message of a type in the output of `--json`.
+#[track_caller]
+fn message(output: &Output, kind: &str) -> serde_json::Value {
+    let mut messages = output.messages().into_iter();
+    match messages.find(|message| message["type"] == kind) {
+        Some(message) => message,
+        None => panic!("no `{kind}` in {}", output.stdout),
+    }
+}
 
 /// Four independent commands.
 fn four(options: &str) -> Project {
@@ -78,11 +88,7 @@ error[E0402]: state of app/green is damaged: it is not a record as alch writes i
 
 "#]]);
     let json = project.alch(["scope", "list", "--json"]).code(12);
-    let scopes = json
-        .messages()
-        .into_iter()
-        .find(|message| message["type"] == "scopes")
-        .expect("a list");
+    let scopes = message(&json, "scopes");
     assert_eq!(scopes["scopes"][2]["damaged"], true, "{scopes}");
     assert_eq!(scopes["scopes"][3]["resources"], 0, "{scopes}");
     project.alch(["stages"]).code(12);
@@ -130,9 +136,16 @@ error[E0401]: stage app/dev is locked by ana@build-7 (pid 4711, `alch run --stag
         );
         assert!(listed.contains("unknown"), "{listed}");
         let json = project.alch(["scope", command, "--json"]).success();
-        assert_eq!(json.messages()[0]["locks"][0]["holder"]["host"], "build-7");
+        assert_eq!(
+            message(&json, "locks")["locks"][0]["holder"]["host"],
+            "build-7"
+        );
     }
     project.alch(["scope", "unlock", "--force"]).check(str![[r#"
+exit 0
+-- stdout
+removed the lock of app/dev
+
 "#]]);
     project.alch(["run"]).success();
 }
@@ -296,6 +309,10 @@ fn every_command_and_flag_is_there_with_help() {
         );
     }
     project.alch(["--version"]).check(str![[r#"
+exit 0
+-- stdout
+alch [VERSION]
+
 "#]]);
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = project.alch(["completions", shell]).success().stdout;
@@ -322,7 +339,8 @@ fn typos_get_suggestions() {
         let told = project.alch(words).code(2).stderr;
         assert!(told.contains(&format!("'{near}'")), "{words:?}: {told}");
         let json = project.alch([words, &["--json"]].concat()).code(2);
-        assert_eq!(json.messages()[0]["type"], "diagnostic", "{words:?}");
+        let told = message(&json, "diagnostic").to_string();
+        assert!(told.contains(near), "{words:?}: {told}");
     }
 }
 
@@ -376,19 +394,39 @@ no locks
         let text = project.alch(words).success();
         assert!(!text.stdout.trim().is_empty(), "{words:?}");
         let output = project.alch([words, &["--json"]].concat()).success();
-        let message = &output.messages()[0];
-        assert_eq!(message["type"], kind, "{message}");
+        let message = message(&output, kind);
         assert!(!message[field].is_null(), "{message}");
         assert!(!text.stdout.contains("hunter2") && !output.stdout.contains("hunter2"));
     }
     project.alch(["state", "rm", "data/cache"]).check(str![[r#"
+exit 2
+-- stderr
+error[E0501]: this needs consent, and there is no terminal to ask on
+ |
+ = note: forget data/cache (cloudflare::KVNamespace, `cache-dev`)? The object itself stays and nothing will manage it.
+ = help: `alch state rm data/cache --stage dev --yes`
+
 "#]]);
     project
         .alch(["state", "rm", "data/cache", "--yes"])
         .check(str![[r#"
+exit 0
+-- stdout
+forgot data/cache
+
 "#]]);
     project.alch(["state", "mv", "api", "web"]).check(str![[r#"
+exit 0
+-- stdout
+renamed api to web (1 resource); rename it in the script as well
+
 "#]]);
     project.alch(["state", "show", "wbe"]).check(str![[r#"
+exit 6
+-- stderr
+error[E0406]: `wbe` is not in state of app/dev
+ |
+ = help: `alch state ls` lists what is
+
 "#]]);
 }

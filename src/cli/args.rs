@@ -63,8 +63,10 @@ pub enum Command {
     #[command(after_help = DESTROY_EXAMPLES)]
     Destroy(Box<DestroyArgs>),
     /// Run a script with the outputs that state knows, and change nothing.
+    #[command(after_help = READ_EXAMPLES)]
     Read(Box<ReadArgs>),
     /// List the stages that have state.
+    #[command(after_help = STAGES_EXAMPLES)]
     Stages(StagesArgs),
     /// Look at and edit what state knows of single resources.
     #[command(subcommand)]
@@ -76,6 +78,7 @@ pub enum Command {
     #[command(after_help = TRUST_HELP)]
     Trust(TrustArgs),
     /// Check a script without running it.
+    #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Print a completion script for a shell.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
@@ -108,6 +111,69 @@ const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   alch completions bash > ~/.local/share/bash-completion/completions/alch
   alch completions fish > ~/.config/fish/completions/alch.fish";
+
+const READ_EXAMPLES: &str = "\
+Examples:
+  alch read
+  alch read --stage prod --json";
+
+const STAGES_EXAMPLES: &str = "\
+Examples:
+  alch stages
+  alch stages --app shop";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  alch check
+  alch check infra/site.rhai --json";
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  alch state ls --stage prod
+  alch state ls database             only that scope";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  alch state show database/main-db --stage prod";
+
+const MV_EXAMPLES: &str = "\
+Examples:
+  alch state mv main-db database/main-db
+  alch state mv database storage     a whole scope";
+
+const RM_EXAMPLES: &str = "\
+Examples:
+  alch state rm database/main-db     asks before it forgets
+  alch state rm database/main-db --yes";
+
+const SCOPE_LIST_EXAMPLES: &str = "\
+Examples:
+  alch scope list
+  alch scope list --app shop";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  alch scope inspect --stage prod";
+
+const SCOPE_STATE_EXAMPLES: &str = "\
+Examples:
+  alch scope state --stage prod
+  alch scope state database";
+
+const VALIDATE_EXAMPLES: &str = "\
+Examples:
+  alch scope validate --stage prod
+  alch scope validate --all";
+
+const LOCKS_EXAMPLES: &str = "\
+Examples:
+  alch scope locks
+  alch scope locks --app shop --stage prod";
+
+const UNLOCK_EXAMPLES: &str = "\
+Examples:
+  alch scope unlock --stage prod
+  alch scope unlock --stage prod --force   also when it is not known that the holder is dead";
 
 const TRUST_HELP: &str = "\
 A script may read and write its own folder. Programs, network hosts and other paths need permission: by the flags
@@ -331,7 +397,7 @@ pub struct StageArgs {
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
     /// List resources: name, kind, physical name, status.
-    #[command(visible_alias = "list")]
+    #[command(visible_alias = "list", after_help = LS_EXAMPLES)]
     Ls {
         /// The stage.
         #[command(flatten)]
@@ -341,6 +407,7 @@ pub enum StateCommand {
         scope: Option<String>,
     },
     /// Show all that state knows of a resource; secrets are masked.
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         /// The stage.
         #[command(flatten)]
@@ -350,6 +417,7 @@ pub enum StateCommand {
         resource: String,
     },
     /// Rename a resource or a scope in state; the object itself is not touched.
+    #[command(after_help = MV_EXAMPLES)]
     Mv {
         /// The stage.
         #[command(flatten)]
@@ -362,6 +430,7 @@ pub enum StateCommand {
         to: String,
     },
     /// Forget a resource; the object itself stays.
+    #[command(after_help = RM_EXAMPLES)]
     Rm {
         /// The stage.
         #[command(flatten)]
@@ -379,19 +448,21 @@ pub enum StateCommand {
 #[derive(Debug, Subcommand)]
 pub enum ScopeCommand {
     /// List scopes with the number of their resources.
-    #[command(visible_alias = "ls")]
+    #[command(visible_alias = "ls", after_help = SCOPE_LIST_EXAMPLES)]
     List {
         /// Only this application.
         #[arg(long, value_name = "APP")]
         app: Option<String>,
     },
     /// Show the record of a stage: target, serial, key, last deployments, what a crashed run left.
+    #[command(after_help = INSPECT_EXAMPLES)]
     Inspect {
         /// The stage.
         #[command(flatten)]
         stage: StageArgs,
     },
     /// Print the records of a stage or scope as JSON; secrets are masked.
+    #[command(after_help = SCOPE_STATE_EXAMPLES)]
     State {
         /// The stage.
         #[command(flatten)]
@@ -401,6 +472,7 @@ pub enum ScopeCommand {
         scope: Option<String>,
     },
     /// Check the state files of a stage, or of all of them.
+    #[command(after_help = VALIDATE_EXAMPLES)]
     Validate {
         /// The stage.
         #[command(flatten)]
@@ -410,7 +482,7 @@ pub enum ScopeCommand {
         all: bool,
     },
     /// List the locks.
-    #[command(visible_alias = "list-locks")]
+    #[command(visible_alias = "list-locks", after_help = LOCKS_EXAMPLES)]
     Locks {
         /// Only this application.
         #[arg(long, value_name = "APP")]
@@ -420,6 +492,7 @@ pub enum ScopeCommand {
         stage: Option<String>,
     },
     /// Remove the lock of a stage.
+    #[command(after_help = UNLOCK_EXAMPLES)]
     Unlock {
         /// The stage.
         #[command(flatten)]
