@@ -151,6 +151,8 @@ pub enum Event {
         phase: Phase,
         /// Where resources go.
         target: String,
+        /// The id that the run's record gets if it changes something.
+        deployment: String,
     },
     /// Another run holds the stage; this one waits.
     WaitingForLock {

@@ -26,6 +26,7 @@ use crate::{
         diff::Detail,
         ndjson,
         plain::{Explain, Line, Plain, PlainOptions, Stream, Verbosity, unhandled},
+        run_log::{LogPath, RunLog},
     },
     util::{clock::Clock, fs::FsError},
 };
@@ -63,6 +64,7 @@ enum Message {
     Event(Box<Event>),
     Diagnostic(Box<Diagnostic>),
     Text(Line),
+    Log(LogPath),
     Result(Box<ResultMessage>),
     Flush(SyncSender<()>),
     Finish(Option<Json>),
@@ -137,6 +139,11 @@ impl Ui {
         }));
     }
 
+    /// Keeps a log of every run that changes something.
+    pub fn keep_logs(&self, path: LogPath) {
+        self.send(Message::Log(path));
+    }
+
     /// Shows a diagnostic.
     pub fn diagnostic(&self, diagnostic: Diagnostic) {
         self.send(Message::Diagnostic(Box::new(diagnostic)));
@@ -178,6 +185,7 @@ struct Printer {
     plain: Plain,
     output: Output,
     json_into: Option<(PathBuf, Option<File>)>,
+    log: RunLog,
     live: bool,
 }
 
@@ -205,6 +213,7 @@ impl Printer {
             plain,
             output,
             json_into,
+            log: RunLog::default(),
             live,
         })
     }
@@ -252,6 +261,7 @@ impl Printer {
             self.write(&mut lines);
         }
         self.plain.end(&mut lines);
+        self.flush_log();
         self.write(&mut lines);
         self.output.clear_status();
         self.output.flush();
@@ -259,6 +269,7 @@ impl Printer {
     }
 
     fn idle(&mut self) {
+        self.flush_log();
         let status = self.plain.status(self.options.clock.monotonic());
         self.output.flush();
         if self.live {
@@ -269,6 +280,8 @@ impl Printer {
     fn take(&mut self, message: Message, lines: &mut Vec<Line>) {
         match message {
             Message::Event(event) => {
+                let log = self.log.before(&event);
+                self.complain(log);
                 self.json(|at| ndjson::event(&event, at));
                 if let Event::RunFinished(summary) = event.as_ref() {
                     for diagnostic in unhandled(summary, &self.options.explain) {
@@ -303,17 +316,20 @@ impl Printer {
                     lines.push(line);
                 }
             }
+            Message::Log(path) => self.log.keep(path),
             Message::Flush(_) | Message::Finish(_) => {}
         }
     }
 
     /// Makes a message only when somebody reads it.
     fn json(&mut self, message: impl FnOnce(jiff::Timestamp) -> String) {
-        if !self.options.json && self.json_into.is_none() {
+        if !self.options.json && self.json_into.is_none() && !self.log.is_on() {
             return;
         }
         let text = message(self.options.clock.now());
         let text = self.options.redactor.redact(&text).into_owned();
+        let log = self.log.line(&text);
+        self.complain(log);
         if self.options.json {
             self.output.push_redacted(Stream::Out, &text);
         }
@@ -326,6 +342,19 @@ impl Printer {
             let complaint = format!("alch: cannot write `{}`: {error}", path.display());
             *file = None;
             self.output.push_redacted(Stream::Err, &complaint);
+        }
+    }
+
+    fn flush_log(&mut self) {
+        let log = self.log.flush();
+        self.complain(log);
+    }
+
+    /// A log that cannot be written is told once and keeps no run from its work.
+    fn complain(&mut self, log: Result<(), FsError>) {
+        if let Err(error) = log {
+            let text = format!("alch: no log of this run: {error}: {}", error.source);
+            self.output.push_redacted(Stream::Err, &text);
         }
     }
 
