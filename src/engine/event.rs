@@ -225,4 +225,9 @@ pub enum Event {
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn emit(&self, event: Event);
+
+    /// Whether [`Event::Unchanged`] is of use: where most resources are unchanged, telling costs more than deciding.
+    fn wants_unchanged(&self) -> bool {
+        true
+    }
 }

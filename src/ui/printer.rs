@@ -60,6 +60,12 @@ pub struct UiOptions {
     pub clock: Arc<dyn Clock>,
 }
 
+impl UiOptions {
+    fn is_live(&self) -> bool {
+        self.live && !self.json && io::stderr().is_terminal()
+    }
+}
+
 enum Message {
     Event(Box<Event>),
     Diagnostic(Box<Diagnostic>),
@@ -81,6 +87,7 @@ pub struct Ui {
     sender: SyncSender<Message>,
     thread: Mutex<Option<JoinHandle<Option<io::Error>>>>,
     json: bool,
+    wants_unchanged: bool,
 }
 
 impl Ui {
@@ -90,6 +97,11 @@ impl Ui {
     /// [`FsError`] when the `--json-into` file cannot be made, or the thread cannot be started.
     pub fn start(options: UiOptions) -> Result<Arc<Self>, FsError> {
         let json = options.json;
+        // Programs are told, and people who asked for it; a live line counts what is done.
+        let wants_unchanged = json
+            || options.json_into.is_some()
+            || options.verbosity == Verbosity::Verbose
+            || options.is_live();
         let (sender, receiver) = sync_channel(CHANNEL);
         let printer = Printer::new(options)?;
         let thread = std::thread::Builder::new()
@@ -100,6 +112,7 @@ impl Ui {
             sender,
             thread: Mutex::new(Some(thread)),
             json,
+            wants_unchanged,
         }))
     }
 
@@ -178,6 +191,10 @@ impl EventSink for Ui {
     fn emit(&self, event: Event) {
         self.send(Message::Event(Box::new(event)));
     }
+
+    fn wants_unchanged(&self) -> bool {
+        self.wants_unchanged
+    }
 }
 
 struct Printer {
@@ -199,7 +216,7 @@ impl Printer {
             }
             None => None,
         };
-        let live = options.live && !options.json && io::stderr().is_terminal();
+        let live = options.is_live();
         let plain = Plain::new(PlainOptions {
             verbosity: options.verbosity,
             detail: options.detail,
