@@ -26,6 +26,7 @@ use crate::{
         diff::Detail,
         ndjson,
         plain::{Explain, Line, Plain, PlainOptions, Stream, Verbosity, unhandled},
+        run_log::{LogPath, RunLog},
     },
     util::{clock::Clock, fs::FsError},
 };
@@ -59,11 +60,18 @@ pub struct UiOptions {
     pub clock: Arc<dyn Clock>,
 }
 
+impl UiOptions {
+    fn is_live(&self) -> bool {
+        self.live && !self.json && io::stderr().is_terminal()
+    }
+}
+
 enum Message {
     Event(Box<Event>),
     Diagnostic(Box<Diagnostic>),
     Text(Line),
     Quieten,
+    Log(LogPath),
     Result(Box<ResultMessage>),
     Flush(SyncSender<()>),
     Finish(Option<Json>),
@@ -80,6 +88,7 @@ pub struct Ui {
     sender: SyncSender<Message>,
     thread: Mutex<Option<JoinHandle<Option<io::Error>>>>,
     json: bool,
+    wants_unchanged: bool,
 }
 
 impl Ui {
@@ -89,6 +98,11 @@ impl Ui {
     /// [`FsError`] when the `--json-into` file cannot be made, or the thread cannot be started.
     pub fn start(options: UiOptions) -> Result<Arc<Self>, FsError> {
         let json = options.json;
+        // Programs are told, and people who asked for it; a live line counts what is done.
+        let wants_unchanged = json
+            || options.json_into.is_some()
+            || options.verbosity == Verbosity::Verbose
+            || options.is_live();
         let (sender, receiver) = sync_channel(CHANNEL);
         let printer = Printer::new(options)?;
         let thread = std::thread::Builder::new()
@@ -99,6 +113,7 @@ impl Ui {
             sender,
             thread: Mutex::new(Some(thread)),
             json,
+            wants_unchanged,
         }))
     }
 
@@ -143,6 +158,11 @@ impl Ui {
         self.send(Message::Quieten);
     }
 
+    /// Keeps a log of every run that changes something.
+    pub fn keep_logs(&self, path: LogPath) {
+        self.send(Message::Log(path));
+    }
+
     /// Shows a diagnostic.
     pub fn diagnostic(&self, diagnostic: Diagnostic) {
         self.send(Message::Diagnostic(Box::new(diagnostic)));
@@ -177,6 +197,10 @@ impl EventSink for Ui {
     fn emit(&self, event: Event) {
         self.send(Message::Event(Box::new(event)));
     }
+
+    fn wants_unchanged(&self) -> bool {
+        self.wants_unchanged
+    }
 }
 
 struct Printer {
@@ -184,6 +208,7 @@ struct Printer {
     plain: Plain,
     output: Output,
     json_into: Option<(PathBuf, Option<File>)>,
+    log: RunLog,
     live: bool,
 }
 
@@ -197,7 +222,7 @@ impl Printer {
             }
             None => None,
         };
-        let live = options.live && !options.json && io::stderr().is_terminal();
+        let live = options.is_live();
         let plain = Plain::new(PlainOptions {
             verbosity: options.verbosity,
             detail: options.detail,
@@ -211,6 +236,7 @@ impl Printer {
             plain,
             output,
             json_into,
+            log: RunLog::default(),
             live,
         })
     }
@@ -258,6 +284,7 @@ impl Printer {
             self.write(&mut lines);
         }
         self.plain.end(&mut lines);
+        self.flush_log();
         self.write(&mut lines);
         self.output.clear_status();
         self.output.flush();
@@ -265,6 +292,7 @@ impl Printer {
     }
 
     fn idle(&mut self) {
+        self.flush_log();
         let status = self.plain.status(self.options.clock.monotonic());
         self.output.flush();
         if self.live {
@@ -275,6 +303,8 @@ impl Printer {
     fn take(&mut self, message: Message, lines: &mut Vec<Line>) {
         match message {
             Message::Event(event) => {
+                let log = self.log.before(&event);
+                self.complain(log);
                 self.json(|at| ndjson::event(&event, at));
                 if let Event::RunFinished(summary) = event.as_ref() {
                     for diagnostic in unhandled(summary, &self.options.explain) {
@@ -316,17 +346,20 @@ impl Printer {
                     self.live = false;
                 }
             }
+            Message::Log(path) => self.log.keep(path),
             Message::Flush(_) | Message::Finish(_) => {}
         }
     }
 
     /// Makes a message only when somebody reads it.
     fn json(&mut self, message: impl FnOnce(jiff::Timestamp) -> String) {
-        if !self.options.json && self.json_into.is_none() {
+        if !self.options.json && self.json_into.is_none() && !self.log.is_on() {
             return;
         }
         let text = message(self.options.clock.now());
         let text = self.options.redactor.redact(&text).into_owned();
+        let log = self.log.line(&text);
+        self.complain(log);
         if self.options.json {
             self.output.push_redacted(Stream::Out, &text);
         }
@@ -339,6 +372,19 @@ impl Printer {
             let complaint = format!("alch: cannot write `{}`: {error}", path.display());
             *file = None;
             self.output.push_redacted(Stream::Err, &complaint);
+        }
+    }
+
+    fn flush_log(&mut self) {
+        let log = self.log.flush();
+        self.complain(log);
+    }
+
+    /// A log that cannot be written is told once and keeps no run from its work.
+    fn complain(&mut self, log: Result<(), FsError>) {
+        if let Err(error) = log {
+            let text = format!("alch: no log of this run: {error}: {}", error.source);
+            self.output.push_redacted(Stream::Err, &text);
         }
     }
 

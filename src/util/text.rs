@@ -15,7 +15,10 @@ pub fn suggestions<'a>(
             let other = candidate.to_lowercase();
             let prefix =
                 !lower.is_empty() && (other.starts_with(&lower) || lower.starts_with(&other));
-            let score = strsim::jaro_winkler(&lower, &other).max(if prefix { 0.85 } else { 0.0 });
+            // One slip in a short word weighs too much with Jaro-Winkler.
+            let slip = lower.len() > 2 && strsim::damerau_levenshtein(&lower, &other) == 1;
+            let near = if prefix || slip { 0.85 } else { 0.0 };
+            let score = strsim::jaro_winkler(&lower, &other).max(near);
             (score, candidate)
         })
         .filter(|(score, _)| *score >= 0.8)
