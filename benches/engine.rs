@@ -132,6 +132,7 @@ fn run(runtime: &Runtime, store: &SharedStore, count: usize) {
         delete_adopted: false,
         target: "bench".to_owned(),
         folder: Path::new(".").into(),
+        access: Arc::default(),
         script: None,
         command: "bench".to_owned(),
         actor: "bench".to_owned(),

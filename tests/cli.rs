@@ -119,9 +119,7 @@ Options:
           Update resources even when nothing changed
 
       --concurrency <N>
-          Operations at once
-          
-          [default: 10]
+          Operations at once; before the script's own and 10
 
       --allow-data-loss
           Consent to replacements that lose data

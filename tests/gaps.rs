@@ -426,7 +426,7 @@ exit 6
 -- stderr
 error[E0406]: `wbe` is not in state of app/dev
  |
- = help: `alch state ls` lists what is
+ = help: did you mean `web`?
 
 "#]]);
 }

@@ -17,7 +17,10 @@ use super::{
     multipart::{self, Part},
     transport::{HttpTransport, MakeRouter, RouterTransport, Transport, TransportError},
 };
-use crate::{provider::OperationContext, util::text};
+use crate::{
+    provider::{OperationContext, ProviderError},
+    util::text,
+};
 
 /// Tries of one call, the first included.
 const TRIES: u32 = 5;
@@ -114,6 +117,22 @@ impl Client {
             format!("http://{name}.{subdomain}.localhost:{LOCAL_WORKERS_PORT}")
         } else {
             format!("https://{name}.{subdomain}.workers.dev")
+        }
+    }
+
+    /// Makes a call about one object; `None` when the object is not there.
+    ///
+    /// # Errors
+    /// [`ProviderError`] for everything else that goes wrong.
+    pub async fn look(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+    ) -> Result<Option<Answer>, ProviderError> {
+        match self.call(context, call).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 

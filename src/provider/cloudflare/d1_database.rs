@@ -183,11 +183,10 @@ impl Provider for D1Database {
     ) -> Result<Option<Map>, ProviderError> {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         let call = Call::get(format!("{PATH}/{}", encode(id)));
-        match self.client.call(context, &call).await {
-            Ok(answer) => outputs(&answer.result, &call.describe()).map(Some),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let answer = self.client.look(context, &call).await?;
+        answer
+            .map(|answer| outputs(&answer.result, &call.describe()))
+            .transpose()
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -245,10 +244,7 @@ impl Provider for D1Database {
     ) -> Result<(), ProviderError> {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         let call = Call::delete(format!("{PATH}/{}", encode(id)));
-        match self.client.call(context, &call).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.client.look(context, &call).await.map(drop)
     }
 
     async fn find(

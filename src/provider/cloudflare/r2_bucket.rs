@@ -135,11 +135,8 @@ impl R2Bucket {
             Call::get(format!("{PATH}/{}", encode(bucket))),
             jurisdiction(props),
         );
-        match self.client.call(context, &call).await {
-            Ok(answer) => Ok(Some(answer.result)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let answer = self.client.look(context, &call).await?;
+        Ok(answer.map(|answer| answer.result))
     }
 
     async fn managed_domain(
@@ -410,10 +407,7 @@ impl Provider for R2Bucket {
             Call::delete(format!("{PATH}/{}", encode(&existing.physical_name))),
             jurisdiction(&existing.props),
         );
-        match self.client.call(context, &call).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.client.look(context, &call).await.map(drop)
     }
 
     async fn find(

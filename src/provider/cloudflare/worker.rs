@@ -73,11 +73,8 @@ impl Worker {
         context: &OperationContext,
         path: String,
     ) -> Result<Option<Json>, ProviderError> {
-        match self.client.call(context, &Call::get(path)).await {
-            Ok(answer) => Ok(Some(answer.result)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let answer = self.client.look(context, &Call::get(path)).await?;
+        Ok(answer.map(|answer| answer.result))
     }
 
     async fn tags(
@@ -361,18 +358,12 @@ impl Provider for Worker {
         let name = existing.physical_name.as_str();
         if !crons(&existing.props).is_empty() {
             let call = Call::put(path(name, "/schedules")).json(&json!([]));
-            match self.client.call(context, &call).await {
-                Err(error) if !error.is_not_found() => return Err(error.into()),
-                _ => {}
-            }
+            self.client.look(context, &call).await?;
         }
         let call = Call::delete(path(name, ""))
             .query("force", "true")
             .settling(|error| error.status == 400 && error.message.contains("still referenced"));
-        match self.client.call(context, &call).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.client.look(context, &call).await.map(drop)
     }
 
     async fn find(

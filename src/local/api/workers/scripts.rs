@@ -10,7 +10,7 @@ use super::{
         queue_consumers,
     },
     bindings,
-    model::{self, Draft, Format, Script, Version, bound},
+    model::{self, Format, Script, Version, bound},
     upload,
 };
 use crate::{
@@ -85,19 +85,7 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
             upload.metadata.get("bindings"),
         )?;
         model::store_contents(cloud, &upload.contents)?;
-        let draft = Draft {
-            source: "api",
-            entry: upload.entry.clone(),
-            format: upload.format,
-            modules: upload
-                .contents
-                .iter()
-                .map(|(module, _)| module.clone())
-                .collect(),
-            bindings,
-            settings: upload::versioned(&upload.metadata),
-            annotations: upload::annotations(&upload.metadata),
-        };
+        let draft = upload.draft(bindings);
         let version = model::publish(transaction, name, &draft, "upload")?;
         let unused = model::prune(transaction, name)?;
         Ok::<_, ApiError>((model::require(transaction, name)?, version, unused))

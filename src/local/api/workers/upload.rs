@@ -9,7 +9,7 @@ use super::{
         error::ApiError,
     },
     INVALID, REFUSED,
-    model::{Format, Module},
+    model::{Draft, Format, Module},
 };
 
 /// The largest upload, before compression.
@@ -24,6 +24,25 @@ pub(super) struct Upload {
     pub(super) format: Format,
     /// In the order of the body.
     pub(super) contents: Vec<(Module, Bytes)>,
+}
+
+impl Upload {
+    /// The version that it makes, with these bindings.
+    pub(super) fn draft(&self, bindings: Vec<Value>) -> Draft {
+        Draft {
+            source: "api",
+            entry: self.entry.clone(),
+            format: self.format,
+            modules: self
+                .contents
+                .iter()
+                .map(|(module, _)| module.clone())
+                .collect(),
+            bindings,
+            settings: versioned(&self.metadata),
+            annotations: annotations(&self.metadata),
+        }
+    }
 }
 
 fn refused(message: impl Into<String>) -> ApiError {

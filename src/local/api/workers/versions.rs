@@ -10,7 +10,7 @@ use super::{
         page::Page,
     },
     INVALID, bindings,
-    model::{self, Draft, Version},
+    model::{self, Version},
     upload,
 };
 use crate::local::{Cloud, control::seal_key};
@@ -94,19 +94,7 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
             upload.metadata.get("bindings"),
         )?;
         model::store_contents(cloud, &upload.contents)?;
-        let draft = Draft {
-            source: "api",
-            entry: upload.entry.clone(),
-            format: upload.format,
-            modules: upload
-                .contents
-                .iter()
-                .map(|(module, _)| module.clone())
-                .collect(),
-            bindings,
-            settings: upload::versioned(&upload.metadata),
-            annotations: upload::annotations(&upload.metadata),
-        };
+        let draft = upload.draft(bindings);
         let version = model::store_version(transaction, &script.name, &draft)?;
         let unused = model::prune(transaction, &script.name)?;
         Ok::<_, ApiError>((version, unused))
