@@ -128,6 +128,7 @@ fn dispatch(context: &Context, command: Command) -> Exit {
         Command::State(command) => commands::state::run(context, &command),
         Command::Scope(command) => commands::scope::run(context, &command),
         Command::Check(args) => commands::check::run(context, &args),
+        Command::Explain(args) => commands::explain::run(context, &args),
         Command::Completions(args) => Ok(commands::completions::run(context, &args)),
         Command::ExitCodes => {
             context.ui.raw(exit::table());

@@ -532,8 +532,8 @@ impl<'a> Checker<'a> {
                 self.object(&format!("{owner}.{name}"), props, &map.0, false);
             }
             (PropType::List(item), Expr::Array(items, _)) => {
-                for value in items {
-                    self.nested(owner, name, item, value);
+                for (index, value) in items.iter().enumerate() {
+                    self.nested(owner, &format!("{name}.{index}"), item, value);
                 }
             }
             (PropType::MapOf(item), Expr::Map(map, _)) => {
@@ -571,7 +571,11 @@ impl<'a> Checker<'a> {
                 "`{name}` of `{owner}`: expected {expected}, found {}",
                 convert::type_words(found)
             );
-            self.problem(Diagnostic::error(codes::WRONG_TYPE, message), *position);
+            let mut diagnostic = Diagnostic::error(codes::WRONG_TYPE, message);
+            diagnostic
+                .help
+                .extend(crate::provider::validate::type_help(ty).map(str::to_owned));
+            self.problem(diagnostic, *position);
         }
     }
 }

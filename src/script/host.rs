@@ -116,6 +116,8 @@ pub(super) struct State {
     pub(super) forced: Option<(Reference, Option<Position>)>,
     /// The unknown value that was read last.
     pub(super) last_unknown: Option<Reference>,
+    /// Whether another one was read before it: then it may not be the one that an error without a name is about.
+    pub(super) several_unknown: bool,
     /// Ids that the script keeps for itself with `registerResource`.
     pub(super) registered: HashSet<(ScopePath, String)>,
 }
@@ -278,7 +280,11 @@ impl Host {
 
     /// The script looks into a value that is not known: refuses, and marks what follows in a plan as conditional.
     pub(super) fn force(&self, lazy: &Lazy, context: &NativeCallContext) -> Box<EvalAltResult> {
-        let position = self.position(context);
+        self.refuse(lazy, self.position(context))
+    }
+
+    /// As [`Host::force`], at a place.
+    pub(super) fn refuse(&self, lazy: &Lazy, position: Option<Position>) -> Box<EvalAltResult> {
         let Some(reference) = lazy.reference() else {
             return fault::fail(codes::FORCED_UNKNOWN, "cannot decide on this value");
         };
@@ -308,6 +314,13 @@ impl Host {
             ));
         }
         Some(self.force(&Lazy::new(reference), context))
+    }
+
+    /// Remembers which unknown value the script read.
+    pub(super) fn note_unknown(&self, reference: Option<Reference>) {
+        let mut state = self.state();
+        state.several_unknown |= state.last_unknown.is_some() && state.last_unknown != reference;
+        state.last_unknown = reference;
     }
 
     /// Marks what follows as conditional and remembers that a warning is due.

@@ -85,7 +85,7 @@ pub(super) fn find(
         name.push(".rhai");
         file = name.into();
     }
-    let shown = file.to_string_lossy().into_owned();
+    let shown = permissions::resolve(&file).to_string_lossy().into_owned();
     permissions::check_path(
         &host.options.permissions,
         &host.options.project,

@@ -149,7 +149,7 @@ pub(super) fn check_path(
 }
 
 /// The real path: links resolved as far as the path exists, `..` taken out of the rest.
-fn resolve(path: &Path) -> PathBuf {
+pub(super) fn resolve(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
     }
