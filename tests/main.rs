@@ -11,6 +11,8 @@
 
 mod architecture;
 mod cli;
+mod errors;
+mod handles;
 mod run;
 mod simulation;
 mod state;
