@@ -452,7 +452,12 @@ impl<'a> Checker<'a> {
             )
             .with_help(format!("write `{name}(\"my-id\", #{{ .. }})`"))
         } else if let Some(counts) = script.filter(|_| !method) {
-            wrong_arity(name, counts, count)
+            let diagnostic = wrong_arity(name, counts, count);
+            let defined = self.loaded.ast.iter_functions().filter(|f| f.name == name);
+            defined.fold(diagnostic, |diagnostic, function| {
+                let parameters = function.params.join(", ");
+                diagnostic.with_help(format!("it is defined as `fn {name}({parameters})`"))
+            })
         } else if native.is_some() {
             let forms: Vec<String> = self
                 .functions

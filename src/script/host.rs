@@ -326,9 +326,18 @@ impl Host {
     /// Marks what follows as conditional and remembers that a warning is due.
     pub(super) fn mark_forced(&self, reference: &Reference, position: Option<Position>) {
         if self.phase() == Some(Phase::Plan) {
+            self.mark_conditional();
             let mut state = self.state();
-            state.conditional = true;
             state.forced = Some((reference.clone(), position));
+        }
+    }
+
+    /// From here on the plan only shows what may be.
+    pub(super) fn mark_conditional(&self) {
+        let mut state = self.state();
+        state.conditional = true;
+        if let Some(run) = &state.run {
+            run.set_partial();
         }
     }
 

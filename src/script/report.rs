@@ -9,6 +9,7 @@ use rhai::{
 use crate::{
     engine::{DeclareError, Failure},
     model::{Diagnostic, Label, Reference, SourceFile, diagnostic::codes},
+    util::text,
 };
 
 use super::{
@@ -137,7 +138,10 @@ pub(super) fn declare_error(
 /// The sentence for a wrong prop: it names the kind where the problem does not name the prop.
 pub(super) fn prop_message(kind: &str, path: &[String], message: &str) -> String {
     if message.starts_with("unknown prop") {
-        return format!("{message} of {kind}");
+        return match path {
+            [_, _, ..] => format!("unknown prop `{}` of {kind}", path.join(".")),
+            _ => format!("{message} of {kind}"),
+        };
     }
     if message.ends_with("is missing") {
         return format!("{kind}: {message}");
@@ -536,8 +540,10 @@ fn cause(error: &EvalAltResult, engine: &Engine, sources: &Sources) -> (Diagnost
         )
         .with_help("it goes through arrays, ranges such as `0..10`, maps by `.keys()` and text by `.chars()`"),
         EvalAltResult::ErrorArrayBounds(length, index, _) => runtime(format!(
-            "the array has {length} elements; there is no index {index}"
-        )),
+            "the array has {}; there is no index {index}",
+            text::plural(*length, "element")
+        ))
+        .with_help("indices begin at 0; `.len()` tells how many there are"),
         EvalAltResult::ErrorDotExpr(what, _) => runtime(missing_property(what)),
         EvalAltResult::ErrorAssignmentToConstant(name, _) => {
             runtime(format!("`{name}` is a constant and cannot be assigned to"))

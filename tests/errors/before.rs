@@ -8,26 +8,24 @@ use crate::support::Project;
 #[test]
 fn an_id_that_is_declared_twice() {
     says(
-        "let a = KV(\"cache\");\nlet b = Queue(\"jobs\");\nlet c = Bucket(\"cache\");",
+        "let a = KV(\"cache\");\n\nlet c = Bucket(\"cache\");",
         str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
 + creating  cache (cloudflare::KVNamespace)
-+ creating  jobs (cloudflare::Queue)
   created   cache  cache-dev  [TIME]
-  created   jobs  jobs-dev  [TIME]
 error[E0205]: `cache` is declared twice
  --> alchemy.run.rhai:4:9
   |
 2 | let a = KV("cache");
   |         -- first time
-3 | let b = Queue("jobs");
+3 |
 4 | let c = Bucket("cache");
   |         ^^^^^^ second time
   |
   = help: give one of them another id, or put them into scopes of their own
-2 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 2 API calls)
+1 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 1 API call)
 
 "#]],
     );
@@ -62,7 +60,9 @@ error[E0208]: `other/cache` and `cache` would both be `shared`
 
 #[test]
 fn ids_that_are_not_allowed() {
-    says("KV(\"logs\");", str![[r#"
+    says(
+        "KV(\"logs\");",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -75,8 +75,11 @@ error[E0206]: id `logs` is reserved (reserved: `resources`, `backups`, `deployme
   = help: choose another id; it becomes part of names and of folders in state
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
-    says("KV(\"\");", str![[r#"
+"#]],
+    );
+    says(
+        "KV(\"\");",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -89,8 +92,11 @@ error[E0206]: id is empty
   = help: choose another id; it becomes part of names and of folders in state
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
-    says("run(\"a:b\", || KV(\"cache\"));", str![[r#"
+"#]],
+    );
+    says(
+        "run(\"a:b\", || KV(\"cache\"));",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -103,7 +109,8 @@ error[E0206]: id `a:b` holds ':', which is not allowed (`/`, `/`, `:`, `*` and c
   = help: choose another id; it becomes part of names and of folders in state
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -126,7 +133,9 @@ error[E0119]: `KV` stands before `alchemy(..)`
 
 #[test]
 fn a_second_application() {
-    says("let other = alchemy(\"blog\");", str![[r#"
+    says(
+        "let other = alchemy(\"blog\");",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -139,7 +148,8 @@ error[E0105]: `alchemy(..)` was called for `shop` already
   = help: one script deploys one application; write a second script for the other one
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -216,10 +226,10 @@ exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
 error[E0202]: "clean" is no value for option `onFailure` of `run`
- --> alchemy.run.rhai:2:1
+ --> alchemy.run.rhai:2:27
   |
 2 | run("data", #{ onFailure: "clean" }, || KV("cache"));
-  | ^^^
+  |                           ^^^^^^^
   |
   = help: one of "keep", "cleanup"
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
@@ -235,6 +245,8 @@ fn values_of_the_command_line() {
 exit 2
 -- stderr
 error[E0206]: stage name `pr/123` holds '/', which is not allowed (`/`, `/`, `:`, `*` and control characters are refused)
+ |
+ = help: choose another name; it becomes part of names and of folders in state
 
 "#]]);
     project.alch(["run", "--target", "moon"]).check(str![[r#"

@@ -96,13 +96,16 @@ fn the_same_as_data() {
             )
         })
         .collect();
-    snapbox::assert_data_eq!(told.join("\n"), str![[r#"
+    snapbox::assert_data_eq!(
+        told.join("\n"),
+        str![[r#"
 E0102 alchemy.run.rhai:2:1 no function `Databse` | did you mean `Database`?
 E0201 alchemy.run.rhai:3:20 unknown prop `storageClas` of `Bucket` | did you mean `storageClass`?
 E0201 alchemy.run.rhai:3:45 unknown prop `location` of `Bucket` | did you mean `locationHint`?
 E0103 alchemy.run.rhai:4:7 no variable `nope` | declare it first: `let nope = ..;`
 E0102 site.rhai:2:5 no function `qeue` | did you mean `Queue`?
-"#]]);
+"#]]
+    );
 }
 
 #[test]

@@ -13,9 +13,10 @@ exit 0
 -- stdout
 E0114: A plan cannot decide on a value that only the provider will know.
 
-A plan asks nobody, so what a provider will only answer at the run is not known: it prints as `(known after apply)`. It can be put
-into text, lists, maps and props. Comparing it, branching on it or computing with it would give a false answer, so the plan stops
-in that scope, says so, and marks what follows as conditional. `alch run` waits for the resource and decides.
+A plan asks nobody, so what a provider will only answer at the run is not known: it prints as
+`(known after apply)`. It can be put into text, lists, maps and props. Comparing it, branching on
+it or computing with it would give a false answer, so the plan stops in that scope, says so, and
+marks what follows as conditional. `alch run` waits for the resource and decides.
 
 In a run, `db.ref("id")` is such a value too: read `db.id` to wait for it.
 

@@ -6,7 +6,9 @@ use super::{says, shop};
 
 #[test]
 fn an_unknown_function() {
-    says("let db = Databse(\"main\");", str![[r#"
+    says(
+        "let db = Databse(\"main\");",
+        str![[r#"
 exit 1
 -- stderr
 error[E0102]: no function `Databse`
@@ -17,12 +19,15 @@ error[E0102]: no function `Databse`
   |
   = help: did you mean `Database`?
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn too_few_arguments_of_a_resource() {
-    says("Database();", str![[r#"
+    says(
+        "Database();",
+        str![[r#"
 exit 1
 -- stderr
 error[E0104]: `Database` takes (id) or (id, props); you passed 0 arguments
@@ -33,12 +38,15 @@ error[E0104]: `Database` takes (id) or (id, props); you passed 0 arguments
   |
   = help: write `Database("my-id", #{ .. })`
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn too_many_arguments_of_a_function_of_the_script() {
-    says("fn site(id) { id }\nsite(\"a\", 2);", str![[r#"
+    says(
+        "fn site(id) { id }\nsite(\"a\", 2);",
+        str![[r#"
 exit 1
 -- stderr
 error[E0104]: `site` takes 1 argument; you passed 2
@@ -46,13 +54,18 @@ error[E0104]: `site` takes 1 argument; you passed 2
   |
 3 | site("a", 2);
   | ^^^^
+  |
+  = help: it is defined as `fn site(id)`
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn an_argument_of_the_wrong_type() {
-    says("Database(42);", str![[r#"
+    says(
+        "Database(42);",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -65,12 +78,15 @@ error[E0104]: `Database` takes (id) or (id, props); you passed (int)
   = help: write `Database("my-id", #{ .. })`
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn an_unknown_variable() {
-    says("let db = Database(\"main\");\nprint(dbb.name);", str![[r#"
+    says(
+        "let db = Database(\"main\");\nprint(dbb.name);",
+        str![[r#"
 exit 1
 -- stderr
 error[E0103]: no variable `dbb`
@@ -81,7 +97,8 @@ error[E0103]: no variable `dbb`
   |
   = help: did you mean `db`?
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -151,7 +168,9 @@ error[E0207]: cloudflare::D1Database has no attribute `endpoint`
 
 #[test]
 fn a_module_that_is_not_there() {
-    says("import \"./lib/site\" as site;\nsite::make();", str![[r#"
+    says(
+        "import \"./lib/site\" as site;\nsite::make();",
+        str![[r#"
 exit 1
 -- stderr
 error[E0109]: no module `./lib/site`
@@ -163,12 +182,15 @@ error[E0109]: no module `./lib/site`
   = note: looked for `lib/site.rhai`
   = help: `./x` and `../x` are relative to the importing file, `x` to the project, `alch/x` is built in
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn a_standard_module_that_is_not_there() {
-    says("import \"alch/block\" as blocks;", str![[r#"
+    says(
+        "import \"alch/block\" as blocks;",
+        str![[r#"
 exit 1
 -- stderr
 error[E0109]: no standard module `alch/block`
@@ -179,12 +201,15 @@ error[E0109]: no standard module `alch/block`
   |
   = help: did you mean `alch/blocks`?
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn a_module_that_was_not_imported() {
-    says("blocks::web_app(\"shop\");", str![[r#"
+    says(
+        "blocks::web_app(\"shop\");",
+        str![[r#"
 exit 1
 -- stderr
 error[E0103]: no module `blocks`
@@ -195,12 +220,15 @@ error[E0103]: no module `blocks`
   |
   = help: import it first: `import "alch/blocks" as blocks;`
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn a_module_outside_the_project() {
-    says("import \"../site\" as site;", str![[r#"
+    says(
+        "import \"../site\" as site;",
+        str![[r#"
 exit 1
 -- stderr
 error[E0116]: the script may not read `[ROOT]/site.rhai`, which is outside the project folder
@@ -211,7 +239,8 @@ error[E0116]: the script may not read `[ROOT]/site.rhai`, which is outside the p
   |
   = help: allow it with `--allow-read=[ROOT]/site.rhai` if you trust the script
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -253,6 +282,8 @@ error[E0105]: the array has 2 elements; there is no index 3
   |
 3 | site::make(3);
   |       ---- in this call of `make`
+  |
+  = help: indices begin at 0; `.len()` tells how many there are
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
 "#]]);

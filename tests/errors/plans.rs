@@ -37,7 +37,7 @@ exit 0
   + main (cloudflare::D1Database)  main-dev  # not in state
   + jobs (cloudflare::Queue)  jobs-dev  # not in state
       # depends on a value known after apply: may come otherwise
-Plan: 2 to create, 0 to update, 0 to delete, 0 unchanged
+Plan: 2 to create, 0 to update, 0 to delete, 0 unchanged; 1 of these may come otherwise
 -- stderr
 alch: app shop, stage dev, phase plan, target local
 warning[E0114]: cannot decide on `main.id` in a plan: only the provider will know it
@@ -63,7 +63,7 @@ unknown
   + main (cloudflare::D1Database)  main-dev  # not in state
   + cache (cloudflare::KVNamespace)  cache-dev  # not in state
       # depends on a value known after apply: may come otherwise
-Plan: 2 to create, 0 to update, 0 to delete, 0 unchanged
+Plan: 2 to create, 0 to update, 0 to delete, 0 unchanged; 1 of these may come otherwise
 -- stderr
 alch: app shop, stage dev, phase plan, target local
 warning[E0114]: cannot decide on `main.id` in a plan: only the provider will know it
@@ -121,4 +121,69 @@ warning[E0114]: cannot decide on `main.id` in a plan: only the provider will kno
   = help: pass it on in props or text as it is; `alch run` waits for it and decides
 
 "#]]);
+}
+
+/// What lies behind the place cannot be told from what was removed: the plan must not say that it would be deleted for sure.
+#[test]
+fn what_the_plan_did_not_reach_is_not_said_to_be_deleted() {
+    let project = shop("KV(\"cache\");\nrun(\"more\", || Queue(\"jobs\"));");
+    project.alch(["run"]).success();
+    project.file(
+        "alchemy.run.rhai",
+        "let app = alchemy(\"shop\");\nlet db = Database(\"main\");\nif db.id == \"x\" { print(\"never\"); }\nKV(\"cache\");\nrun(\"more\", || Queue(\"jobs\"));\n",
+    );
+    project.alch(["plan", "--detailed-exitcode"]).check(str![[r#"
+exit 2
+-- stdout
+  + main (cloudflare::D1Database)  main-dev  # not in state
+  - more/jobs (cloudflare::Queue)  jobs-dev  # not declared as far as the plan could follow the script
+      # depends on a value known after apply: may come otherwise
+  - cache (cloudflare::KVNamespace)  cache-dev  # not declared as far as the plan could follow the script
+      # depends on a value known after apply: may come otherwise
+Plan: 1 to create, 0 to update, 2 to delete, 0 unchanged; 2 of these may come otherwise
+-- stderr
+alch: app shop, stage dev, phase plan, target local
+warning[E0114]: cannot decide on `main.id` in a plan: only the provider will know it
+ --> alchemy.run.rhai:3:10
+  |
+3 | if db.id == "x" { print("never"); }
+  |          ^ decided here
+  |
+  = note: the plan ends here; what is declared behind it may come otherwise
+  = help: pass it on in props or text as it is; `alch run` waits for it and decides
+
+"#]]);
+    project.alch(["plan", "--out", "plan.json"]).check(str![[r#"
+exit 1
+-- stdout
+  + main (cloudflare::D1Database)  main-dev  # not in state
+  - more/jobs (cloudflare::Queue)  jobs-dev  # not declared as far as the plan could follow the script
+      # depends on a value known after apply: may come otherwise
+  - cache (cloudflare::KVNamespace)  cache-dev  # not declared as far as the plan could follow the script
+      # depends on a value known after apply: may come otherwise
+Plan: 1 to create, 0 to update, 2 to delete, 0 unchanged; 2 of these may come otherwise
+-- stderr
+alch: app shop, stage dev, phase plan, target local
+warning[E0114]: cannot decide on `main.id` in a plan: only the provider will know it
+ --> alchemy.run.rhai:3:10
+  |
+3 | if db.id == "x" { print("never"); }
+  |          ^ decided here
+  |
+  = note: the plan ends here; what is declared behind it may come otherwise
+  = help: pass it on in props or text as it is; `alch run` waits for it and decides
+error[E0114]: `plan.json` was not written: the plan could not follow the script to its end
+ |
+ = note: a saved plan is kept to exactly, and this one leaves open what comes
+ = help: `alch run` without a saved plan decides as it goes
+
+"#]]);
+    assert!(
+        !project.path("plan.json").exists(),
+        "an open plan was saved"
+    );
+    assert_eq!(
+        project.alch(["run"]).success().last_line(),
+        "1 created, 0 updated, 0 deleted, 2 unchanged in [TIME] (critical path [TIME], [CALLS])"
+    );
 }

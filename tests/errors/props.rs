@@ -50,7 +50,7 @@ fn an_unknown_prop_in_a_map_that_is_not_a_literal() {
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
-error[E0201]: unknown prop `mod` of cloudflare::Worker
+error[E0201]: unknown prop `placement.mod` of cloudflare::Worker
  --> alchemy.run.rhai:3:58
   |
 3 | Worker("api", #{ script: "export default {}", placement: placement });
@@ -65,7 +65,9 @@ error[E0201]: unknown prop `mod` of cloudflare::Worker
 
 #[test]
 fn an_unknown_prop_without_a_near_one() {
-    says("KV(\"cache\", #{ colour: \"blue\" });", str![[r#"
+    says(
+        "KV(\"cache\", #{ colour: \"blue\" });",
+        str![[r#"
 exit 1
 -- stderr
 error[E0201]: unknown prop `colour` of `KV`
@@ -76,7 +78,8 @@ error[E0201]: unknown prop `colour` of `KV`
   |
   = help: it takes `name`, `title`, `values`, `naming`, `adopt`, `protect`, `delete`
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -184,7 +187,9 @@ error[E0202]: `content` of std::File: expected string, found resource
 
 #[test]
 fn a_closure_cannot_be_stored() {
-    says("KV(\"cache\", #{ title: || 1 });", str![[r#"
+    says(
+        "KV(\"cache\", #{ title: || 1 });",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -197,12 +202,15 @@ error[E0202]: `title` of cloudflare::KVNamespace: a closure cannot be stored
   = help: pass plain values, handles or secrets
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn a_required_prop_is_missing() {
-    says("File(\"note\", #{ content: \"hello\" });", str![[r#"
+    says(
+        "File(\"note\", #{ content: \"hello\" });",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -215,12 +223,15 @@ error[E0203]: std::File: `path` is missing
   = help: add `path: ..`: where the file is, relative to the script
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn a_worker_without_code() {
-    says("Worker(\"api\");", str![[r#"
+    says(
+        "Worker(\"api\");",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -233,7 +244,8 @@ error[E0202]: cloudflare::Worker: the Worker has no code
   = help: give `entrypoint: "./src/worker.js"`, or the code itself as `script`
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]

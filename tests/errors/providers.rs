@@ -25,7 +25,7 @@ error[E0301]: `main` (cloudflare::D1Database): create failed: migration `0001_us
 2 | let db = Database("main", #{ migrations: "./migrations" });
   |          ^^^^^^^^ declared here
   |
-  = note: the call was POST /accounts/../d1/database/f04d131b-1282-497e-b614-e8f98c7d6599/query
+  = note: the call was POST /accounts/../d1/database/[..]/query
   = help: correct `0001_users.sql` and run again: nothing of it was applied, and what came before it is kept
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 6 API calls)
 
@@ -69,11 +69,13 @@ fn what_depends_on_a_failure_is_skipped_and_the_rest_goes_on() {
     let output = project.alch(["run"]).code(4);
     let lines = output.sorted_lines();
     let told = lines.join("\n");
-    snapbox::assert_data_eq!(told, str![[r#"
+    snapbox::assert_data_eq!(
+        told,
+        str![[r#"
   ..        main  applying migration `0001.sql`
   ..        main  applying migration `0001.sql`
   = help: correct `0001.sql` and run again: nothing of it was applied, and what came before it is kept
-  = note: the call was POST /accounts/../d1/database/aaaa5c96-e850-4181-a3c2-c18a91d33dcd/query
+  = note: the call was POST /accounts/../d1/database/[..]/query
   created   cache  cache-dev  [TIME]
   failed    main  migration `0001.sql`, line 1, `nonsense` failed: near "nonsense": syntax error at offset 0: SQLITE_ERROR
   skipped   api  because main failed
@@ -87,7 +89,8 @@ fn what_depends_on_a_failure_is_skipped_and_the_rest_goes_on() {
 2 | let db = Database("main", #{ migrations: "./migrations" });
 alch: app shop, stage dev, phase up, target local
 error[E0301]: `main` (cloudflare::D1Database): create failed: migration `0001.sql`, line 1, `nonsense` failed: near "nonsense": syntax error at offset 0: SQLITE_ERROR [7500]
-"#]]);
+"#]]
+    );
 }
 
 #[test]
@@ -109,7 +112,7 @@ error[E0301]: `main` (cloudflare::D1Database): create failed: migration `0001.sq
 2 | let db = Database("main", #{ migrations: "./migrations" });
   |          ^^^^^^^^ declared here
   |
-  = note: the call was POST /accounts/../d1/database/23c16dce-a1d0-4210-8d00-4746158cd2e3/query
+  = note: the call was POST /accounts/../d1/database/[..]/query
   = help: correct `0001.sql` and run again: nothing of it was applied, and what came before it is kept
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 6 API calls)
 
@@ -118,7 +121,7 @@ error[E0301]: `main` (cloudflare::D1Database): create failed: migration `0001.sq
 
 #[test]
 fn a_command_that_fails() {
-    shop("Exec(\"build\", #{ command: \"echo building; echo no rule >&2; exit 3\" });")
+    shop("Exec(\"build\", #{ command: \"echo no rule >&2; exit 3\" });")
         .alch(["run", "--allow-exec"])
         .check(str![[r#"
 exit 4
@@ -126,13 +129,12 @@ exit 4
 alch: app shop, stage dev, phase up, target local
 + creating  build (std::Exec)
   ..        build  no rule
-  ..        build  building
-  failed    build  `echo building; echo no rule >&2; exit 3` ended with exit code 3:
-error[E0301]: `build` (std::Exec): create failed: `echo building; echo no rule >&2; exit 3` ended with exit code 3:
+  failed    build  `echo no rule >&2; exit 3` ended with exit code 3:
+error[E0301]: `build` (std::Exec): create failed: `echo no rule >&2; exit 3` ended with exit code 3:
               no rule
  --> alchemy.run.rhai:2:1
   |
-2 | Exec("build", #{ command: "echo building; echo no rule >&2; exit 3" });
+2 | Exec("build", #{ command: "echo no rule >&2; exit 3" });
   | ^^^^ declared here
   |
   = help: run it by hand in `[ROOT]/project`
@@ -152,12 +154,8 @@ exit 4
 alch: app shop, stage dev, phase up, target local
   failed    cache  it is protected (`protect: true`)
 error[E0307]: `cache` (cloudflare::KVNamespace) is protected: it would be deleted
- --> alchemy.run.rhai:1:28
-  |
-1 | let app = alchemy("shop");
-  |                           ^ declared here
-  |
-  = help: remove `protect: true` from the resource, run, and try again
+ |
+ = help: remove `protect: true` from the resource, run, and try again
 still there:
   cache
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 0 API calls)

@@ -27,7 +27,9 @@ error[E0115]: environment variable `API_KEY` is not set
 
 #[test]
 fn a_file_is_missing() {
-    says("let settings = json(file(\"settings.json\"));", str![[r#"
+    says(
+        "let settings = json(file(\"settings.json\"));",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -40,12 +42,15 @@ error[E0117]: cannot read `settings.json`: No such file or directory (os error 2
   = help: paths are relative to the project folder
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn text_that_is_not_json() {
-    says("let settings = json(\"{ a: 1 }\");", str![[r#"
+    says(
+        "let settings = json(\"{ a: 1 }\");",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -56,28 +61,36 @@ error[E0105]: the text is not valid JSON: key must be a string at line 1 column 
   |                ^^^^
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn an_index_that_is_not_there() {
-    says("let zones = [\"a\"];\nKV(zones[3]);", str![[r#"
+    says(
+        "let zones = [\"a\"];\nKV(zones[3]);",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
-error[E0105]: the array has 1 elements; there is no index 3
+error[E0105]: the array has 1 element; there is no index 3
  --> alchemy.run.rhai:3:10
   |
 3 | KV(zones[3]);
   |          ^
+  |
+  = help: indices begin at 0; `.len()` tells how many there are
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn types_that_cannot_be_joined() {
-    says("let size = 1 + #{ a: 2 };", str![[r#"
+    says(
+        "let size = 1 + #{ a: 2 };",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -88,7 +101,8 @@ error[E0104]: `+` cannot join int and map
   |              ^
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -179,7 +193,9 @@ FQN  KIND  PHYSICAL NAME  STATUS
 
 #[test]
 fn a_closure_that_uses_its_own_receiver() {
-    says("app.run(\"data\", || app.KV(\"cache\"));", str![[r#"
+    says(
+        "app.run(\"data\", || app.KV(\"cache\"));",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -193,12 +209,15 @@ error[E0110]: the closure uses the very object whose method it is given to
   = help: or use the constant that every closure sees: `alchemy.run("id", || alchemy.secret(..))`
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn an_endless_loop() {
-    says("let n = 0;\nloop { n += 1; }", str![[r#"
+    says(
+        "let n = 0;\nloop { n += 1; }",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -211,12 +230,15 @@ error[E0107]: the script does more than it may; it probably loops for ever
   = help: check the loop's condition; work that takes long belongs into a resource
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn an_endless_recursion() {
-    says("fn down(n) { down(n + 1) }\ndown(1);", str![[r#"
+    says(
+        "fn down(n) { down(n + 1) }\ndown(1);",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -229,12 +251,15 @@ error[E0108]: functions call each other too deeply
   = help: check what ends the recursion, or use a loop
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn permissions_name_the_flag() {
-    says("exec(\"git rev-parse HEAD\");", str![[r#"
+    says(
+        "exec(\"git rev-parse HEAD\");",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -247,8 +272,11 @@ error[E0116]: the script may not start `git`
   = help: allow it with `--allow-exec` if you trust the script
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
-    says("fetch(\"https://example.com/x\");", str![[r#"
+"#]],
+    );
+    says(
+        "fetch(\"https://example.com/x\");",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -261,8 +289,11 @@ error[E0116]: the script may not speak to `example.com`
   = help: allow it with `--allow-net=example.com` if you trust the script
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
-    says("file(\"/etc/hostname\");", str![[r#"
+"#]],
+    );
+    says(
+        "file(\"/etc/hostname\");",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -275,8 +306,11 @@ error[E0116]: the script may not read `/etc/hostname`, which is outside the proj
   = help: allow it with `--allow-read=/etc/hostname` if you trust the script
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
-    says("write_file(\"/var/elsewhere.txt\", \"x\");", str![[r#"
+"#]],
+    );
+    says(
+        "write_file(\"/var/elsewhere.txt\", \"x\");",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -289,8 +323,11 @@ error[E0116]: the script may not write `/var/elsewhere.txt`, which is outside th
   = help: allow it with `--allow-write=/var/elsewhere.txt` if you trust the script
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
-    says("Exec(\"build\", #{ command: \"make all\" });", str![[r#"
+"#]],
+    );
+    says(
+        "Exec(\"build\", #{ command: \"make all\" });",
+        str![[r#"
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
@@ -303,7 +340,8 @@ error[E0116]: the script may not start `make`
   = help: allow it with `--allow-exec` if you trust the script
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
-"#]]);
+"#]],
+    );
     says(
         "HttpRequest(\"ping\", #{ url: \"https://example.com\" });",
         str![[r#"

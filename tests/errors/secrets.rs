@@ -23,7 +23,7 @@ fn the_wrong_password_names_the_stage() {
 exit 1
 -- stderr
 alch: app shop, stage prod, phase up, target local
-error[E0407]: wrong password for stage shop/prod (key 4a9fdb21)
+error[E0407]: wrong password for stage shop/prod (key [..])
  --> alchemy.run.rhai:1:11
   |
 1 | let app = alchemy("shop", #{ password: env("ALCHEMY_PASSWORD", "") });
@@ -43,7 +43,7 @@ fn the_missing_password_names_the_stage() {
 exit 1
 -- stderr
 alch: app shop, stage prod, phase up, target local
-error[E0408]: stage shop/prod was written with a password (key 73d18cdf), and none was given
+error[E0408]: stage shop/prod was written with a password (key [..]), and none was given
  --> alchemy.run.rhai:1:11
   |
 1 | let app = alchemy("shop", #{ password: env("ALCHEMY_PASSWORD", "") });

@@ -7,7 +7,9 @@ use crate::support::Project;
 
 #[test]
 fn a_block_that_is_never_closed() {
-    says("run(\"data\", || {\n    Database(\"main\");\n", str![[r#"
+    says(
+        "run(\"data\", || {\n    Database(\"main\");\n",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: this bracket is never closed: `}` is missing
@@ -18,12 +20,15 @@ error[E0101]: this bracket is never closed: `}` is missing
   |
   = help: every bracket is closed by one of its own sort
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn a_bracket_within_a_template_that_is_never_closed() {
-    says("let a = 1;\nprint(`a ${a + [1}`);", str![[r#"
+    says(
+        "let a = 1;\nprint(`a ${a + [1}`);",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: `,` is missing to separate the items of this array literal
@@ -34,7 +39,8 @@ error[E0101]: `,` is missing to separate the items of this array literal
   |
   = help: write `,` here, or close what is open
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -77,7 +83,9 @@ error[E0101]: `,` is missing to separate the items of this object map literal
 
 #[test]
 fn a_body_without_braces() {
-    says("let x = 1;\nif x == 1 print(2);", str![[r#"
+    says(
+        "let x = 1;\nif x == 1 print(2);",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: `{` is missing to start a statement block
@@ -88,12 +96,15 @@ error[E0101]: `{` is missing to start a statement block
   |
   = help: the body stands in braces: `if condition { .. }`, `fn name() { .. }`
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn text_that_is_never_closed() {
-    says("print(\"hello);\nprint(1);", str![[r#"
+    says(
+        "print(\"hello);\nprint(1);",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: open string is not terminated
@@ -104,12 +115,15 @@ error[E0101]: open string is not terminated
   |
   = help: close it with `"`; text over several lines goes in back-ticks
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn a_comment_that_is_never_closed() {
-    says("/* not now\nDatabase(\"main\");", str![[r#"
+    says(
+        "/* not now\nDatabase(\"main\");",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: this comment is never closed
@@ -120,12 +134,15 @@ error[E0101]: this comment is never closed
   |
   = help: close it with `*/`; comments nest, so every `/*` in it needs its own
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn a_reserved_word_as_a_key() {
-    says("let options = #{ default: 1 };", str![[r#"
+    says(
+        "let options = #{ default: 1 };",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: `default` is a reserved word
@@ -136,12 +153,15 @@ error[E0101]: `default` is a reserved word
   |
   = help: as a key write `"default"` in quotes; else choose another name
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn words_of_other_languages() {
-    says("let id = await Database(\"main\").id;", str![[r#"
+    says(
+        "let id = await Database(\"main\").id;",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: `await` is a reserved word
@@ -152,8 +172,11 @@ error[E0101]: `await` is a reserved word
   |
   = help: leave it out: reading an attribute waits for its resource by itself
 
-"#]]);
-    says("let x = true ? 1 : 2;", str![[r#"
+"#]],
+    );
+    says(
+        "let x = true ? 1 : 2;",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: there is no operator `?`
@@ -164,8 +187,11 @@ error[E0101]: there is no operator `?`
   |
   = help: write `if condition { a } else { b }`
 
-"#]]);
-    says("let f = x => x + 1;", str![[r#"
+"#]],
+    );
+    says(
+        "let f = x => x + 1;",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: `=>` does not belong here
@@ -176,12 +202,15 @@ error[E0101]: `=>` does not belong here
   |
   = help: closures are written `|x| ..`
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn eval_is_off() {
-    says("eval(\"1 + 1\");", str![[r#"
+    says(
+        "eval(\"1 + 1\");",
+        str![[r#"
 exit 1
 -- stderr
 error[E0101]: `eval` is off: text is never run as code
@@ -192,7 +221,8 @@ error[E0101]: `eval` is off: text is never run as code
   |
   = help: write the code out, or put it into a file and `import` it
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
