@@ -70,7 +70,10 @@ print(`slow ended with ${slow.exitCode}`);",
             .position(|event| event.contains(wanted))
             .unwrap_or_else(|| panic!("no `{wanted}` in {order:#?}"))
     };
-    assert!(at("read true") < at("apply_complete shop/dev/slow"), "{order:#?}");
+    assert!(
+        at("read true") < at("apply_complete shop/dev/slow"),
+        "{order:#?}"
+    );
     assert!(
         at("apply_complete shop/dev/slow") < at("slow ended with 0"),
         "{order:#?}"
