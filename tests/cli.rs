@@ -33,6 +33,7 @@ Commands:
   state        Look at and edit what state knows of single resources
   scope        Look at stages and scopes as a whole, and at their locks
   check        Check a script without running it
+  explain      Explain an error id such as E0114, or list them all
   completions  Print a completion script for a shell
   exit-codes   List the exit codes
   help         Print this message or the help of the given subcommand(s)

@@ -199,18 +199,21 @@ pub(super) fn parse(error: &ParseError, file: &Arc<SourceFile>) -> Diagnostic {
         let shape = Shape::of(&file.text);
         let last = shape.end_before(at.0, at.1).unwrap_or(at);
         let at_end = error.position().is_none() || is_end(file, at);
-        match token.as_str() {
+        // At the end of the text, an open bracket is what is wrong, whatever the parser was waiting for.
+        let open = [token.as_str(), "}", ")", "]"]
+            .into_iter()
+            .filter(|_| at_end)
+            .find_map(|token| {
+                let close = token.chars().next()?;
+                Some((close, shape.unclosed(close)?))
+            });
+        if let Some((close, open)) = open {
+            diagnostic.message = format!("this bracket is never closed: `{close}` is missing");
+            diagnostic.help = vec!["every bracket is closed by one of its own sort".to_owned()];
+            place = Some(open);
+        } else if matches!(token.as_str(), ";" | ",") {
             // What is missing belongs behind the last token, which may stand lines above.
-            ";" | "," => place = Some(last),
-            ")" | "]" | "}" if at_end => {
-                let open = token.chars().next().and_then(|close| shape.unclosed(close));
-                if let Some(open) = open {
-                    diagnostic.message =
-                        format!("this bracket is never closed: `{token}` is missing");
-                    place = Some(open);
-                }
-            }
-            _ => {}
+            place = Some(last);
         }
     }
     if let Some(place) = place {

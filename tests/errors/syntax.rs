@@ -44,6 +44,25 @@ error[E0101]: `,` is missing to separate the items of this array literal
 }
 
 #[test]
+fn an_interpolation_that_is_never_closed() {
+    says(
+        "let a = 1;\nprint(`a ${a + 1",
+        str![[r#"
+exit 1
+-- stderr
+error[E0101]: this bracket is never closed: `}` is missing
+ --> alchemy.run.rhai:3:11
+  |
+3 | print(`a ${a + 1
+  |           ^
+  |
+  = help: every bracket is closed by one of its own sort
+
+"#]],
+    );
+}
+
+#[test]
 fn a_statement_without_its_end() {
     says(
         "let db = Database(\"main\")   // the one\n\nprint(db.name);",
