@@ -103,9 +103,9 @@ E0101: cannot assign to constant k
     says(
         r##"`a ${1"##,
         str![[r#"
-E0101: `;` is missing at the end of this statement
-  --> 2:7 ``
-  help: write `;` here, behind the end of the statement
+E0101: this bracket is never closed: `}` is missing
+  --> 2:5 `{1`
+  help: every bracket is closed by one of its own sort
 "#]],
     );
     says(
