@@ -34,6 +34,7 @@ Commands:
   scope        Look at stages and scopes as a whole, and at their locks
   trust        Give a project the permissions that its alch.toml asks for, until that file changes
   check        Check a script without running it
+  explain      Explain an error id such as E0114, or list them all
   completions  Print a completion script for a shell
   exit-codes   List the exit codes
   help         Print this message or the help of the given subcommand(s)

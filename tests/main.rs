@@ -11,7 +11,9 @@
 
 mod architecture;
 mod cli;
+mod errors;
 mod gaps;
+mod handles;
 mod permissions;
 mod run;
 mod simulation;

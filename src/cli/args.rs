@@ -80,6 +80,8 @@ pub enum Command {
     /// Check a script without running it.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Explain an error id such as E0114, or list them all.
+    Explain(ExplainArgs),
     /// Print a completion script for a shell.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -369,6 +371,14 @@ pub struct ReadArgs {
     /// Where and as what.
     #[command(flatten)]
     pub flags: RunFlags,
+}
+
+/// `alch explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// The id that stands in the brackets of `error[E0114]`.
+    #[arg(value_name = "ID")]
+    pub code: Option<String>,
 }
 
 /// `alch stages`.

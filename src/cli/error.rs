@@ -118,7 +118,9 @@ impl From<FsError> for CliError {
 
 impl From<NameError> for CliError {
     fn from(error: NameError) -> Self {
-        Self::new(codes::BAD_ID, error.to_string()).with_exit(Exit::Usage)
+        Self::new(codes::BAD_ID, error.to_string())
+            .with_help("choose another name; it becomes part of names and of folders in state")
+            .with_exit(Exit::Usage)
     }
 }
 

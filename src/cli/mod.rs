@@ -130,6 +130,7 @@ fn dispatch(context: &Context, command: Command) -> Exit {
         Command::Scope(command) => commands::scope::run(context, &command),
         Command::Trust(args) => commands::trust::run(context, &args),
         Command::Check(args) => commands::check::run(context, &args),
+        Command::Explain(args) => commands::explain::run(context, &args),
         Command::Completions(args) => Ok(commands::completions::run(context, &args)),
         Command::ExitCodes => {
             context.ui.raw(exit::table());

@@ -83,13 +83,17 @@ impl Run {
             .clone()
             .unwrap_or_else(|| self.options.delete.clone());
         if self.options.phase == Phase::Plan || options.dry_run {
+            let partial = self.is_partial();
             for item in &items {
-                let reason = if item.old {
-                    "replaced"
-                } else {
-                    "no longer declared"
+                let (reason, conditional) = match (item.old, partial) {
+                    (true, _) => ("replaced", false),
+                    (false, false) => ("no longer declared", false),
+                    (false, true) => (
+                        "not declared as far as the plan could follow the script",
+                        true,
+                    ),
                 };
-                self.plan_delete(&item.record, item.action, reason);
+                self.plan_delete(&item.record, item.action, reason, conditional);
             }
             let left = if options.dry_run {
                 items
@@ -181,7 +185,12 @@ impl Run {
                         kind: item.record.kind.clone(),
                         action: Action::Delete,
                         cause,
-                        position: item.record.position.clone(),
+                        // An orphan's place is one of a script that has changed since.
+                        position: item
+                            .record
+                            .position
+                            .clone()
+                            .filter(|_| self.options.phase == Phase::Destroy),
                     });
                     self.graph().failed.push(Arc::clone(&failure));
                     self.world.events.emit(Event::Failed(failure));

@@ -130,6 +130,8 @@ pub(super) struct Graph {
     pub(super) dirty: bool,
     /// Why nothing more may start: the journal failed.
     pub(super) poisoned: Option<Arc<crate::state::StateError>>,
+    /// Whether a plan could not follow the script to its end, so that declarations may be missing.
+    pub(super) partial: bool,
     pub(super) idle_waiters: Vec<oneshot::Sender<()>>,
 }
 

@@ -314,7 +314,13 @@ impl Run {
     }
 
     /// Plans the delete of a resource that is no longer declared.
-    pub(super) fn plan_delete(&self, record: &Record, action: Action, reason: &str) {
+    pub(super) fn plan_delete(
+        &self,
+        record: &Record,
+        action: Action,
+        reason: &str,
+        conditional: bool,
+    ) {
         let planned = Arc::new(PlannedAction {
             fqn: record.fqn.clone(),
             kind: record.kind.clone(),
@@ -323,7 +329,7 @@ impl Run {
             reason: reason.to_owned(),
             changes: Vec::new(),
             props_hash: record.props_hash.clone(),
-            conditional: false,
+            conditional,
             position: record.position.clone(),
         });
         self.graph().planned.push(Arc::clone(&planned));

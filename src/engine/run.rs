@@ -529,6 +529,17 @@ impl Run {
         }
     }
 
+    /// A plan cannot follow the script everywhere: what is not declared may be declared all the same.
+    pub fn set_partial(&self) {
+        self.graph().partial = true;
+    }
+
+    /// Whether [`Run::set_partial`] was called.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.graph().partial
+    }
+
     /// Overrides how deletes go about it, from `finalize(#{ .. })`.
     pub fn set_delete_options(&self, options: DeleteOptions) {
         self.graph().delete_options = Some(options);

@@ -32,10 +32,11 @@ impl Run {
             let mut graph = self.graph();
             self.release(&mut graph, vec![first], &mut events);
             self.fill(&mut graph, &mut events);
+            self.emit_all(events);
         }
-        self.emit_all(events);
     }
 
+    /// Hands events on. Called while the graph is held: whoever sees that a resource stands comes after the event that says so.
     pub(super) fn emit_all(&self, events: Vec<Event>) {
         for event in events {
             self.world.events.emit(event);
@@ -371,8 +372,8 @@ impl Run {
             self.settle_node(&mut graph, id, state, &mut worklist, &mut events);
             self.release(&mut graph, worklist, &mut events);
             self.fill(&mut graph, &mut events);
+            self.emit_all(events);
         }
-        self.emit_all(events);
     }
 
     /// After the first Ctrl-C or a dead journal: everything that has not started fails now; what runs goes on to its end.
@@ -392,8 +393,8 @@ impl Run {
                 }
             }
             graph.ready.clear();
+            self.emit_all(events);
         }
-        self.emit_all(events);
     }
 }
 

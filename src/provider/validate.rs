@@ -230,7 +230,7 @@ impl Checker<'_> {
                         "pass one of its attributes, such as `.name` or `.id` of `{}`",
                         reference.fqn.id()
                     )),
-                    _ => None,
+                    _ => type_help(ty).map(str::to_owned),
                 };
                 let message = format!("expected {}, found {}", describe(ty), value.type_name());
                 self.fail(path, false, message, help);
@@ -245,7 +245,7 @@ pub fn describe(ty: &PropType) -> String {
     match ty {
         PropType::Any => "anything".to_owned(),
         PropType::String => "string".to_owned(),
-        PropType::Bool => "bool".to_owned(),
+        PropType::Bool => "true or false".to_owned(),
         PropType::Integer { .. } => "integer".to_owned(),
         PropType::Number => "number".to_owned(),
         PropType::OneOf(choices) => choices
@@ -261,6 +261,19 @@ pub fn describe(ty: &PropType) -> String {
         PropType::Either(types) => types.iter().map(describe).collect::<Vec<_>>().join(" or "),
         PropType::Binding => "binding".to_owned(),
     }
+}
+
+/// How a value of a type is written.
+#[must_use]
+pub fn type_help(ty: &PropType) -> Option<&'static str> {
+    Some(match ty {
+        PropType::String => "write it as text in quotes: `\"..\"`",
+        PropType::Bool => "write `true` or `false`, without quotes",
+        PropType::Integer { .. } | PropType::Number => "write the number without quotes",
+        PropType::List(_) => "write a list: `[ .. ]`",
+        PropType::MapOf(_) | PropType::Object(_) => "write a map: `#{ key: value }`",
+        _ => return None,
+    })
 }
 
 /// The change that the schema's `replaces` marks imply.

@@ -23,7 +23,13 @@ struct Environment;
 
 /// `alchemy(name, options)`.
 fn start(host: &Host, name: &str, map: Map) -> Outcome<ScopeRef> {
-    let app = AppName::new(name).map_err(|error| fault::fail(codes::BAD_ID, error.to_string()))?;
+    let app = AppName::new(name).map_err(|error| {
+        fault::fail_with_help(
+            codes::BAD_ID,
+            error.to_string(),
+            "choose another name; it becomes part of names and of folders in state",
+        )
+    })?;
     let options = options::app_options(map)?;
     if let Some(password) = &options.password {
         host.options.redactor.add(password);

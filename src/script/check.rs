@@ -452,7 +452,12 @@ impl<'a> Checker<'a> {
             )
             .with_help(format!("write `{name}(\"my-id\", #{{ .. }})`"))
         } else if let Some(counts) = script.filter(|_| !method) {
-            wrong_arity(name, counts, count)
+            let diagnostic = wrong_arity(name, counts, count);
+            let defined = self.loaded.ast.iter_functions().filter(|f| f.name == name);
+            defined.fold(diagnostic, |diagnostic, function| {
+                let parameters = function.params.join(", ");
+                diagnostic.with_help(format!("it is defined as `fn {name}({parameters})`"))
+            })
         } else if native.is_some() {
             let forms: Vec<String> = self
                 .functions
@@ -532,8 +537,8 @@ impl<'a> Checker<'a> {
                 self.object(&format!("{owner}.{name}"), props, &map.0, false);
             }
             (PropType::List(item), Expr::Array(items, _)) => {
-                for value in items {
-                    self.nested(owner, name, item, value);
+                for (index, value) in items.iter().enumerate() {
+                    self.nested(owner, &format!("{name}.{index}"), item, value);
                 }
             }
             (PropType::MapOf(item), Expr::Map(map, _)) => {
@@ -571,7 +576,11 @@ impl<'a> Checker<'a> {
                 "`{name}` of `{owner}`: expected {expected}, found {}",
                 convert::type_words(found)
             );
-            self.problem(Diagnostic::error(codes::WRONG_TYPE, message), *position);
+            let mut diagnostic = Diagnostic::error(codes::WRONG_TYPE, message);
+            diagnostic
+                .help
+                .extend(crate::provider::validate::type_help(ty).map(str::to_owned));
+            self.problem(diagnostic, *position);
         }
     }
 }

@@ -260,7 +260,11 @@ fn missing(engine: &mut Engine, host: &Arc<Host>) {
         deprecated,
         reason = "Rhai marks this as volatile; Cargo.toml pins the version"
     )]
-    engine.on_missing_function(move |_, arguments, _, _| {
+    engine.on_missing_function(move |name, arguments, _, _| {
+        // Rhai looks among natives before it calls a closure.
+        if name.starts_with("anon$") {
+            return Ok(None);
+        }
         for argument in arguments.iter() {
             let lazy = argument.read_lock::<lazy::Lazy>();
             if let Some(reference) = lazy.and_then(|lazy| lazy.reference()) {

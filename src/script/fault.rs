@@ -22,6 +22,16 @@ struct Inner {
     diagnostic: Diagnostic,
     failure: Option<Arc<Failure>>,
     forced: Option<Reference>,
+    option: Option<Place>,
+}
+
+/// The option of a call that an error is about.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// Its key in the map of options.
+    pub(super) key: String,
+    /// Whether the key itself is wrong, and not the value.
+    pub(super) at_key: bool,
 }
 
 impl Fault {
@@ -31,6 +41,7 @@ impl Fault {
             diagnostic,
             failure: None,
             forced: None,
+            option: None,
         }))
     }
 
@@ -40,6 +51,7 @@ impl Fault {
             diagnostic,
             failure: Some(failure),
             forced: None,
+            option: None,
         }))
     }
 
@@ -49,7 +61,25 @@ impl Fault {
             diagnostic,
             failure: None,
             forced: Some(reference),
+            option: None,
         }))
+    }
+
+    /// An option of the call is wrong: where it is written as a literal, that is the place.
+    pub(super) fn option(diagnostic: Diagnostic, key: &str, at_key: bool) -> Self {
+        Self(Arc::new(Inner {
+            diagnostic,
+            failure: None,
+            forced: None,
+            option: Some(Place {
+                key: key.to_owned(),
+                at_key,
+            }),
+        }))
+    }
+
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.0.option.as_ref()
     }
 
     pub(super) fn diagnostic(&self) -> &Diagnostic {

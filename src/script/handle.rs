@@ -45,7 +45,9 @@ impl Resource {
             .attributes
             .iter()
             .map(|attribute| attribute.name)
-            .chain(COMMON_ATTRIBUTES.into_iter().filter(|name| *name != "id"))
+            .chain(COMMON_ATTRIBUTES.into_iter().filter(|name| {
+                *name != "id" && schema.attributes.iter().all(|other| other.name != *name)
+            }))
             .collect();
         let near = text::suggestions(name, names.iter().copied(), 1);
         let help = match near.first() {
@@ -77,7 +79,7 @@ impl Resource {
                 AttributeState::Pending => host.settle(engine, &self.run, self.node)?,
                 AttributeState::Unknown => {
                     let lazy = self.lazy(name);
-                    host.state().last_unknown = lazy.reference();
+                    host.note_unknown(lazy.reference());
                     return Ok(Dynamic::from(lazy));
                 }
                 AttributeState::NoSuchAttribute => {

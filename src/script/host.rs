@@ -115,6 +115,8 @@ pub(super) struct State {
     pub(super) forced: Option<(Reference, Option<Position>)>,
     /// The unknown value that was read last.
     pub(super) last_unknown: Option<Reference>,
+    /// Whether another one was read before it: then it may not be the one that an error without a name is about.
+    pub(super) several_unknown: bool,
     /// Ids that the script keeps for itself with `registerResource`.
     pub(super) registered: HashSet<(ScopePath, String)>,
 }
@@ -277,7 +279,11 @@ impl Host {
 
     /// The script looks into a value that is not known: refuses, and marks what follows in a plan as conditional.
     pub(super) fn force(&self, lazy: &Lazy, context: &NativeCallContext) -> Box<EvalAltResult> {
-        let position = self.position(context);
+        self.refuse(lazy, self.position(context))
+    }
+
+    /// As [`Host::force`], at a place.
+    pub(super) fn refuse(&self, lazy: &Lazy, position: Option<Position>) -> Box<EvalAltResult> {
         let Some(reference) = lazy.reference() else {
             return fault::fail(codes::FORCED_UNKNOWN, "cannot decide on this value");
         };
@@ -309,12 +315,28 @@ impl Host {
         Some(self.force(&Lazy::new(reference), context))
     }
 
+    /// Remembers which unknown value the script read.
+    pub(super) fn note_unknown(&self, reference: Option<Reference>) {
+        let mut state = self.state();
+        state.several_unknown |= state.last_unknown.is_some() && state.last_unknown != reference;
+        state.last_unknown = reference;
+    }
+
     /// Marks what follows as conditional and remembers that a warning is due.
     pub(super) fn mark_forced(&self, reference: &Reference, position: Option<Position>) {
         if self.phase() == Some(Phase::Plan) {
+            self.mark_conditional();
             let mut state = self.state();
-            state.conditional = true;
             state.forced = Some((reference.clone(), position));
+        }
+    }
+
+    /// From here on the plan only shows what may be.
+    pub(super) fn mark_conditional(&self) {
+        let mut state = self.state();
+        state.conditional = true;
+        if let Some(run) = &state.run {
+            run.set_partial();
         }
     }
 

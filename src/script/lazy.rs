@@ -3,16 +3,19 @@
 //! Rhai answers `false` when it compares values of a type it does not know, and prints the type's name when it
 //! interpolates one. Neither may happen here: a [`Lazy`] can be passed on and put into text, and refuses everything else.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    any::TypeId,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext};
+use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Module, NativeCallContext};
 
 use crate::model::{Reference, Secret, TemplatePart, Value, diagnostic::codes};
 
 use super::{
     fault::{self, Outcome},
     host::Host,
-    rewrite::{DECIDED, INTERPOLATE},
+    rewrite::{DECIDED, INTERPOLATE, TO_DEBUG, TO_STRING, TYPE_OF},
 };
 
 /// The name of [`Lazy`] in Rhai's messages.
@@ -36,6 +39,15 @@ impl Lazy {
             first.get_or_insert_with(|| reference.clone());
         });
         first
+    }
+
+    /// Text for people.
+    pub(super) fn shown(&self) -> String {
+        let parts = self.parts().into_iter().map(|part| match part {
+            TemplatePart::Text(text) => text,
+            TemplatePart::Ref(_) => KNOWN_AFTER_APPLY.to_owned(),
+        });
+        parts.collect()
     }
 
     fn parts(&self) -> Vec<TemplatePart> {
@@ -205,14 +217,7 @@ impl Tokens {
             .map(|piece| match piece {
                 Ok(text) => text,
                 Err(Value::Secret(_)) => "<secret>".to_owned(),
-                Err(Value::Template(parts)) => parts
-                    .into_iter()
-                    .map(|part| match part {
-                        TemplatePart::Text(text) => text,
-                        TemplatePart::Ref(_) => KNOWN_AFTER_APPLY.to_owned(),
-                    })
-                    .collect(),
-                Err(_) => KNOWN_AFTER_APPLY.to_owned(),
+                Err(value) => Lazy(value).shown(),
             })
             .collect()
     }
@@ -268,13 +273,36 @@ fn register_text(engine: &mut Engine, host: &Arc<Host>) {
         DECIDED,
         move |context: NativeCallContext, value: Dynamic| -> Outcome<Dynamic> {
             let value = value.flatten();
-            if let Some(lazy) = value.read_lock::<Lazy>() {
+            if let Some(lazy) = within(&value) {
                 return Err(on.force(&lazy, &context));
             }
             if value.is::<SecretValue>() {
                 return Err(secret_refused());
             }
             Ok(value)
+        },
+    );
+    for (name, own) in [(TO_STRING, "to_string"), (TO_DEBUG, "to_debug")] {
+        let on = Arc::clone(host);
+        engine.register_fn(
+            name,
+            move |context: NativeCallContext, value: Dynamic| -> Outcome<Dynamic> {
+                let printed = context.call_fn::<Dynamic>(own, (value,))?;
+                match printed.into_immutable_string() {
+                    Ok(text) => unmark(&on, text),
+                    Err(_) => Ok(Dynamic::UNIT),
+                }
+            },
+        );
+    }
+    let on = Arc::clone(host);
+    engine.register_fn(
+        TYPE_OF,
+        move |context: NativeCallContext, value: Dynamic| -> Outcome<String> {
+            match value.read_lock::<Lazy>() {
+                Some(lazy) => Err(on.force(&lazy, &context)),
+                None => Ok(context.engine().map_type_name(value.type_name()).to_owned()),
+            }
         },
     );
     // Text and lazy values join to lazy text.
@@ -290,6 +318,47 @@ fn register_text(engine: &mut Engine, host: &Arc<Host>) {
     // Text joined with a list or a map takes their printed form, which has marks in it.
     joined::<rhai::Array>(engine, host);
     joined::<rhai::Map>(engine, host);
+    appended::<rhai::Array>(engine, host);
+    appended::<rhai::Map>(engine, host);
+    appended::<Lazy>(engine, host);
+    engine.register_fn(
+        "append",
+        |_: &mut ImmutableString, _: SecretValue| -> Outcome<()> {
+            Err(fault::fail_with_help(
+                codes::WRONG_ARGUMENTS,
+                "a secret cannot be appended to text in place",
+                "join the two with `+`; the result is a secret as well",
+            ))
+        },
+    );
+}
+
+/// The first value in `value` that is not known: itself, or somewhere in a list or map.
+pub(super) fn within(value: &Dynamic) -> Option<Lazy> {
+    if let Some(lazy) = value.read_lock::<Lazy>() {
+        return Some(lazy.clone());
+    }
+    if let Some(list) = value.read_lock::<rhai::Array>() {
+        return list.iter().find_map(within);
+    }
+    value.read_lock::<rhai::Map>()?.values().find_map(within)
+}
+
+/// `text.append(value)` changes a string in place, which cannot become an unknown value.
+fn appended<T: Clone + Send + Sync + 'static>(engine: &mut Engine, host: &Arc<Host>) {
+    let on = Arc::clone(host);
+    engine.register_fn(
+        "append",
+        move |context: NativeCallContext, text: &mut ImmutableString, value: T| -> Outcome<()> {
+            let value = Dynamic::from(value);
+            if let Some(lazy) = within(&value) {
+                return Err(on.force(&lazy, &context));
+            }
+            let printed = context.call_native_fn::<ImmutableString>("to_string", (value,))?;
+            *text += printed;
+            Ok(())
+        },
+    );
 }
 
 fn joined<T: Clone + Send + Sync + 'static>(engine: &mut Engine, host: &Arc<Host>) {
@@ -355,6 +424,13 @@ fn register_operators(engine: &mut Engine, host: &Arc<Host>) {
 }
 
 fn register_access(engine: &mut Engine, host: &Arc<Host>) {
+    let mut loops = Module::new();
+    let on = Arc::clone(host);
+    loops.set_iter_result(TypeId::of::<Lazy>(), move |value: Dynamic| {
+        let error = value.try_cast::<Lazy>().map(|lazy| on.refuse(&lazy, None));
+        Box::new(error.into_iter().map(Err))
+    });
+    engine.register_global_module(loops.into());
     let on = Arc::clone(host);
     engine.register_indexer_get(
         move |context: NativeCallContext,

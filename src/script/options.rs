@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     convert::type_words,
-    fault::{self, Fault, Outcome},
+    fault::{Fault, Outcome},
     host::AppOptions,
     lazy::SecretValue,
 };
@@ -47,11 +47,11 @@ impl<'a> Options<'a> {
                     format!("it takes {}", list.join(", "))
                 }
             };
-            return Err(fault::fail_with_help(
+            let diagnostic = Diagnostic::error(
                 codes::UNKNOWN_PROP,
                 format!("unknown option `{key}` of `{function}`"),
-                help,
-            ));
+            );
+            return Err(Fault::option(diagnostic.with_help(help), key, true).raise());
         }
         Ok(Self {
             function,
@@ -72,14 +72,20 @@ impl<'a> Options<'a> {
     }
 
     fn wrong(&self, name: &str, expected: &str, found: &Dynamic) -> Box<rhai::EvalAltResult> {
-        fault::fail(
+        let diagnostic = Diagnostic::error(
             codes::WRONG_TYPE,
             format!(
                 "option `{name}` of `{}` must be {expected}, found {}",
                 self.function,
                 type_words(found.type_name())
             ),
-        )
+        );
+        let help = match expected {
+            "true or false" => "write `true` or `false`, without quotes",
+            "a string" | "a string or a secret" => "write it as text in quotes: `\"..\"`",
+            _ => "write the number without quotes",
+        };
+        Fault::option(diagnostic.with_help(help), name, false).raise()
     }
 
     pub(super) fn bool(&mut self, name: &'static str) -> Outcome<Option<bool>> {
@@ -145,17 +151,15 @@ impl<'a> Options<'a> {
             .iter()
             .map(|(word, _)| format!("\"{word}\""))
             .collect();
-        Err(Fault::new(
-            Diagnostic::error(
-                codes::WRONG_TYPE,
-                format!(
-                    "\"{text}\" is no value for option `{name}` of `{}`",
-                    self.function
-                ),
-            )
-            .with_help(format!("one of {}", list.join(", "))),
+        let diagnostic = Diagnostic::error(
+            codes::WRONG_TYPE,
+            format!(
+                "\"{text}\" is no value for option `{name}` of `{}`",
+                self.function
+            ),
         )
-        .raise())
+        .with_help(format!("one of {}", list.join(", ")));
+        Err(Fault::option(diagnostic, name, false).raise())
     }
 }
 
@@ -179,9 +183,11 @@ pub(super) fn app_options(map: Map) -> Outcome<AppOptions> {
     )?;
     let stage = match options.string("stage")? {
         None => None,
-        Some(stage) => Some(
-            StageName::new(stage).map_err(|error| fault::fail(codes::BAD_ID, error.to_string()))?,
-        ),
+        Some(stage) => Some(StageName::new(stage).map_err(|error| {
+            let diagnostic = Diagnostic::error(codes::BAD_ID, error.to_string())
+                .with_help("choose another name; it becomes part of names and of folders in state");
+            Fault::option(diagnostic, "stage", false).raise()
+        })?),
     };
     Ok(AppOptions {
         stage,
@@ -270,6 +276,8 @@ pub(super) fn delete_options(map: Map, base: &DeleteOptions) -> Outcome<DeleteOp
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use super::super::fault;
 
     fn map(text: &str) -> Map {
         rhai::Engine::new().eval::<Map>(text).unwrap()

@@ -190,6 +190,9 @@ pub(super) fn compile(
 }
 
 fn parse(engine: &Engine, file: &Arc<SourceFile>) -> Result<(AST, SourceMap), Diagnostic> {
+    if let Some(diagnostic) = report::open_comment(file) {
+        return Err(diagnostic);
+    }
     let rewritten = rewrite::rewrite(&file.text);
     if let Ok(ast) = engine.compile(&rewritten.text) {
         return Ok((ast, rewritten.map));

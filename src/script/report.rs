@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use rhai::{Engine, EvalAltResult, NativeCallContext, ParseError, ParseErrorType, Position};
+use rhai::{
+    Dynamic, Engine, EvalAltResult, NativeCallContext, ParseError, ParseErrorType, Position,
+};
 
 use crate::{
     engine::{DeclareError, Failure},
     model::{Diagnostic, Label, Reference, SourceFile, diagnostic::codes},
+    util::text,
 };
 
 use super::{
     fault::{self, Fault},
     host::Host,
-    lazy::{LAZY_TYPE, Lazy},
-    locate, signature,
+    lazy::{LAZY_TYPE, Lazy, SecretValue},
+    locate,
+    rewrite::Shape,
+    signature,
     sources::Sources,
 };
 
@@ -161,7 +166,10 @@ pub(super) fn declare_error(
 /// The sentence for a wrong prop: it names the kind where the problem does not name the prop.
 pub(super) fn prop_message(kind: &str, path: &[String], message: &str) -> String {
     if message.starts_with("unknown prop") {
-        return format!("{message} of {kind}");
+        return match path {
+            [_, _, ..] => format!("unknown prop `{}` of {kind}", path.join(".")),
+            _ => format!("{message} of {kind}"),
+        };
     }
     if message.ends_with("is missing") {
         return format!("{kind}: {message}");
@@ -183,25 +191,75 @@ pub(super) fn prop_code(message: &str) -> crate::model::ErrorCode {
     }
 }
 
+/// A comment that is never closed: Rhai would leave out the rest of the script, and a run would delete what stands there.
+pub(super) fn open_comment(file: &Arc<SourceFile>) -> Option<Diagnostic> {
+    if !file.text.contains("/*") {
+        return None;
+    }
+    let (line, column) = Shape::of(&file.text).unclosed_comment()?;
+    let diagnostic = Diagnostic::error(codes::SYNTAX, "this comment is never closed")
+        .with_label(label_of(file, (line, column), 2))
+        .with_help("close it with `*/`; comments nest, so every `/*` in it needs its own");
+    Some(diagnostic)
+}
+
+fn label_of(file: &Arc<SourceFile>, (line, column): (u32, u32), length: u32) -> Label {
+    Label {
+        source: Arc::clone(file),
+        line,
+        column,
+        length,
+        text: String::new(),
+        primary: true,
+    }
+}
+
 /// A syntax error. Parsing is done on the user's own text, so columns are right as they are.
 pub(super) fn parse(error: &ParseError, file: &Arc<SourceFile>) -> Diagnostic {
     let mut diagnostic = parse_kind(error.err_type());
-    let place = place_in(file, error.position());
+    let mut place = place_in(file, error.position());
     if place.is_some_and(|(line, column)| starts_with(file, line, column, "=>")) {
         diagnostic.message = "`=>` does not belong here".to_owned();
         diagnostic.help = vec!["closures are written `|x| ..`".to_owned()];
+    } else if let ParseErrorType::MissingToken(token, _) = error.err_type()
+        && let Some(at) = place
+    {
+        let shape = Shape::of(&file.text);
+        let last = shape.end_before(at.0, at.1).unwrap_or(at);
+        let at_end = error.position().is_none() || is_end(file, at);
+        // At the end of the text, an open bracket is what is wrong, whatever the parser was waiting for.
+        let open = [token.as_str(), "}", ")", "]"]
+            .into_iter()
+            .filter(|_| at_end)
+            .find_map(|token| {
+                let close = token.chars().next()?;
+                Some((close, shape.unclosed(close)?))
+            });
+        if let Some((close, open)) = open {
+            diagnostic.message = format!("this bracket is never closed: `{close}` is missing");
+            diagnostic.help = vec!["every bracket is closed by one of its own sort".to_owned()];
+            place = Some(open);
+        } else if matches!(token.as_str(), ";" | ",") {
+            // What is missing belongs behind the last token, which may stand lines above.
+            place = Some(last);
+        }
     }
-    if let Some((line, column)) = place {
-        diagnostic.labels.push(Label {
-            source: Arc::clone(file),
-            line,
-            column,
-            length: 0,
-            text: String::new(),
-            primary: true,
-        });
+    if let Some(place) = place {
+        diagnostic.labels.push(label_of(file, place, 0));
     }
     diagnostic
+}
+
+/// Whether nothing follows a place.
+fn is_end(file: &SourceFile, (line, column): (u32, u32)) -> bool {
+    let mut rest = file.text.lines().skip(line as usize - 1);
+    let here: String = rest
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .skip(column as usize - 1)
+        .collect();
+    here.trim().is_empty() && rest.all(|line| line.trim().is_empty())
 }
 
 fn starts_with(file: &SourceFile, line: u32, column: u32, text: &str) -> bool {
@@ -240,8 +298,17 @@ fn parse_kind(kind: &ParseErrorType) -> Diagnostic {
             "`;` is missing {}",
             why.replace("to terminate", "at the end of")
         ))
-        .with_help("end the statement before this place with `;`"),
-        ParseErrorType::MissingToken(token, why) => syntax(format!("`{token}` is missing {why}")),
+        .with_help("write `;` here, behind the end of the statement"),
+        ParseErrorType::MissingToken(token, why) => {
+            let help = match token.as_str() {
+                "," => "write `,` here, or close what is open",
+                "{" => "the body stands in braces: `if condition { .. }`, `fn name() { .. }`",
+                "}" | ")" | "]" => "every bracket is closed by one of its own sort",
+                ":" => "entries of a map are written `key: value`",
+                _ => "look at what stands around this place",
+            };
+            syntax(format!("`{token}` is missing {why}")).with_help(help)
+        }
         ParseErrorType::Reserved(word) => {
             let help = match word.as_str() {
                 "await" | "async" => {
@@ -275,6 +342,10 @@ fn parse_kind(kind: &ParseErrorType) -> Diagnostic {
             match error {
                 rhai::LexError::UnterminatedString => {
                     diagnostic.with_help("close it with `\"`; text over several lines goes in back-ticks")
+                }
+                rhai::LexError::ImproperSymbol(symbol, _) if symbol == "eval" => {
+                    syntax("`eval` is off: text is never run as code".to_owned())
+                        .with_help("write the code out, or put it into a file and `import` it")
                 }
                 rhai::LexError::UnexpectedInput(input) if input == "=>" => {
                     diagnostic.with_help("closures are written `|x| ..`")
@@ -327,6 +398,18 @@ pub(super) fn evaluation(
         && let Some(loaded) = source.as_deref().and_then(|name| sources.get(name))
         && let Some(found) =
             racing_method(what).and_then(|name| locate::first_call(&loaded.ast, name))
+    {
+        position = found;
+    }
+    if let Some(fault) = fault::find(&innermost)
+        && let Some(place) = fault.place()
+        && let Some(loaded) = source.as_deref().and_then(|name| sources.get(name))
+        && let Some(found) = locate::prop(
+            &loaded.ast,
+            position,
+            std::slice::from_ref(&place.key),
+            place.at_key,
+        )
     {
         position = found;
     }
@@ -424,10 +507,8 @@ fn cause(error: &EvalAltResult, engine: &Engine, sources: &Sources) -> (Diagnost
                 unreachable!("matched above")
             };
             let message = match value.read_lock::<rhai::Map>() {
-                Some(map) => map
-                    .get("message")
-                    .map_or_else(|| value.to_string(), ToString::to_string),
-                None => value.to_string(),
+                Some(map) => map.get("message").map_or_else(|| shown(value), shown),
+                None => shown(value),
             };
             Diagnostic::error(
                 codes::THROWN,
@@ -490,8 +571,10 @@ fn cause(error: &EvalAltResult, engine: &Engine, sources: &Sources) -> (Diagnost
         )
         .with_help("it goes through arrays, ranges such as `0..10`, maps by `.keys()` and text by `.chars()`"),
         EvalAltResult::ErrorArrayBounds(length, index, _) => runtime(format!(
-            "the array has {length} elements; there is no index {index}"
-        )),
+            "the array has {}; there is no index {index}",
+            text::plural(*length, "element")
+        ))
+        .with_help("indices begin at 0; `.len()` tells how many there are"),
         EvalAltResult::ErrorDotExpr(what, _) => runtime(missing_property(what)),
         EvalAltResult::ErrorAssignmentToConstant(name, _) => {
             runtime(format!("`{name}` is a constant and cannot be assigned to"))
@@ -500,6 +583,17 @@ fn cause(error: &EvalAltResult, engine: &Engine, sources: &Sources) -> (Diagnost
         other => runtime(lower_first(&other.to_string())),
     };
     (diagnostic, false)
+}
+
+/// A thrown value as text.
+fn shown(value: &Dynamic) -> String {
+    if let Some(lazy) = value.read_lock::<Lazy>() {
+        return lazy.shown();
+    }
+    if value.is::<SecretValue>() {
+        return "<secret>".to_owned();
+    }
+    value.to_string()
 }
 
 /// Rhai says `Unknown property 'y' - a getter is not registered for type 'i64'`.
@@ -528,15 +622,17 @@ pub(super) fn forced_in_plan(
     error: &EvalAltResult,
 ) -> Option<(Diagnostic, Reference)> {
     let pending = host.state().forced.clone();
-    let reference = match fault::find(error) {
-        Some(fault) => fault.forced_reference()?.clone(),
-        None if is_forced(error) => pending.map(|(reference, _)| reference).or_else(|| {
-            // `if` and `&&` take no part in overloading: the last unknown value read is the one.
-            host.state().last_unknown.clone()
-        })?,
-        None => return None,
+    let (reference, certain) = match (fault::find(error), pending) {
+        (Some(fault), _) => (fault.forced_reference()?.clone(), true),
+        (None, Some((reference, _))) if is_forced(error) => (reference, true),
+        // `if` and `&&` take no part in overloading: the last unknown value read is the one, if it is the only one.
+        (None, None) if is_forced(error) => {
+            let state = host.state();
+            (state.last_unknown.clone()?, !state.several_unknown)
+        }
+        (None, _) => return None,
     };
-    let mut diagnostic = host.forced_diagnostic(Some(&reference));
+    let mut diagnostic = host.forced_diagnostic(certain.then_some(&reference));
     diagnostic.severity = crate::model::Severity::Warning;
     let main = None;
     let (position, source) = innermost(error, main);
@@ -561,7 +657,6 @@ fn is_forced(error: &EvalAltResult) -> bool {
         | EvalAltResult::ErrorInModule(_, inner, _) => is_forced(inner),
         EvalAltResult::ErrorFunctionNotFound(signature, _) => is_lazy(signature),
         EvalAltResult::ErrorMismatchDataType(_, found, _) => is_lazy(found),
-        EvalAltResult::ErrorFor(_) => true,
         _ => false,
     }
 }

@@ -2,12 +2,34 @@
 //!
 //! Rhai turns interpolated strings into plain text and compares `switch` values by hash, and neither can be overloaded. So
 //! every back-tick string with `${` in it becomes ``__interpolate(`..`)`` and every `switch` value becomes `__decided(..)`.
-//! Both functions answer ordinary values untouched. Lines never move; a [`SourceMap`] leads columns back to the user's.
+//! Both functions answer ordinary values untouched. Rhai also needs `to_string`, `to_debug` and `type_of` for itself, so calls
+//! of the script go to functions of the same length that know unknown values. Lines never move; a [`SourceMap`] leads columns back to the user's.
 
 /// What an interpolated string is wrapped in.
 pub(super) const INTERPOLATE: &str = "__interpolate";
 /// What the value of a `switch` is wrapped in.
 pub(super) const DECIDED: &str = "__decided";
+
+/// What calls of the script go to instead of Rhai's own functions. As long as these, so that no column moves.
+pub(super) const TO_STRING: &str = "__to_text";
+/// As [`TO_STRING`], for `to_debug`.
+pub(super) const TO_DEBUG: &str = "__to_dbg";
+/// As [`TO_STRING`], for `type_of`.
+pub(super) const TYPE_OF: &str = "__typeo";
+
+const RENAMED: [(&str, &str); 3] = [
+    ("to_string", TO_STRING),
+    ("to_debug", TO_DEBUG),
+    ("type_of", TYPE_OF),
+];
+
+/// The name of a function as the script writes it.
+pub(super) fn written(name: &str) -> &str {
+    RENAMED
+        .iter()
+        .find(|(_, renamed)| *renamed == name)
+        .map_or(name, |(written, _)| written)
+}
 
 /// Leads columns of the rewritten text back to the user's text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,24 +65,101 @@ pub(super) struct Rewritten {
 
 /// Rewrites `text`. Text that Rhai would refuse may come out in any form: the caller parses the original first then.
 pub(super) fn rewrite(text: &str) -> Rewritten {
-    if !text.contains("${") && !text.contains("switch") {
+    let plain = !text.contains("${")
+        && !text.contains("switch")
+        && !RENAMED.iter().any(|(name, _)| text.contains(name));
+    if plain {
         return Rewritten {
             text: text.to_owned(),
             map: SourceMap::default(),
         };
     }
-    let mut lexer = Lexer {
-        chars: text.chars().collect(),
-        at: 0,
-        inserts: Vec::new(),
-        previous: Previous::Operator,
-        nesting: 0,
-    };
+    let mut lexer = Lexer::new(text);
     lexer.code(Until::End);
     if lexer.nesting > MAX_NESTING {
         lexer.inserts.clear();
     }
     lexer.apply()
+}
+
+/// Brackets and comments of a text: what an error of the parser is told with.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    chars: Vec<char>,
+    open: Vec<(usize, char)>,
+    comments: Vec<(usize, usize)>,
+    open_comment: Option<usize>,
+}
+
+impl Shape {
+    /// Looks through `text`, which need not be right.
+    pub(super) fn of(text: &str) -> Self {
+        let mut lexer = Lexer::new(text);
+        lexer.code(Until::End);
+        Self {
+            chars: lexer.chars,
+            open: lexer.open,
+            comments: lexer.comments,
+            open_comment: lexer.open_comment,
+        }
+    }
+
+    /// The innermost bracket that nothing closes and that `close` would close: line and column from 1.
+    pub(super) fn unclosed(&self, close: char) -> Option<(u32, u32)> {
+        let open = match close {
+            ')' => '(',
+            ']' => '[',
+            '}' => '{',
+            _ => return None,
+        };
+        let (at, _) = self.open.iter().rev().find(|(_, c)| *c == open)?;
+        Some(self.place(*at))
+    }
+
+    /// A comment that nothing closes. Rhai takes the rest of the text for a comment without a word.
+    pub(super) fn unclosed_comment(&self) -> Option<(u32, u32)> {
+        Some(self.place(self.open_comment?))
+    }
+
+    /// Behind the last token in front of a place.
+    pub(super) fn end_before(&self, line: u32, column: u32) -> Option<(u32, u32)> {
+        let mut at = self.offset(line, column)?;
+        loop {
+            if let Some((start, _)) = self.comments.iter().find(|(_, end)| *end == at) {
+                at = *start;
+            } else if at > 0 && self.chars[at - 1].is_whitespace() {
+                at -= 1;
+            } else {
+                return (at > 0).then(|| self.place(at));
+            }
+        }
+    }
+
+    fn offset(&self, line: u32, column: u32) -> Option<usize> {
+        let mut lines = 1;
+        let mut start = 0;
+        for (index, c) in self.chars.iter().enumerate() {
+            if lines == line {
+                break;
+            }
+            if *c == '\n' {
+                lines += 1;
+                start = index + 1;
+            }
+        }
+        let at = start + column as usize - 1;
+        (lines == line && at <= self.chars.len()).then_some(at)
+    }
+
+    fn place(&self, at: usize) -> (u32, u32) {
+        let before = &self.chars[..at.min(self.chars.len())];
+        let line = before.iter().filter(|c| **c == '\n').count() + 1;
+        let column = before.iter().rev().take_while(|c| **c != '\n').count() + 1;
+        (
+            u32::try_from(line).unwrap_or(u32::MAX),
+            u32::try_from(column).unwrap_or(u32::MAX),
+        )
+    }
 }
 
 /// Deeper nesting of interpolations and switches is left alone: Rhai refuses it anyway.
@@ -88,11 +187,33 @@ struct Lexer {
     /// Offset in the original text and what stands in front of it in the rewritten one.
     inserts: Vec<(usize, String)>,
     previous: Previous,
+    /// Whether the last word was `fn`.
+    defines: bool,
     /// How many `${` and `switch` are open; beyond [`MAX_NESTING`] the rest of the text is skipped.
     nesting: usize,
+    /// Brackets that are open, with their offsets.
+    open: Vec<(usize, char)>,
+    /// Where comments begin and end.
+    comments: Vec<(usize, usize)>,
+    /// A comment that the end of the text closed.
+    open_comment: Option<usize>,
 }
 
 impl Lexer {
+    fn new(text: &str) -> Self {
+        Self {
+            chars: text.chars().collect(),
+            at: 0,
+            inserts: Vec::new(),
+            previous: Previous::Operator,
+            defines: false,
+            nesting: 0,
+            open: Vec::new(),
+            comments: Vec::new(),
+            open_comment: None,
+        }
+    }
+
     fn peek(&self, ahead: usize) -> Option<char> {
         self.chars.get(self.at + ahead).copied()
     }
@@ -123,6 +244,7 @@ impl Lexer {
                 '`' => self.template(),
                 '#' if matches!(self.peek(1), Some('"' | '#')) => self.raw(),
                 '#' if self.peek(1) == Some('{') => {
+                    self.open.push((self.at, '{'));
                     self.at += 2;
                     depth += 1;
                     self.previous = Previous::Operator;
@@ -138,6 +260,7 @@ impl Lexer {
                     if depth == 0 && c == '{' && self.previous == Previous::Value {
                         blocks = blocks.saturating_sub(1);
                     }
+                    self.open.push((self.at, c));
                     self.at += 1;
                     depth += 1;
                     self.previous = Previous::Operator;
@@ -147,6 +270,7 @@ impl Lexer {
                         // The end of a `${..}`, or a `switch` without cases.
                         return;
                     }
+                    self.open.pop();
                     self.at += 1;
                     depth = depth.saturating_sub(1);
                     self.previous = Previous::Value;
@@ -188,11 +312,29 @@ impl Lexer {
             }
             _ => Previous::Value,
         };
+        let defined = std::mem::replace(&mut self.defines, word == "fn" && !is_property);
+        if !defined && let Some((_, renamed)) = RENAMED.iter().find(|(name, _)| *name == word) {
+            self.rename(start, renamed);
+        }
         if word == "switch" && !is_property {
             self.switch();
             return true;
         }
         !is_property && matches!(word.as_str(), "if" | "while" | "for")
+    }
+
+    /// Writes another name of the same length over a call: not over keys, variables and functions of modules.
+    fn rename(&mut self, start: usize, renamed: &str) {
+        let qualified = start >= 2 && self.chars[start - 2..start] == [':', ':'];
+        let called = self.chars[self.at..]
+            .iter()
+            .find(|c| !c.is_whitespace())
+            .is_some_and(|c| *c == '(');
+        if called && !qualified {
+            for (slot, c) in self.chars[start..].iter_mut().zip(renamed.chars()) {
+                *slot = c;
+            }
+        }
     }
 
     fn switch(&mut self) {
@@ -211,12 +353,15 @@ impl Lexer {
     }
 
     fn line_comment(&mut self) {
+        let start = self.at;
         while self.peek(0).is_some_and(|c| c != '\n') {
             self.at += 1;
         }
+        self.comments.push((start, self.at));
     }
 
     fn block_comment(&mut self) {
+        let start = self.at;
         let mut depth = 0_usize;
         while let Some(c) = self.peek(0) {
             match (c, self.peek(1)) {
@@ -228,12 +373,14 @@ impl Lexer {
                     depth -= 1;
                     self.at += 2;
                     if depth == 0 {
+                        self.comments.push((start, self.at));
                         return;
                     }
                 }
                 _ => self.at += 1,
             }
         }
+        self.open_comment = Some(start);
     }
 
     fn quoted(&mut self, quote: char) {
@@ -285,10 +432,14 @@ impl Lexer {
                 }
                 '$' if self.peek(1) == Some('{') => {
                     interpolated = true;
+                    self.open.push((self.at + 1, '{'));
                     self.at += 2;
                     self.previous = Previous::Operator;
                     self.code(Until::Close);
-                    self.at += usize::from(self.peek(0).is_some());
+                    if self.peek(0).is_some() {
+                        self.open.pop();
+                        self.at += 1;
+                    }
                 }
                 _ => self.at += 1,
             }
@@ -334,7 +485,7 @@ impl Lexer {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rhai::{Dynamic, Engine, OptimizationLevel};
+    use rhai::{Dynamic, Engine, NativeCallContext, OptimizationLevel};
 
     use super::*;
 
@@ -343,6 +494,11 @@ mod tests {
         engine.set_optimization_level(OptimizationLevel::None);
         engine.register_fn(INTERPOLATE, |value: Dynamic| value);
         engine.register_fn(DECIDED, |value: Dynamic| value);
+        engine.register_fn(TO_STRING, |value: Dynamic| value.to_string());
+        engine.register_fn(TO_DEBUG, |value: Dynamic| format!("{value:?}"));
+        engine.register_fn(TYPE_OF, |context: NativeCallContext, value: Dynamic| {
+            context.engine().map_type_name(value.type_name()).to_owned()
+        });
         engine
     }
 
@@ -371,6 +527,13 @@ mod tests {
                 "switch __decided({1} ){ 1 => __interpolate(`${2}`) }",
             ),
             ("x.switch", "x.switch"),
+            ("x.to_string()", "x.__to_text()"),
+            ("to_debug (x)", "__to_dbg (x)"),
+            ("x.type_of()", "x.__typeo()"),
+            ("#{ to_string: 1 }", "#{ to_string: 1 }"),
+            ("fn to_string(x) {}", "fn to_string(x) {}"),
+            ("m::to_string(x)", "m::to_string(x)"),
+            ("\"to_string()\"", "\"to_string()\""),
         ] {
             assert_eq!(rewrite(text).text, expected, "{text}");
         }
@@ -390,6 +553,7 @@ mod tests {
             "switch `k${1}` { \"k1\" => 1, _ => 2 }",
             "/* ` */ `${1}` // `",
             "switch if true { 1 } else { 2 } { 1 => 10, _ => 20 }",
+            "12.to_string() + to_string(`${1}`) + type_of(1) + \"x\".type_of()",
         ] {
             let engine = engine();
             let plain = engine.eval::<Dynamic>(text).map(|v| v.to_string());
@@ -397,6 +561,19 @@ mod tests {
             let after = engine.eval::<Dynamic>(&rewritten).map(|v| v.to_string());
             assert_eq!(plain.unwrap(), after.expect(&rewritten), "{text}");
         }
+    }
+
+    #[test]
+    fn the_shape_tells_what_is_open_and_where_tokens_end() {
+        let shape = Shape::of("run(`${f([])}`, || {\n  a(1) // no; brackets (\n\n");
+        assert_eq!(shape.unclosed('}'), Some((1, 20)));
+        assert_eq!(shape.unclosed(')'), Some((1, 4)));
+        assert_eq!(shape.unclosed(']'), None);
+        assert_eq!(shape.end_before(3, 1), Some((2, 7)));
+        assert_eq!(shape.unclosed_comment(), None);
+        let shape = Shape::of("a /* b */\n /* c /* d */");
+        assert_eq!(shape.unclosed_comment(), Some((2, 2)));
+        assert_eq!(shape.end_before(2, 2), Some((1, 2)));
     }
 
     #[test]

@@ -6,11 +6,11 @@ use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, NativeCallCon
 
 use crate::{
     engine::{Event, Phase, Run},
-    model::{ResourceId, ScopePath, diagnostic::codes},
+    model::{Diagnostic, ResourceId, ScopePath, diagnostic::codes},
 };
 
 use super::{
-    fault::{self, Outcome},
+    fault::{self, Fault, Outcome},
     host::Host,
     lazy::Lazy,
     options::Options,
@@ -83,11 +83,12 @@ fn enter(
         None | Some("keep") => false,
         Some("cleanup") => true,
         Some(other) => {
-            return Err(fault::fail_with_help(
+            let diagnostic = Diagnostic::error(
                 codes::WRONG_TYPE,
                 format!("\"{other}\" is no value for option `onFailure` of `run`"),
-                "one of \"keep\", \"cleanup\"",
-            ));
+            )
+            .with_help("one of \"keep\", \"cleanup\"");
+            return Err(Fault::option(diagnostic, "onFailure", false).raise());
         }
     };
     let id = resource_id(id)?;
@@ -137,7 +138,7 @@ pub(super) fn decided_in_plan(
         format!("the rest of scope `{scope}` is left out of the plan")
     };
     host.state().forced = None;
-    host.state().conditional = true;
+    host.mark_conditional();
     host.emit(Event::Diagnostic(Box::new(warning.with_note(format!(
         "{place}; what is declared behind it may come otherwise"
     )))));

@@ -7,7 +7,7 @@ use crate::{
     util::text,
 };
 
-use super::{convert::type_words, natives, sources::Sources};
+use super::{convert::type_words, natives, rewrite, sources::Sources};
 
 /// One form of a function.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +81,12 @@ fn split(signature: &str) -> (&str, Vec<String>) {
 
 /// The words for a call that fits no function.
 pub(super) fn not_found(signature: &str, engine: &Engine, sources: &Sources) -> Diagnostic {
+    // A few packages of Rhai raise "not found" with a sentence of their own.
+    if signature.contains(' ') && !signature.contains(" (") {
+        return Diagnostic::error(codes::WRONG_ARGUMENTS, signature);
+    }
     let (name, arguments) = split(signature);
+    let name = rewrite::written(name);
     if name.starts_with("anon$") || name == "anonymous function" {
         return Diagnostic::error(
             codes::WRONG_ARGUMENTS,

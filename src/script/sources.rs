@@ -40,6 +40,7 @@ impl Loaded {
         primary: bool,
     ) -> Option<Label> {
         let (line, column) = self.place(position)?;
+        let column = column + u32::from(self.is_property(line, column));
         Some(Label {
             source: Arc::clone(&self.file),
             line,
@@ -48,6 +49,16 @@ impl Loaded {
             text: text.into(),
             primary,
         })
+    }
+
+    /// Whether the `.` in front of a property stands at a place: Rhai puts errors of properties there.
+    fn is_property(&self, line: u32, column: u32) -> bool {
+        let text = self.file.text.lines().nth(line as usize - 1);
+        let mut behind = text.unwrap_or_default().chars().skip(column as usize - 1);
+        behind.next() == Some('.')
+            && behind
+                .next()
+                .is_some_and(|next| next.is_alphabetic() || next == '_')
     }
 }
 

@@ -167,6 +167,17 @@ pub fn totals(actions: &[impl AsRef<PlannedAction>]) -> String {
             push(&mut out, format_args!(", {} {words}", count(action)));
         }
     }
+    let conditional = actions
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|action| action.conditional && action.action != Action::Unchanged)
+        .count();
+    if conditional > 0 {
+        push(
+            &mut out,
+            format_args!("; {conditional} of these may come otherwise"),
+        );
+    }
     out
 }
 

@@ -9,6 +9,7 @@ use crate::{
         exit::Exit,
     },
     engine::Phase,
+    model::diagnostic::codes,
     util::fs,
 };
 
@@ -27,6 +28,17 @@ pub(in crate::cli) fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Cl
     };
     let plan = run.plan();
     if let Some(file) = &args.out {
+        if run.is_partial() {
+            return Err(CliError::new(
+                codes::FORCED_UNKNOWN,
+                format!(
+                    "`{}` was not written: the plan could not follow the script to its end",
+                    file.display()
+                ),
+            )
+            .with_note("a saved plan is kept to exactly, and this one leaves open what comes")
+            .with_help("`alch run` without a saved plan decides as it goes"));
+        }
         let path = context.environment.folder.join(file);
         fs::write_atomic(&path, plan.to_file().as_bytes()).map_err(|error| {
             CliError::usage(format!("cannot save the plan as `{}`", file.display()))
@@ -37,7 +49,8 @@ pub(in crate::cli) fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Cl
             file.display()
         ));
     }
-    if args.detailed_exitcode && !plan.is_empty() {
+    // What a plan could not follow may hold changes.
+    if args.detailed_exitcode && (!plan.is_empty() || run.is_partial()) {
         return Ok(Exit::Changes);
     }
     Ok(Exit::Success)

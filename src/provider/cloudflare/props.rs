@@ -29,9 +29,7 @@ pub(super) fn known_text<'a>(props: &'a Map, key: &str) -> Result<Option<&'a str
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(mistake(
             &[key],
-            format!(
-                "`{key}` must be known before the run: it cannot come from an output of another resource"
-            ),
+            "it must be known before the run, and cannot come from an output of another resource",
             "write the text itself, or compute it from the id and the stage".to_owned(),
         )),
     }

@@ -373,7 +373,8 @@ impl Provider for Exec {
         }
         inputs::normalise(&context.folder, &mut props).map_err(|error| vec![error])?;
         Ok(Checked {
-            known: Map::from([("exitCode".to_owned(), Value::Int(0))]),
+            // Not even the exit code: a command that fails has none that the script may go on with.
+            known: Map::new(),
             props,
             physical_name: "exec".to_owned(),
             explicit_name: false,

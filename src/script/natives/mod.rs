@@ -3,6 +3,7 @@
 pub(super) mod custom;
 pub(super) mod data;
 pub(super) mod io;
+pub(super) mod lists;
 pub(super) mod net;
 pub(super) mod resources;
 pub(super) mod time;
@@ -19,6 +20,7 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     custom::register(engine, host);
     data::register(engine, host);
     io::register(engine, host);
+    lists::register(engine, host);
     net::register(engine, host);
     time::register(engine, host);
 }

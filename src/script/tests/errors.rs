@@ -24,8 +24,8 @@ E0101: unexpected ';'
 let b = 2;"##,
         str![[r#"
 E0101: `;` is missing at the end of this statement
-  --> 3:1 `let b = 2;`
-  help: end the statement before this place with `;`
+  --> 2:10 ``
+  help: write `;` here, behind the end of the statement
 "#]],
     );
     says(
@@ -33,8 +33,8 @@ E0101: `;` is missing at the end of this statement
 print(1);"##,
         str![[r#"
 E0101: `;` is missing at the end of this statement
-  --> 3:1 `print(1);`
-  help: end the statement before this place with `;`
+  --> 2:29 ``
+  help: write `;` here, behind the end of the statement
 "#]],
     );
     says(
@@ -80,15 +80,17 @@ E0101: open string is not terminated
     says(
         r##"run("x", || {"##,
         str![[r#"
-E0101: `}` is missing to terminate this block
-  --> 2:14 ``
+E0101: this bracket is never closed: `}` is missing
+  --> 2:13 `{`
+  help: every bracket is closed by one of its own sort
 "#]],
     );
     says(
         r##"eval("1")"##,
         str![[r#"
-E0101: reserved keyword 'eval' is disabled
+E0101: `eval` is off: text is never run as code
   --> 2:1 `eval("1")`
+  help: write the code out, or put it into a file and `import` it
 "#]],
     );
     says(
@@ -101,9 +103,9 @@ E0101: cannot assign to constant k
     says(
         r##"`a ${1"##,
         str![[r#"
-E0101: `;` is missing at the end of this statement
-  --> 2:7 ``
-  help: end the statement before this place with `;`
+E0101: this bracket is never closed: `}` is missing
+  --> 2:5 `{1`
+  help: every bracket is closed by one of its own sort
 "#]],
     );
     says(
@@ -117,8 +119,8 @@ E0101: expecting an iterable value, not a number
         r##"let x = 3 let"##,
         str![[r#"
 E0101: `;` is missing at the end of this statement
-  --> 2:11 `let`
-  help: end the statement before this place with `;`
+  --> 2:10 ` let`
+  help: write `;` here, behind the end of the statement
 "#]],
     );
 }
@@ -219,6 +221,7 @@ E0103: no variable `y`
         str![[r#"
 E0104: `f` takes 1 argument; you passed 2
   --> 2:15 `f(1, 2);`
+  help: it is defined as `fn f(x)`
 "#]],
     );
     says(
@@ -302,6 +305,7 @@ E0202: `placement.mode` of cloudflare::Worker: "smrt" is not a known value
         str![[r#"
 E0202: `size` of `Database`: expected integer, found string
   --> 2:25 `"big" });`
+  help: write the number without quotes
 "#]],
     );
     says(
@@ -432,7 +436,7 @@ E0105: `alchemy(..)` was called for `my-app` already
         r##"alchemy("x", #{ stge: 1 });"##,
         str![[r#"
 E0201: unknown option `stge` of `alchemy`
-  --> 2:1 `alchemy("x",`
+  --> 2:17 `stge: 1 });`
   help: did you mean `stage`?
 "#]],
     );
@@ -440,7 +444,7 @@ E0201: unknown option `stge` of `alchemy`
         r##"app.finalize(#{ destroyStrategy: "x" });"##,
         str![[r#"
 E0202: "x" is no value for option `destroyStrategy` of `finalize`
-  --> 2:5 `finalize(#{`
+  --> 2:34 `"x" });`
   help: one of "sequential", "parallel", "batched"
 "#]],
     );
@@ -454,8 +458,9 @@ E0106: own
     says(
         r##"let a = [1]; a[3]"##,
         str![[r#"
-E0105: the array has 1 elements; there is no index 3
+E0105: the array has 1 element; there is no index 3
   --> 2:16 `3]`
+  help: indices begin at 0; `.len()` tells how many there are
 "#]],
     );
     says(

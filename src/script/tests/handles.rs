@@ -64,7 +64,7 @@ create db {}
         r##"let db = Database("db"); print(db.idd);"##,
         str![[r#"
 E0207: cloudflare::D1Database has no attribute `idd`
-  --> 2:34 `.idd);`
+  --> 2:35 `idd);`
   help: did you mean `id`?
 create db {}
 "#]],
@@ -226,7 +226,7 @@ E0115: environment variable `NOPE` is not set
         r##"alchemy.env.NOPE"##,
         str![[r#"
 E0115: environment variable `NOPE` is not set
-  --> 2:12 `.NOPE`
+  --> 2:13 `NOPE`
   help: set it, put it into a file for `--env-file`, or give a default: `env("NOPE", "..")`
 "#]],
     );

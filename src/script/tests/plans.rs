@@ -62,9 +62,10 @@ a(known after apply)b
         str![[r#"
 + db
 (known after apply)
-unknown value
-(known after apply)
-my-app/dev/db
+warning E0114: cannot decide on `db.id` in a plan: only the provider will know it
+  --> 2:58 `type_of(db.i` decided here
+  note: the plan ends here; what is declared behind it may come otherwise
+  help: pass it on in props or text as it is; `alch run` waits for it and decides
 "#]],
     );
 }
@@ -86,7 +87,7 @@ warning E0114: cannot decide on `db.id` in a plan: only the provider will know i
         str![[r#"
 + db
 warning E0114: cannot decide on `db.flag` in a plan: only the provider will know it
-  --> 2:31 `.flag { prin` decided here
+  --> 2:32 `flag { print` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
 "#]],
@@ -96,7 +97,7 @@ warning E0114: cannot decide on `db.flag` in a plan: only the provider will know
         str![[r#"
 + db
 warning E0114: cannot decide on `db.flag` in a plan: only the provider will know it
-  --> 2:31 `.flag && tru` decided here
+  --> 2:32 `flag && true` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
 "#]],
@@ -126,7 +127,7 @@ warning E0114: cannot decide on `db.id` in a plan: only the provider will know i
         str![[r#"
 + db
 warning E0114: cannot decide on `db.tags` in a plan: only the provider will know it
-  --> 2:35 `db.tags { pr` decided here
+  --> 2:38 `tags { print` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
 "#]],
@@ -136,7 +137,7 @@ warning E0114: cannot decide on `db.tags` in a plan: only the provider will know
         str![[r#"
 + db
 warning E0114: cannot decide on `db.flag` in a plan: only the provider will know it
-  --> 2:34 `.flag { prin` decided here
+  --> 2:35 `flag { print` decided here
   note: the plan ends here; what is declared behind it may come otherwise
   help: pass it on in props or text as it is; `alch run` waits for it and decides
 "#]],

@@ -65,7 +65,8 @@ struct File {
 
 /// The `*.sql` files of a folder: by the number they begin with, then by name.
 fn files(base: &Path, access: &Access, given: &str) -> Result<Vec<File>, (String, Option<String>)> {
-    let folder = base.join(given);
+    // Without the `./` in the middle.
+    let folder: std::path::PathBuf = base.join(given).components().collect();
     let shown = folder.display();
     let readable = |path: &Path| {
         access
