@@ -11,6 +11,7 @@
 
 mod architecture;
 mod cli;
+mod kill;
 mod run;
 mod simulation;
 mod state;

@@ -473,7 +473,7 @@ impl Run {
         let Some(session) = &self.session else {
             return Ok(());
         };
-        match session.append(vec![entry]).await {
+        match self.write_entry(session.as_ref(), entry).await {
             Ok(()) => {
                 self.graph().dirty = true;
                 Ok(())
