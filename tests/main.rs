@@ -12,7 +12,9 @@
 mod architecture;
 mod cli;
 mod kill;
+mod locks;
 mod run;
+mod secrets;
 mod simulation;
 mod state;
 mod support;

@@ -239,7 +239,16 @@ fn unlock(context: &Context, args: &StageArgs, force: bool) -> Result<Exit, CliE
         .runtime
         .block_on(project.store.unlock(&stage, force))
         .map_err(|error| {
-            CliError::from(error).with_help(format!(
+            let is_locked = matches!(error, StateError::Locked { .. });
+            let mut error = CliError::from(error);
+            if !is_locked {
+                return error;
+            }
+            // Waiting is advice for a run.
+            for diagnostic in &mut error.diagnostics {
+                diagnostic.help.clear();
+            }
+            error.with_help(format!(
                 "if you are sure that it does no more: `alch scope unlock --app {} --stage {} --force`",
                 stage.app, stage.stage
             ))
