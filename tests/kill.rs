@@ -38,7 +38,7 @@ fn start_slow(project: &Project, arguments: &[&str]) -> Child {
 }
 
 /// What the local cloud itself says that there is, as kind and name.
-fn in_the_cloud(project: &Project) -> Vec<(String, String)> {
+pub(crate) fn in_the_cloud(project: &Project) -> Vec<(String, String)> {
     let control = project.path(".alchemy/local/control.sqlite");
     let connection = rusqlite::Connection::open(control).unwrap();
     let mut out = Vec::new();
@@ -124,7 +124,7 @@ fn kill(child: &mut Child) {
 
 /// Runs a command and kills it at the `nth` event of a type.
 #[track_caller]
-fn killed_at(project: &Project, arguments: &[&str], event: &str, nth: usize) {
+pub(crate) fn killed_at(project: &Project, arguments: &[&str], event: &str, nth: usize) {
     let mut child = start_slow(project, &[arguments, &["--json"]].concat());
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let mut seen = 0;

@@ -10,7 +10,9 @@
 )]
 
 mod architecture;
+mod bad_input;
 mod cli;
+mod damage;
 mod kill;
 mod locks;
 mod run;

@@ -8,7 +8,7 @@ use std::{
 use rhai::{AST, Engine};
 
 use crate::{
-    model::{Diagnostic, SourceFile, diagnostic::codes},
+    model::{Diagnostic, Label, SourceFile, diagnostic::codes},
     util::fs,
 };
 
@@ -68,7 +68,16 @@ pub fn load(path: &Path, options: &HostOptions) -> Result<Program, Vec<Diagnosti
     let text = read(path, options.limits.script_bytes).map_err(|diagnostic| vec![diagnostic])?;
     let real = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let real = real.canonicalize().unwrap_or(real);
-    load_named(&display_name(path), Some(real), text, options)
+    let program = load_named(&display_name(path), Some(real), text, options)?;
+    if program.main.ast.statements().is_empty() {
+        let message = format!("`{}` holds nothing that runs", program.name());
+        return Err(vec![
+            Diagnostic::error(codes::NO_SCRIPT, message)
+                .with_note("nothing was changed; an empty script is never taken for \"delete everything\"")
+                .with_help("begin with `let app = alchemy(\"name\");`; `alch destroy` deletes a stage"),
+        ]);
+    }
+    Ok(program)
 }
 
 /// As [`load`], for text that is no file. `name` is what diagnostics call it.
@@ -120,7 +129,7 @@ pub(super) fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 /// The text of a script file.
 pub(super) fn read(path: &Path, limit: usize) -> Result<String, Diagnostic> {
     let shown = display_name(path);
-    let bytes = fs::read(path).map_err(|error| {
+    let mut bytes = fs::read(path).map_err(|error| {
         let diagnostic = Diagnostic::error(codes::NO_SCRIPT, format!("cannot read `{shown}`"))
             .with_note(error.source.to_string());
         if error.is_not_found() {
@@ -140,6 +149,10 @@ pub(super) fn read(path: &Path, limit: usize) -> Result<String, Diagnostic> {
         .with_help(
             "read data from a file with `json(file(\"data.json\"))` instead of writing it out",
         ));
+    }
+    // The byte order mark that some editors write belongs to the file and not to its text.
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -189,9 +202,35 @@ pub(super) fn compile(
     }))
 }
 
+/// A comment without an end hides the rest of the script, and with it resources, which would be deleted.
+fn open_comment(file: &Arc<SourceFile>, begin: usize) -> Diagnostic {
+    let before = file.text.chars().take(begin);
+    let (line, column) = before.fold((1, 1), |(line, column), c| match c {
+        '\n' => (line + 1, 1),
+        _ => (line, column + 1),
+    });
+    let mut diagnostic = Diagnostic::error(codes::SYNTAX, "this comment never ends")
+        .with_help("close it with `*/`; comments nest, so each `/*` needs one");
+    diagnostic.labels.push(Label {
+        source: Arc::clone(file),
+        line,
+        column,
+        length: 2,
+        text: String::new(),
+        primary: true,
+    });
+    diagnostic
+}
+
 fn parse(engine: &Engine, file: &Arc<SourceFile>) -> Result<(AST, SourceMap), Diagnostic> {
     let rewritten = rewrite::rewrite(&file.text);
     if let Ok(ast) = engine.compile(&rewritten.text) {
+        // Only inside a comment is its end no syntax error.
+        if let Some(begin) = rewritten.open_comment
+            && engine.compile(format!("{}\n*/", file.text)).is_ok()
+        {
+            return Err(open_comment(file, begin));
+        }
         return Ok((ast, rewritten.map));
     }
     // Either the user's text is wrong, and then its own places are the ones to report, or the rewriting did not

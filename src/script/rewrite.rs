@@ -39,14 +39,17 @@ impl SourceMap {
 pub(super) struct Rewritten {
     pub(super) text: String,
     pub(super) map: SourceMap,
+    /// Where a comment begins that never ends, as offset in characters. Rhai takes the rest of the text for comment then.
+    pub(super) open_comment: Option<usize>,
 }
 
 /// Rewrites `text`. Text that Rhai would refuse may come out in any form: the caller parses the original first then.
 pub(super) fn rewrite(text: &str) -> Rewritten {
-    if !text.contains("${") && !text.contains("switch") {
+    if !["${", "switch", "/*"].iter().any(|part| text.contains(part)) {
         return Rewritten {
             text: text.to_owned(),
             map: SourceMap::default(),
+            open_comment: None,
         };
     }
     let mut lexer = Lexer {
@@ -55,6 +58,7 @@ pub(super) fn rewrite(text: &str) -> Rewritten {
         inserts: Vec::new(),
         previous: Previous::Operator,
         nesting: 0,
+        open_comment: None,
     };
     lexer.code(Until::End);
     if lexer.nesting > MAX_NESTING {
@@ -90,6 +94,7 @@ struct Lexer {
     previous: Previous,
     /// How many `${` and `switch` are open; beyond [`MAX_NESTING`] the rest of the text is skipped.
     nesting: usize,
+    open_comment: Option<usize>,
 }
 
 impl Lexer {
@@ -217,6 +222,7 @@ impl Lexer {
     }
 
     fn block_comment(&mut self) {
+        let begin = self.at;
         let mut depth = 0_usize;
         while let Some(c) = self.peek(0) {
             match (c, self.peek(1)) {
@@ -234,6 +240,7 @@ impl Lexer {
                 _ => self.at += 1,
             }
         }
+        self.open_comment = Some(begin);
     }
 
     fn quoted(&mut self, quote: char) {
@@ -327,7 +334,11 @@ impl Lexer {
             text.push_str(insert);
             column += length;
         }
-        Rewritten { text, map }
+        Rewritten {
+            text,
+            map,
+            open_comment: self.open_comment,
+        }
     }
 }
 

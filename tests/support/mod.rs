@@ -128,7 +128,12 @@ impl Project {
 
     /// Runs the binary to its end.
     pub(crate) fn alch<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
-        let output = self.command(arguments).output().expect("the binary runs");
+        self.output_of(&mut self.command(arguments))
+    }
+
+    /// Runs any command to its end.
+    pub(crate) fn output_of(&self, command: &mut Command) -> Output {
+        let output = command.output().expect("the binary runs");
         Output {
             stdout: String::from_utf8(output.stdout).expect("UTF-8 on stdout"),
             stderr: String::from_utf8(output.stderr).expect("UTF-8 on stderr"),

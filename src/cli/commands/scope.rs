@@ -171,8 +171,8 @@ fn validate(context: &Context, args: &StageArgs, all: bool) -> Result<Exit, CliE
         return Ok(Exit::Success);
     }
     context.ui.note(
-        "to repair: put the newest file of the stage's `backups` folder in the place of the damaged one; \
-         `alch scope validate` then tells whether it fits",
+        "to repair: put the damaged files back from a copy; without one move the stage's folder in `.alchemy` away \
+         and take over what is deployed with `alch run --adopt`",
     );
     Ok(Exit::Corrupt)
 }
