@@ -89,7 +89,10 @@ error[E0401]: stage shop/dev is locked by tester@[HOST] (pid [PID], `alch run wa
   = help: wait for it with `--lock-timeout 60000`, or look with `alch scope locks --app shop --stage dev`
 
 "#]]);
-    for command in [&["destroy", "--yes"][..], &["state", "rm", "cache", "--yes"]] {
+    for command in [
+        &["destroy", "--yes"][..],
+        &["state", "rm", "cache", "--yes"],
+    ] {
         let refused = project.alch(command).code(75);
         let holder = format!("(pid {}, `alch run waits.rhai`", waiting.child.id());
         assert!(refused.stderr.contains(&holder), "{}", refused.stderr);
@@ -132,7 +135,10 @@ error[E0401]: stage shop/dev is locked by tester@[HOST] (pid [PID], `alch run wa
     let output = waiting.child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("error[E0405]: this run lost stage shop/dev"), "{stderr}");
+    assert!(
+        stderr.contains("error[E0405]: this run lost stage shop/dev"),
+        "{stderr}"
+    );
     project.alch(["run"]).success();
     project.alch(["scope", "validate"]).success();
 }
@@ -142,7 +148,11 @@ fn a_run_may_wait_for_another_one() {
     let project = shop();
     let waiting = Waiting::start(&project);
     let late = project.alch(["run", "--lock-timeout", "1"]).code(75);
-    assert!(late.stderr.contains("waiting for the lock"), "{}", late.stderr);
+    assert!(
+        late.stderr.contains("waiting for the lock"),
+        "{}",
+        late.stderr
+    );
     let mut second = project.start(["run", "--lock-timeout", "60000", "--json"]);
     let mut events = BufReader::new(second.stdout.take().unwrap());
     let mut line = String::new();

@@ -89,7 +89,11 @@ fn project() -> Project {
 #[test]
 fn a_secret_is_in_no_file_and_in_no_output() {
     let project = project();
-    quiet(project.alch(["run", "--verbose", "--json-into", "first.ndjson"]).success());
+    quiet(
+        project
+            .alch(["run", "--verbose", "--json-into", "first.ndjson"])
+            .success(),
+    );
     quiet(project.alch(["plan", "--out", "plan.json"]).success());
     project.file(
         "alchemy.run.rhai",
@@ -123,7 +127,10 @@ fn what_is_encrypted_is_there_and_is_shown_as_hidden() {
     let record = project.read(".alchemy/vault/dev/resources/api/state.json");
     let record: Value = serde_json::from_str(&record).unwrap();
     let key = &record["record"]["props"]["bindings"]["KEY"];
-    assert!(key["$secret"].is_object() || key["$secret"].is_string(), "{key}");
+    assert!(
+        key["$secret"].is_object() || key["$secret"].is_string(),
+        "{key}"
+    );
     let shown = project.alch(["state", "show", "api", "--json"]).success();
     assert_eq!(shown.messages()[1]["props"]["bindings"]["KEY"], "<secret>");
 }
@@ -193,7 +200,13 @@ fn an_error_of_the_script_does_not_tell_a_secret() {
 fn a_changed_secret_is_an_update_and_an_unchanged_one_is_not() {
     let mut project = project();
     project.alch(["run"]).success();
-    assert!(project.alch(["run"]).success().last_line().ends_with("0 API calls)"));
+    assert!(
+        project
+            .alch(["run"])
+            .success()
+            .last_line()
+            .ends_with("0 API calls)")
+    );
     project.env("API_KEY", "another value altogether");
     let plan = project.alch(["plan"]).success();
     assert!(plan.stdout.contains("~ api"), "{}", plan.stdout);
@@ -202,7 +215,13 @@ fn a_changed_secret_is_an_update_and_an_unchanged_one_is_not() {
         project.alch(["run"]).success().last_line(),
         "0 created, 1 updated, 0 deleted, 1 unchanged in [TIME] (critical path [TIME], [CALLS])"
     );
-    assert!(project.alch(["run"]).success().last_line().ends_with("0 API calls)"));
+    assert!(
+        project
+            .alch(["run"])
+            .success()
+            .last_line()
+            .ends_with("0 API calls)")
+    );
 }
 
 /// The description of the stage's key in its record.
@@ -243,7 +262,10 @@ fn a_password_is_asked_for_by_the_name_of_the_stage() {
     let mut project = project();
     project.env("ALCHEMY_PASSWORD", "correct horse battery staple");
     project.alch(["run", "--stage", "prod"]).success();
-    let id = key_of(&project, "prod")["key_id"].as_str().unwrap().to_owned();
+    let id = key_of(&project, "prod")["key_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     project.env("ALCHEMY_PASSWORD", "incorrect horse");
     let before = project.state_files();
     for arguments in [
@@ -254,7 +276,9 @@ fn a_password_is_asked_for_by_the_name_of_the_stage() {
         let output = project.alch(arguments).code(1);
         assert!(!output.stderr.contains("horse"), "{}", output.stderr);
         assert!(
-            output.stderr.contains("wrong password for stage vault/prod"),
+            output
+                .stderr
+                .contains("wrong password for stage vault/prod"),
             "{}",
             output.stderr
         );
@@ -310,7 +334,10 @@ fn without_a_password_a_key_file_is_made_and_then_needed() {
             & 0o777,
         0o600
     );
-    let id = key_of(&project, "dev")["key_id"].as_str().unwrap().to_owned();
+    let id = key_of(&project, "dev")["key_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     std::fs::remove_file(&file).unwrap();
     project
         .alch(["run"])
@@ -366,7 +393,13 @@ error[E0407]: key file `[ROOT]/home/.alchemy/state.key`: it does not hold 64 hex
 
 "#]]);
     std::fs::write(&file, key).unwrap();
-    assert!(project.alch(["run"]).success().last_line().ends_with("0 API calls)"));
+    assert!(
+        project
+            .alch(["run"])
+            .success()
+            .last_line()
+            .ends_with("0 API calls)")
+    );
 }
 
 #[test]

@@ -73,8 +73,12 @@ pub fn load(path: &Path, options: &HostOptions) -> Result<Program, Vec<Diagnosti
         let message = format!("`{}` holds nothing that runs", program.name());
         return Err(vec![
             Diagnostic::error(codes::NO_SCRIPT, message)
-                .with_note("nothing was changed; an empty script is never taken for \"delete everything\"")
-                .with_help("begin with `let app = alchemy(\"name\");`; `alch destroy` deletes a stage"),
+                .with_note(
+                    "nothing was changed; an empty script is never taken for \"delete everything\"",
+                )
+                .with_help(
+                    "begin with `let app = alchemy(\"name\");`; `alch destroy` deletes a stage",
+                ),
         ]);
     }
     Ok(program)

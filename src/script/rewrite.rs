@@ -45,7 +45,10 @@ pub(super) struct Rewritten {
 
 /// Rewrites `text`. Text that Rhai would refuse may come out in any form: the caller parses the original first then.
 pub(super) fn rewrite(text: &str) -> Rewritten {
-    if !["${", "switch", "/*"].iter().any(|part| text.contains(part)) {
+    if !["${", "switch", "/*"]
+        .iter()
+        .any(|part| text.contains(part))
+    {
         return Rewritten {
             text: text.to_owned(),
             map: SourceMap::default(),
