@@ -10,12 +10,17 @@
 )]
 
 mod architecture;
+mod bad_input;
 mod cli;
+mod damage;
 mod errors;
 mod gaps;
 mod handles;
+mod kill;
+mod locks;
 mod permissions;
 mod run;
+mod secrets;
 mod simulation;
 mod state;
 mod support;

@@ -132,7 +132,10 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
             let unlock = format!("alch scope unlock --app {} --stage {}", stage.app, stage.stage);
             let out = Diagnostic::error(codes::LOCKED, error.to_string())
                 .with_note("nothing was changed")
-                .with_help("wait for it with `--lock-timeout 60000` (milliseconds)");
+                .with_help(format!(
+                    "wait for it with `--lock-timeout 60000`, or look with `alch scope locks --app {} --stage {}`",
+                    stage.app, stage.stage
+                ));
             match alive {
                 Some(true) => out,
                 Some(false) => out.with_help(format!("that process is gone: `{unlock}`")),
@@ -142,9 +145,12 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
                 )),
             }
         }
-        StateError::Corrupt { .. } => Diagnostic::error(codes::CORRUPT, error.to_string())
+        StateError::Corrupt { stage, .. } => Diagnostic::error(codes::CORRUPT, error.to_string())
             .with_note("nothing was changed; alch never takes damaged state for no state")
-            .with_help("see what is damaged with `alch scope validate`, then put back a file from `backups/`"),
+            .with_help("list all damage with `alch scope validate`, and put the files back from a copy")
+            .with_help(format!(
+                "without a copy: move `.alchemy/{stage}` away, then take over what is deployed with `alch run --adopt`"
+            )),
         StateError::Fenced { .. } => Diagnostic::error(codes::FENCED, error.to_string())
             .with_help("look at the stage with `alch scope locks` and run again"),
         StateError::TooNew { .. } => Diagnostic::error(codes::TOO_NEW, error.to_string())

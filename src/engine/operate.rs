@@ -258,8 +258,17 @@ impl Run {
         prior: &Record,
         existing: Existing,
     ) -> Result<Done, FailureCause> {
-        self.intend(job, Operation::Update, &prior.instance).await?;
         let context = self.context(&job.fqn, &job.checked.physical_name, &prior.instance);
+        // An update that changes nothing may need no call, and then nobody would notice that the object is gone.
+        if self.options.force
+            && self
+                .call(job, job.provider.read(&context, &existing))
+                .await?
+                .is_none()
+        {
+            return self.create_again(job).await;
+        }
+        self.intend(job, Operation::Update, &prior.instance).await?;
         match self
             .call(job, job.provider.update(&context, &job.resolved, &existing))
             .await
@@ -480,7 +489,7 @@ impl Run {
         let Some(session) = &self.session else {
             return Ok(());
         };
-        match session.append(vec![entry]).await {
+        match self.write_entry(session.as_ref(), entry).await {
             Ok(()) => {
                 self.graph().dirty = true;
                 Ok(())

@@ -16,7 +16,10 @@ use crate::{
     model::{Fqn, KindSchema, Map, Position, ResourceId, ScopePath, StagePath, Value},
     provider::{CheckContext, PropError, validate},
     secret::{KeyMaterial, Keyring},
-    state::{Deployment, LockRequest, Record, Session, StageHeader, StageState, StateError},
+    state::{
+        Deployment, JournalEntry, KeyCheck, LockRequest, Record, Session, StageHeader, StageState,
+        StateError,
+    },
 };
 
 use super::{
@@ -42,11 +45,31 @@ pub struct Run {
     pub(super) tasks: TaskTracker,
     pub(super) runtime: Handle,
     header: StageHeader,
+    /// What state holds of [`Run::facts`]. Held while it is made durable, so that no intent comes before its key.
+    recorded: tokio::sync::Mutex<Facts>,
     started_at: jiff::Timestamp,
     deployment: String,
     begin: Duration,
     graph: Mutex<Graph>,
     finished: tokio::sync::Mutex<Option<Summary>>,
+}
+
+/// The part of a stage's header that must be durable before the first change that rests on it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    target: Option<String>,
+    script: Option<String>,
+    key: Option<KeyCheck>,
+}
+
+impl Facts {
+    fn of(header: &StageHeader) -> Self {
+        Self {
+            target: header.target.clone(),
+            script: header.script.clone(),
+            key: header.key.clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Run {
@@ -125,6 +148,7 @@ impl Run {
             serial,
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
+            recorded: tokio::sync::Mutex::new(Facts::of(&header)),
             header,
             started_at,
             deployment,
@@ -712,17 +736,14 @@ impl Run {
         if self.world.cancel.hard.is_cancelled() {
             return Ok(());
         }
-        let mut header = self.header.clone();
+        let mut header = self.header_with(self.facts());
         if self.options.phase == Phase::Up {
             let is_declared: std::collections::HashSet<&Fqn> = declared.iter().collect();
             header
                 .order
                 .retain(|fqn| !is_declared.contains(fqn) && summary.left.contains(fqn));
             header.order.extend(declared);
-            header.script.clone_from(&self.options.script);
-            header.target = Some(self.options.target.clone());
         }
-        header.key = self.keyring.key_check();
         if dirty {
             header.deployment = Some(self.deployment.clone());
         }
@@ -736,6 +757,47 @@ impl Run {
             session.remove_stage().await?;
         }
         Ok(())
+    }
+
+    /// Where this run deploys to, from which script, and with which key as far as it met a secret.
+    fn facts(&self) -> Facts {
+        let mut facts = Facts {
+            key: self.keyring.key_check(),
+            ..Facts::of(&self.header)
+        };
+        if self.options.phase == Phase::Up {
+            facts.script.clone_from(&self.options.script);
+            facts.target = Some(self.options.target.clone());
+        }
+        facts
+    }
+
+    fn header_with(&self, facts: Facts) -> StageHeader {
+        StageHeader {
+            target: facts.target,
+            script: facts.script,
+            key: facts.key,
+            ..self.header.clone()
+        }
+    }
+
+    /// Makes an entry durable, after the facts that it rests on. Those are written once or twice in the life of a stage.
+    pub(super) async fn write_entry(
+        &self,
+        session: &dyn Session,
+        entry: JournalEntry,
+    ) -> Result<(), StateError> {
+        let mut recorded = self.recorded.lock().await;
+        let facts = self.facts();
+        if *recorded == facts {
+            drop(recorded);
+            return session.append(vec![entry]).await;
+        }
+        *recorded = self.facts();
+        let header = Arc::new(self.header_with(facts));
+        session
+            .append(vec![JournalEntry::Header(header), entry])
+            .await
     }
 
     fn deployment_record(&self, summary: &Summary, command: &str) -> Deployment {
@@ -878,7 +940,7 @@ async fn prepare(
 ) -> Result<Keyring, RunError> {
     if let Some(deployed) = &state.header.target
         && *deployed != options.target
-        && !state.records.is_empty()
+        && !state.is_empty()
     {
         return Err(RunError::OtherTarget {
             stage: stage.clone(),

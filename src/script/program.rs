@@ -68,7 +68,20 @@ pub fn load(path: &Path, options: &HostOptions) -> Result<Program, Vec<Diagnosti
     let text = read(path, options.limits.script_bytes).map_err(|diagnostic| vec![diagnostic])?;
     let real = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let real = real.canonicalize().unwrap_or(real);
-    load_named(&display_name(path), Some(real), text, options)
+    let program = load_named(&display_name(path), Some(real), text, options)?;
+    if program.main.ast.statements().is_empty() {
+        let message = format!("`{}` holds nothing that runs", program.name());
+        return Err(vec![
+            Diagnostic::error(codes::NO_SCRIPT, message)
+                .with_note(
+                    "nothing was changed; an empty script is never taken for \"delete everything\"",
+                )
+                .with_help(
+                    "begin with `let app = alchemy(\"name\");`; `alch destroy` deletes a stage",
+                ),
+        ]);
+    }
+    Ok(program)
 }
 
 /// As [`load`], for text that is no file. `name` is what diagnostics call it.
@@ -120,7 +133,7 @@ pub(super) fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 /// The text of a script file.
 pub(super) fn read(path: &Path, limit: usize) -> Result<String, Diagnostic> {
     let shown = display_name(path);
-    let bytes = fs::read(path).map_err(|error| {
+    let mut bytes = fs::read(path).map_err(|error| {
         let diagnostic = Diagnostic::error(codes::NO_SCRIPT, format!("cannot read `{shown}`"))
             .with_note(error.source.to_string());
         if error.is_not_found() {
@@ -140,6 +153,10 @@ pub(super) fn read(path: &Path, limit: usize) -> Result<String, Diagnostic> {
         .with_help(
             "read data from a file with `json(file(\"data.json\"))` instead of writing it out",
         ));
+    }
+    // The byte order mark that some editors write belongs to the file and not to its text.
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -190,7 +207,10 @@ pub(super) fn compile(
 }
 
 fn parse(engine: &Engine, file: &Arc<SourceFile>) -> Result<(AST, SourceMap), Diagnostic> {
-    if let Some(diagnostic) = report::open_comment(file) {
+    // Only inside a comment is the end of one no syntax error.
+    if let Some(diagnostic) = report::open_comment(file)
+        && engine.compile(format!("{}\n*/", file.text)).is_ok()
+    {
         return Err(diagnostic);
     }
     let rewritten = rewrite::rewrite(&file.text);

@@ -168,16 +168,20 @@ pub enum JournalEntry {
         /// The record under its new name.
         record: Arc<Record>,
     },
+    /// What the stage's own record is to hold: a crashed run is taken up, or destroyed, with the key and the target that
+    /// it used.
+    Header(Arc<StageHeader>),
 }
 
 impl JournalEntry {
-    /// The resource that the entry is about.
+    /// The resource that the entry is about; none when it is about the stage.
     #[must_use]
-    pub fn fqn(&self) -> &Fqn {
+    pub fn fqn(&self) -> Option<&Fqn> {
         match self {
-            Self::Intent(intent) => &intent.fqn,
-            Self::Record(record) | Self::Renamed { record, .. } => &record.fqn,
-            Self::Removed { fqn } => fqn,
+            Self::Intent(intent) => Some(&intent.fqn),
+            Self::Record(record) | Self::Renamed { record, .. } => Some(&record.fqn),
+            Self::Removed { fqn } => Some(fqn),
+            Self::Header(_) => None,
         }
     }
 }
@@ -264,6 +268,7 @@ impl StageState {
                 self.records.remove(from);
                 self.records.insert(record.fqn.clone(), Arc::clone(record));
             }
+            JournalEntry::Header(header) => self.header = StageHeader::clone(header),
         }
     }
 

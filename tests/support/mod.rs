@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses the part that it needs")]
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -79,6 +80,26 @@ impl Project {
         std::fs::read_to_string(self.path(name)).expect("a readable file")
     }
 
+    /// Every file of state with its bytes: without the local cloud, and without locks, which each run takes.
+    pub(crate) fn state_files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let root = self.path(".alchemy");
+        walkdir::WalkDir::new(&root)
+            .into_iter()
+            .map(|entry| entry.expect("a readable entry"))
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.into_path())
+            .filter(|path| {
+                ["local", "locks"]
+                    .iter()
+                    .all(|folder| !path.starts_with(root.join(folder)))
+            })
+            .map(|path| {
+                let bytes = std::fs::read(&path).expect("a readable file");
+                (path, bytes)
+            })
+            .collect()
+    }
+
     /// Sets a variable for every later command.
     pub(crate) fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -107,7 +128,12 @@ impl Project {
 
     /// Runs the binary to its end.
     pub(crate) fn alch<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
-        let output = self.command(arguments).output().expect("the binary runs");
+        self.output_of(&mut self.command(arguments))
+    }
+
+    /// Runs any command to its end.
+    pub(crate) fn output_of(&self, command: &mut Command) -> Output {
+        let output = command.output().expect("the binary runs");
         Output {
             stdout: String::from_utf8(output.stdout).expect("UTF-8 on stdout"),
             stderr: String::from_utf8(output.stderr).expect("UTF-8 on stderr"),
@@ -169,6 +195,13 @@ impl Output {
     #[track_caller]
     pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{}", self.told());
+        self
+    }
+
+    /// The same with a text replaced that differs from run to run.
+    pub(crate) fn replacing(mut self, from: &str, to: &str) -> Self {
+        self.stdout = self.stdout.replace(from, to);
+        self.stderr = self.stderr.replace(from, to);
         self
     }
 

@@ -189,8 +189,8 @@ fn validate(context: &Context, args: &StageArgs, all: bool) -> Result<Exit, CliE
         return Ok(Exit::Success);
     }
     context.ui.note(
-        "to repair: put the newest file of the stage's `backups` folder in the place of the damaged one; \
-         `alch scope validate` then tells whether it fits",
+        "to repair: put the damaged files back from a copy; without one move the stage's folder in `.alchemy` away \
+         and take over what is deployed with `alch run --adopt`",
     );
     Ok(Exit::Corrupt)
 }
@@ -257,16 +257,19 @@ fn unlock(context: &Context, args: &StageArgs, force: bool) -> Result<Exit, CliE
         .runtime
         .block_on(project.store.unlock(&stage, force))
         .map_err(|error| {
-            let lives = matches!(error, StateError::Locked { alive: Some(true), .. });
-            let error = CliError::from(error);
-            if lives {
-                error.with_help(format!(
-                    "if you are sure that it does no more: `alch scope unlock --app {} --stage {} --force`",
-                    stage.app, stage.stage
-                ))
-            } else {
-                error
+            let is_locked = matches!(error, StateError::Locked { .. });
+            let mut error = CliError::from(error);
+            if !is_locked {
+                return error;
             }
+            // Waiting is advice for a run.
+            for diagnostic in &mut error.diagnostics {
+                diagnostic.help.clear();
+            }
+            error.with_help(format!(
+                "if you are sure that it does no more: `alch scope unlock --app {} --stage {} --force`",
+                stage.app, stage.stage
+            ))
         })?;
     let text = if removed {
         format!("removed the lock of {stage}")

@@ -273,7 +273,10 @@ pub(crate) fn touches(entry: &JournalEntry) -> impl Iterator<Item = &Fqn> {
         JournalEntry::Renamed { from, .. } => Some(from),
         _ => None,
     };
-    let record = (!matches!(entry, JournalEntry::Intent(_))).then(|| entry.fqn());
+    let record = match entry {
+        JournalEntry::Intent(_) => None,
+        _ => entry.fqn(),
+    };
     from.into_iter().chain(record)
 }
 
