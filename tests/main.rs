@@ -11,6 +11,8 @@
 
 mod architecture;
 mod cli;
+mod noop;
+mod parallel;
 mod run;
 mod simulation;
 mod state;

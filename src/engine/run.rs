@@ -877,6 +877,11 @@ async fn prepare(
         key,
         Arc::clone(&world.ids),
     );
+    let keyring = if session.is_some() {
+        keyring
+    } else {
+        keyring.without_writing()
+    };
     // A wrong password is told before anything is touched, not at the first secret. Deletes need no secret of the script's.
     if state.header.key.is_some() {
         keyring.vault()?;

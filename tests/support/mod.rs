@@ -10,6 +10,8 @@ use std::{
 
 use snapbox::IntoData;
 
+pub(crate) mod cloud;
+
 /// The built binary.
 pub(crate) fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_alch"))
@@ -107,7 +109,12 @@ impl Project {
 
     /// Runs the binary to its end.
     pub(crate) fn alch<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
-        let output = self.command(arguments).output().expect("the binary runs");
+        self.run(&mut self.command(arguments))
+    }
+
+    /// Runs a command that was made by [`Project::command`] to its end.
+    pub(crate) fn run(&self, command: &mut Command) -> Output {
+        let output = command.output().expect("the binary runs");
         Output {
             stdout: String::from_utf8(output.stdout).expect("UTF-8 on stdout"),
             stderr: String::from_utf8(output.stderr).expect("UTF-8 on stderr"),
