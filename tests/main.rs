@@ -11,6 +11,8 @@
 
 mod architecture;
 mod cli;
+mod destroy;
+mod names;
 mod noop;
 mod parallel;
 mod run;

@@ -86,6 +86,8 @@ impl Run {
             for item in &items {
                 let reason = if item.old {
                     "replaced"
+                } else if self.options.phase == Phase::Destroy {
+                    "the stage goes"
                 } else {
                     "no longer declared"
                 };

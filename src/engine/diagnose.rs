@@ -194,9 +194,14 @@ impl RunError {
             Self::State(error) => state_diagnostic(error),
             Self::Journal(error) => state_diagnostic(error),
             Self::Vault(error) => vault_diagnostic(error),
-            Self::OtherTarget { .. } => Diagnostic::error(codes::OTHER_TARGET, self.to_string())
-                .with_note("nothing was changed")
-                .with_help("use another `--stage`, or destroy this one on its own target first"),
+            Self::OtherTarget { deployed, .. } => {
+                Diagnostic::error(codes::OTHER_TARGET, self.to_string())
+                    .with_note("nothing was changed")
+                    .with_help(format!("go on with `--target {deployed}`"))
+                    .with_help(
+                        "or use another `--stage`, or destroy this one on its own target first",
+                    )
+            }
             Self::NoSuchStage { others, .. } => {
                 let stages: Vec<String> =
                     others.iter().map(|stage| stage.stage.to_string()).collect();
