@@ -340,3 +340,49 @@ print(`the key is ${env("API_KEY")}`);
         Vec::<std::path::PathBuf>::new()
     );
 }
+
+#[test]
+fn a_run_that_changes_something_leaves_a_log_beside_its_record() {
+    let project = Project::example("quickstart");
+    project.alch(["plan"]).success();
+    project.alch(["run"]).success();
+    project.alch(["run"]).success();
+    let stage = project.path(".alchemy/quickstart/dev");
+    let names = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(stage.join(folder)).expect("a folder");
+        let mut names: Vec<String> = entries
+            .map(|entry| {
+                let path = entry.expect("an entry").path();
+                path.file_stem()
+                    .expect("a name")
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("logs").len(), 1);
+    assert_eq!(names("logs"), names("deployments"));
+    let log = project.read(&format!(
+        ".alchemy/quickstart/dev/logs/{}.ndjson",
+        names("logs")[0]
+    ));
+    assert!(
+        log.lines()
+            .next()
+            .is_some_and(|line| line.contains("\"run_start\"")),
+        "{log}"
+    );
+    assert_eq!(log.matches("\"apply_complete\"").count(), 4, "{log}");
+    assert!(
+        log.lines()
+            .last()
+            .is_some_and(|line| line.contains("\"change_summary\"")),
+        "{log}"
+    );
+
+    project.alch(["destroy", "--yes"]).success();
+    assert_eq!(names("logs").len(), 2);
+    assert_eq!(names("logs"), names("deployments"));
+}

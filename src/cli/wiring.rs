@@ -28,8 +28,11 @@ use crate::{
         self, Allow, AppOptions, HostOptions, Launcher, Limits, Permissions, Program, ScriptResult,
     },
     secret::Redactor,
-    state::{SharedStore, file::FileStore},
-    ui::plain::Explain,
+    state::{
+        SharedStore,
+        file::{FileStore, log_path},
+    },
+    ui::{LogPath, plain::Explain},
     util::{clock::SystemClock, fs, ids::SystemIds},
 };
 
@@ -51,6 +54,12 @@ pub(super) fn runtime() -> Result<Runtime, CliError> {
 /// The store of a project. Nothing is read or made.
 pub(super) fn store(project: &Path) -> SharedStore {
     Arc::new(FileStore::new(project.join(STATE_FOLDER)))
+}
+
+/// Where the runs of a project are logged.
+pub(super) fn logs(project: &Path) -> LogPath {
+    let root = project.join(STATE_FOLDER);
+    Arc::new(move |stage, deployment| log_path(&root, stage, deployment))
 }
 
 /// How failures become diagnostics: with the frame of their declaration, read from the script as it is now.
@@ -249,6 +258,7 @@ impl RunLauncher {
         folder: &Path,
         runtime: Handle,
     ) -> Self {
+        context.ui.keep_logs(logs(folder));
         Self {
             settings,
             start,

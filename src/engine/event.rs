@@ -151,6 +151,8 @@ pub enum Event {
         phase: Phase,
         /// Where resources go.
         target: String,
+        /// The id that the run's record gets if it changes something.
+        deployment: String,
     },
     /// Another run holds the stage; this one waits.
     WaitingForLock {
@@ -223,4 +225,9 @@ pub enum Event {
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn emit(&self, event: Event);
+
+    /// Whether [`Event::Unchanged`] is of use: where most resources are unchanged, telling costs more than deciding.
+    fn wants_unchanged(&self) -> bool {
+        true
+    }
 }

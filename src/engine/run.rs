@@ -43,6 +43,7 @@ pub struct Run {
     pub(super) runtime: Handle,
     header: StageHeader,
     started_at: jiff::Timestamp,
+    deployment: String,
     begin: Duration,
     graph: Mutex<Graph>,
     finished: tokio::sync::Mutex<Option<Summary>>,
@@ -69,10 +70,12 @@ impl Run {
     ) -> Result<Arc<Self>, RunError> {
         let begin = world.clock.monotonic();
         let started_at = world.clock.now();
+        let deployment = world.ids.ulid(started_at);
         world.events.emit(Event::RunStarted {
             stage: stage.clone(),
             phase: options.phase,
             target: options.target.clone(),
+            deployment: deployment.clone(),
         });
         let writes = matches!(options.phase, Phase::Up | Phase::Destroy);
         if options.phase == Phase::Destroy || options.phase == Phase::Read {
@@ -124,6 +127,7 @@ impl Run {
             runtime: Handle::current(),
             header,
             started_at,
+            deployment,
             begin,
             graph: Mutex::new(graph),
             finished: tokio::sync::Mutex::new(None),
@@ -703,7 +707,6 @@ impl Run {
         if self.world.cancel.hard.is_cancelled() {
             return Ok(());
         }
-        let id = self.world.ids.ulid(self.started_at);
         let mut header = self.header.clone();
         if self.options.phase == Phase::Up {
             let is_declared: std::collections::HashSet<&Fqn> = declared.iter().collect();
@@ -716,12 +719,12 @@ impl Run {
         }
         header.key = self.keyring.key_check();
         if dirty {
-            header.deployment = Some(id.clone());
+            header.deployment = Some(self.deployment.clone());
         }
         session.checkpoint(header).await?;
         if dirty {
             session
-                .record_deployment(self.deployment(id, summary, command))
+                .record_deployment(self.deployment_record(summary, command))
                 .await?;
         }
         if self.options.phase == Phase::Destroy && empty && summary.left.is_empty() {
@@ -730,7 +733,7 @@ impl Run {
         Ok(())
     }
 
-    fn deployment(&self, id: String, summary: &Summary, command: &str) -> Deployment {
+    fn deployment_record(&self, summary: &Summary, command: &str) -> Deployment {
         let mut counts: BTreeMap<String, u64> = summary
             .counts
             .iter()
@@ -744,7 +747,7 @@ impl Run {
             Outcome::Cancelled => "cancelled",
         };
         Deployment {
-            id,
+            id: self.deployment.clone(),
             stage: self.stage.clone(),
             command: command.to_owned(),
             actor: self.options.actor.clone(),

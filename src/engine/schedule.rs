@@ -118,10 +118,12 @@ impl Run {
                 );
             }
             graph.node_mut(id).action = Some(Action::Unchanged);
-            events.push(Event::Unchanged {
-                fqn: record.fqn.clone(),
-                kind: record.kind.clone(),
-            });
+            if self.world.events.wants_unchanged() {
+                events.push(Event::Unchanged {
+                    fqn: record.fqn.clone(),
+                    kind: record.kind.clone(),
+                });
+            }
             return Some(NodeState::Done(Arc::clone(record)));
         }
         if let Some(record) = &prior

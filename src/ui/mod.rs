@@ -9,9 +9,11 @@ pub mod ndjson;
 pub mod plain;
 pub mod printer;
 pub mod prompt;
+pub mod run_log;
 pub mod style;
 pub mod table;
 
 pub use diff::Detail;
 pub use plain::Verbosity;
 pub use printer::{Ui, UiOptions};
+pub use run_log::LogPath;

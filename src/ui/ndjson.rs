@@ -56,6 +56,7 @@ fn fields(event: &Event) -> (&'static str, Json) {
             stage,
             phase,
             target,
+            deployment,
         } => (
             "run_start",
             json!({
@@ -63,6 +64,7 @@ fn fields(event: &Event) -> (&'static str, Json) {
                 "stage": stage.stage.as_str(),
                 "phase": phase.as_str(),
                 "target": target,
+                "deployment": deployment,
             }),
         ),
         Event::WaitingForLock { stage } => ("lock_wait", json!({ "stage": stage.to_string() })),

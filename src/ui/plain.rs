@@ -124,6 +124,7 @@ impl Plain {
                 stage,
                 phase,
                 target,
+                ..
             } => {
                 self.end(out);
                 self.waiting_since = None;
@@ -504,6 +505,7 @@ pub(crate) mod tests {
                 stage: stage(),
                 phase: Phase::Up,
                 target: "local".to_owned(),
+                deployment: "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
             },
             Event::Unchanged {
                 fqn: fqn("my-app/dev/same"),

@@ -26,6 +26,7 @@ use crate::{
         diff::Detail,
         ndjson,
         plain::{Explain, Line, Plain, PlainOptions, Stream, Verbosity, unhandled},
+        run_log::{LogPath, RunLog},
     },
     util::{clock::Clock, fs::FsError},
 };
@@ -59,10 +60,17 @@ pub struct UiOptions {
     pub clock: Arc<dyn Clock>,
 }
 
+impl UiOptions {
+    fn is_live(&self) -> bool {
+        self.live && !self.json && io::stderr().is_terminal()
+    }
+}
+
 enum Message {
     Event(Box<Event>),
     Diagnostic(Box<Diagnostic>),
     Text(Line),
+    Log(LogPath),
     Result(Box<ResultMessage>),
     Flush(SyncSender<()>),
     Finish(Option<Json>),
@@ -79,6 +87,7 @@ pub struct Ui {
     sender: SyncSender<Message>,
     thread: Mutex<Option<JoinHandle<Option<io::Error>>>>,
     json: bool,
+    wants_unchanged: bool,
 }
 
 impl Ui {
@@ -88,6 +97,11 @@ impl Ui {
     /// [`FsError`] when the `--json-into` file cannot be made, or the thread cannot be started.
     pub fn start(options: UiOptions) -> Result<Arc<Self>, FsError> {
         let json = options.json;
+        // Programs are told, and people who asked for it; a live line counts what is done.
+        let wants_unchanged = json
+            || options.json_into.is_some()
+            || options.verbosity == Verbosity::Verbose
+            || options.is_live();
         let (sender, receiver) = sync_channel(CHANNEL);
         let printer = Printer::new(options)?;
         let thread = std::thread::Builder::new()
@@ -98,6 +112,7 @@ impl Ui {
             sender,
             thread: Mutex::new(Some(thread)),
             json,
+            wants_unchanged,
         }))
     }
 
@@ -137,6 +152,11 @@ impl Ui {
         }));
     }
 
+    /// Keeps a log of every run that changes something.
+    pub fn keep_logs(&self, path: LogPath) {
+        self.send(Message::Log(path));
+    }
+
     /// Shows a diagnostic.
     pub fn diagnostic(&self, diagnostic: Diagnostic) {
         self.send(Message::Diagnostic(Box::new(diagnostic)));
@@ -171,6 +191,10 @@ impl EventSink for Ui {
     fn emit(&self, event: Event) {
         self.send(Message::Event(Box::new(event)));
     }
+
+    fn wants_unchanged(&self) -> bool {
+        self.wants_unchanged
+    }
 }
 
 struct Printer {
@@ -178,6 +202,7 @@ struct Printer {
     plain: Plain,
     output: Output,
     json_into: Option<(PathBuf, Option<File>)>,
+    log: RunLog,
     live: bool,
 }
 
@@ -191,7 +216,7 @@ impl Printer {
             }
             None => None,
         };
-        let live = options.live && !options.json && io::stderr().is_terminal();
+        let live = options.is_live();
         let plain = Plain::new(PlainOptions {
             verbosity: options.verbosity,
             detail: options.detail,
@@ -205,6 +230,7 @@ impl Printer {
             plain,
             output,
             json_into,
+            log: RunLog::default(),
             live,
         })
     }
@@ -252,6 +278,7 @@ impl Printer {
             self.write(&mut lines);
         }
         self.plain.end(&mut lines);
+        self.flush_log();
         self.write(&mut lines);
         self.output.clear_status();
         self.output.flush();
@@ -259,6 +286,7 @@ impl Printer {
     }
 
     fn idle(&mut self) {
+        self.flush_log();
         let status = self.plain.status(self.options.clock.monotonic());
         self.output.flush();
         if self.live {
@@ -269,6 +297,8 @@ impl Printer {
     fn take(&mut self, message: Message, lines: &mut Vec<Line>) {
         match message {
             Message::Event(event) => {
+                let log = self.log.before(&event);
+                self.complain(log);
                 self.json(|at| ndjson::event(&event, at));
                 if let Event::RunFinished(summary) = event.as_ref() {
                     for diagnostic in unhandled(summary, &self.options.explain) {
@@ -303,17 +333,20 @@ impl Printer {
                     lines.push(line);
                 }
             }
+            Message::Log(path) => self.log.keep(path),
             Message::Flush(_) | Message::Finish(_) => {}
         }
     }
 
     /// Makes a message only when somebody reads it.
     fn json(&mut self, message: impl FnOnce(jiff::Timestamp) -> String) {
-        if !self.options.json && self.json_into.is_none() {
+        if !self.options.json && self.json_into.is_none() && !self.log.is_on() {
             return;
         }
         let text = message(self.options.clock.now());
         let text = self.options.redactor.redact(&text).into_owned();
+        let log = self.log.line(&text);
+        self.complain(log);
         if self.options.json {
             self.output.push_redacted(Stream::Out, &text);
         }
@@ -326,6 +359,19 @@ impl Printer {
             let complaint = format!("alch: cannot write `{}`: {error}", path.display());
             *file = None;
             self.output.push_redacted(Stream::Err, &complaint);
+        }
+    }
+
+    fn flush_log(&mut self) {
+        let log = self.log.flush();
+        self.complain(log);
+    }
+
+    /// A log that cannot be written is told once and keeps no run from its work.
+    fn complain(&mut self, log: Result<(), FsError>) {
+        if let Err(error) = log {
+            let text = format!("alch: no log of this run: {error}: {}", error.source);
+            self.output.push_redacted(Stream::Err, &text);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
         select::Project,
         settings::{Settings, Target},
         signals::Signals,
-        wiring::{Host, Start},
+        wiring::{self, Host, Start},
     },
     engine::{Phase, Run},
     model::{StagePath, diagnostic::codes},
@@ -45,6 +45,7 @@ pub(in crate::cli) fn run(context: &Context, args: &DestroyArgs) -> Result<Exit,
         return with_script(context, args, &project, &state, &unknown);
     }
 
+    context.ui.keep_logs(wiring::logs(&project.folder));
     let signals = Signals::watch(&project.runtime, &host.cancel, &context.ui)?;
     let start = Start {
         phase: Phase::Destroy,

@@ -511,7 +511,13 @@ impl Writer {
         };
         for entry in list()? {
             let path = folder.join(&entry.name);
-            if path == self.layout.journal() || path == self.layout.deployments() {
+            if [
+                self.layout.journal(),
+                self.layout.deployments(),
+                self.layout.logs(),
+            ]
+            .contains(&path)
+            {
                 continue;
             }
             let result = if entry.is_folder {

@@ -111,6 +111,16 @@ impl StageLayout {
         self.folder.join("deployments")
     }
 
+    /// `<app>/<stage>/logs`
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.folder.join("logs")
+    }
+
+    /// `<app>/<stage>/logs/<deployment id>.ndjson`
+    pub(crate) fn log(&self, deployment: &str) -> PathBuf {
+        self.logs().join(format!("{deployment}.ndjson"))
+    }
+
     /// `<app>/<stage>/<scope>/..`: where the resources and nested scopes of a resource's scope are.
     pub(crate) fn scope_folder(&self, fqn: &Fqn) -> PathBuf {
         let mut folder = self.folder.clone();

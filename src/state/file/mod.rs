@@ -22,3 +22,13 @@ mod race_tests;
 
 pub use process::{Process, Processes, SystemProcesses};
 pub use store::FileStore;
+
+/// Where the log of a deployment lies under the folder of a store.
+#[must_use]
+pub fn log_path(
+    root: &std::path::Path,
+    stage: &crate::model::StagePath,
+    deployment: &str,
+) -> std::path::PathBuf {
+    layout::StageLayout::new(root, stage).log(deployment)
+}
