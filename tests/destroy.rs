@@ -165,9 +165,9 @@ fn a_dry_run_names_everything_and_deletes_nothing() {
     project.alch(["destroy", "--yes"]).check(str![[r#"
 exit 0
 -- stdout
-  - api (cloudflare::Worker)  api-dev  # no longer declared
-  - cache (cloudflare::KVNamespace)  cache-dev  # no longer declared
-  - files (cloudflare::R2Bucket)  files-dev  # no longer declared
+  - api (cloudflare::Worker)  api-dev  # the stage goes
+  - cache (cloudflare::KVNamespace)  cache-dev  # the stage goes
+  - files (cloudflare::R2Bucket)  files-dev  # the stage goes
 Plan: 0 to create, 0 to update, 3 to delete, 0 unchanged
 -- stderr
 alch: app shop, stage dev, phase destroy, target cloudflare
