@@ -465,15 +465,14 @@ fn a_saved_plan_deletes_what_it_says_and_nothing_else() {
 exit 11
 -- stderr
 alch: app shop, stage dev, phase up, target local
-- deleting  c (cloudflare::KVNamespace)
-  deleted   c  c-dev  [TIME]
   failed    b  the plan is stale: it does not say that `b` goes
 error[E0409]: the plan is stale: it does not say that `b` goes
  |
  = help: make a new one with `alch plan --out FILE`
 still there:
   b
-0 created, 0 updated, 1 deleted, 1 unchanged, 1 failed in [TIME] (critical path [TIME], 1 API call)
+  c
+0 created, 0 updated, 0 deleted, 1 unchanged, 1 failed in [TIME] (critical path [TIME], 0 API calls)
 
 "#]]);
 }
