@@ -110,10 +110,11 @@ impl Client {
     /// The address of Worker `name` on the account's `subdomain`: on Cloudflare, or on this machine for a local cloud.
     #[must_use]
     pub fn worker_url(&self, name: &str, subdomain: &str) -> String {
-        if self.local {
-            format!("http://{name}.{subdomain}.localhost:{LOCAL_WORKERS_PORT}")
-        } else {
-            format!("https://{name}.{subdomain}.workers.dev")
+        match (self.local, subdomain) {
+            // The local cloud's own subdomain is the whole host.
+            (true, "localhost") => format!("http://{name}.localhost:{LOCAL_WORKERS_PORT}"),
+            (true, _) => format!("http://{name}.{subdomain}.localhost:{LOCAL_WORKERS_PORT}"),
+            (false, _) => format!("https://{name}.{subdomain}.workers.dev"),
         }
     }
 

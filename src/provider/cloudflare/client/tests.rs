@@ -244,4 +244,9 @@ fn workers_live_where_their_cloud_is() {
     ] {
         assert_eq!(url(base), "http://api.me.localhost:8787", "{base}");
     }
+    let local = Client::over_router("local", Box::new(|| Err("not needed".to_owned())));
+    assert_eq!(
+        local.worker_url("api", "localhost"),
+        "http://api.localhost:8787"
+    );
 }
