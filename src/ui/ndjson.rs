@@ -226,7 +226,7 @@ mod tests {
         assert_data_eq!(
             text,
             str![[r#"
-{"type":"run_start","at":"1970-01-01T00:00:00Z","app":"my-app","phase":"up","stage":"dev","target":"local"}
+{"type":"run_start","at":"1970-01-01T00:00:00Z","app":"my-app","deployment":"01ARZ3NDEKTSV4RRFFQ69G5FAV","phase":"up","stage":"dev","target":"local"}
 {"type":"unchanged","at":"1970-01-01T00:00:00Z","fqn":"my-app/dev/same","kind":"cloudflare::D1Database"}
 {"type":"apply_start","at":"1970-01-01T00:00:00Z","action":"create","fqn":"my-app/dev/database/main-db","kind":"cloudflare::D1Database"}
 {"type":"print","at":"1970-01-01T00:00:00Z","text":"hello"}
