@@ -16,6 +16,7 @@ mod names;
 mod noop;
 mod parallel;
 mod run;
+mod saved_plan;
 mod simulation;
 mod state;
 mod support;
