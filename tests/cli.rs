@@ -126,7 +126,8 @@ Options:
           Consent to replacements that lose data
 
       --plan <FILE>
-          Do exactly what a saved plan says, or nothing
+          Do only what a saved plan says; whatever else the script asks for is refused (exit code
+          11)
 
   -h, --help
           Print help (see a summary with '-h')

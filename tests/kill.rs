@@ -139,7 +139,8 @@ pub(crate) fn killed_at(project: &Project, arguments: &[&str], event: &str, nth:
             return;
         }
     }
-    panic!("the run ended after {seen} times `{event}`");
+    let ended = child.wait().unwrap();
+    panic!("the run ended after {seen} times `{event}`: {ended}");
 }
 
 /// Runs a command and kills it as soon as the journal is longer than `bytes`: in the middle of a batch, as it falls.

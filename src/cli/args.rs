@@ -305,7 +305,7 @@ pub struct RunArgs {
     /// Consent to replacements that lose data.
     #[arg(long)]
     pub allow_data_loss: bool,
-    /// Do exactly what a saved plan says, or nothing.
+    /// Do only what a saved plan says; whatever else the script asks for is refused (exit code 11).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["phase", "read", "destroy"])]
     pub plan: Option<PathBuf>,
 }

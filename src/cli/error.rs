@@ -86,9 +86,14 @@ impl CliError {
             return error.with_help("`alch run` deploys it");
         }
         let names: Vec<String> = others.iter().map(|other| format!("`{other}`")).collect();
+        let flag = if others.iter().any(|other| other.app == stage.app) {
+            "--stage NAME"
+        } else {
+            "--app NAME"
+        };
         error
             .with_note(format!("stages with state: {}", names.join(", ")))
-            .with_help("choose one with `--stage NAME`")
+            .with_help(format!("choose one with `{flag}`"))
     }
 }
 

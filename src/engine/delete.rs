@@ -1,7 +1,7 @@
 //! Deletes: orphans, objects that replacements left behind, whole stages. In reverse order of dependency, last.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -87,6 +87,7 @@ impl Run {
             for item in &items {
                 let (reason, conditional) = match (item.old, partial) {
                     (true, _) => ("replaced", false),
+                    _ if self.options.phase == Phase::Destroy => ("the stage goes", false),
                     (false, false) => ("no longer declared", false),
                     (false, true) => (
                         "not declared as far as the plan could follow the script",
@@ -108,7 +109,59 @@ impl Run {
                 path: Duration::ZERO,
             };
         }
+        if self.refuse_unplanned(&items) {
+            return Swept {
+                left: items
+                    .iter()
+                    .map(|item| item.record.fqn.clone())
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
+                path: Duration::ZERO,
+            };
+        }
         self.delete_all(items, current, &options, order).await
+    }
+
+    /// With a saved plan at hand: whether something would go that it does not foresee. Then nothing goes.
+    fn refuse_unplanned(&self, items: &[Item]) -> bool {
+        let Some(plan) = &self.options.expected_plan else {
+            return false;
+        };
+        let changed: HashSet<&Fqn> = plan
+            .actions
+            .iter()
+            .filter(|planned| planned.action != Action::Unchanged)
+            .map(|planned| &planned.fqn)
+            .collect();
+        let mut refused = false;
+        for item in items {
+            let fqn = &item.record.fqn;
+            if changed.contains(fqn) {
+                continue;
+            }
+            refused = true;
+            let reason = format!("it does not say that `{}` goes", fqn.within_stage());
+            self.delete_failed(item, FailureCause::StalePlan(reason));
+        }
+        refused
+    }
+
+    fn delete_failed(&self, item: &Item, cause: FailureCause) {
+        let failure = Arc::new(Failure {
+            fqn: item.record.fqn.clone(),
+            kind: item.record.kind.clone(),
+            action: Action::Delete,
+            cause,
+            // An orphan's place is one of a script that has changed since.
+            position: item
+                .record
+                .position
+                .clone()
+                .filter(|_| self.options.phase == Phase::Destroy),
+        });
+        self.graph().failed.push(Arc::clone(&failure));
+        self.world.events.emit(Event::Failed(failure));
     }
 
     async fn delete_all(
@@ -180,20 +233,7 @@ impl Run {
                     }
                 }
                 Err(cause) => {
-                    let failure = Arc::new(Failure {
-                        fqn: item.record.fqn.clone(),
-                        kind: item.record.kind.clone(),
-                        action: Action::Delete,
-                        cause,
-                        // An orphan's place is one of a script that has changed since.
-                        position: item
-                            .record
-                            .position
-                            .clone()
-                            .filter(|_| self.options.phase == Phase::Destroy),
-                    });
-                    self.graph().failed.push(Arc::clone(&failure));
-                    self.world.events.emit(Event::Failed(failure));
+                    self.delete_failed(item, cause);
                     stopped = !options.continue_on_error;
                 }
             }
@@ -221,16 +261,6 @@ impl Run {
         action: Action,
         options: &DeleteOptions,
     ) -> Result<(), FailureCause> {
-        if let Some(plan) = &self.options.expected_plan
-            && !plan.actions.iter().any(|planned| {
-                planned.fqn == record.fqn && !matches!(planned.action, Action::Unchanged)
-            })
-        {
-            return Err(FailureCause::StalePlan(format!(
-                "it does not say that `{}` goes",
-                record.fqn.within_stage()
-            )));
-        }
         if action == Action::Forget {
             return Ok(());
         }

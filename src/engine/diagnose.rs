@@ -9,7 +9,10 @@ use crate::{
     state::StateError,
 };
 
-use super::failure::{Failure, FailureCause, RunError};
+use super::{
+    event::Action,
+    failure::{Failure, FailureCause, RunError},
+};
 
 /// Finds the text of a file by the name that positions carry.
 pub type SourceLookup<'a> = &'a dyn Fn(&str) -> Option<Arc<SourceFile>>;
@@ -78,10 +81,28 @@ impl Failure {
             ),
             FailureCause::StalePlan(reason) => stale(reason),
         };
-        if let Some(label) = label(self.position.as_ref(), sources, "declared here", true) {
+        if let Some(label) = label(self.position.as_ref(), sources, "declared here", true)
+            && (self.action != Action::Delete || self.stands_at(&label))
+        {
             diagnostic.labels.insert(0, label);
         }
         diagnostic
+    }
+
+    /// Whether the line still names the resource. What is deleted was declared in the script as it was then, not as it is now.
+    fn stands_at(&self, label: &Label) -> bool {
+        let id = self
+            .fqn
+            .within_stage()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default();
+        let line = label
+            .source
+            .text
+            .lines()
+            .nth(label.line.saturating_sub(1) as usize);
+        line.is_some_and(|line| line.contains(&format!("\"{id}\"")))
     }
 }
 
@@ -191,9 +212,14 @@ impl RunError {
             Self::State(error) => state_diagnostic(error),
             Self::Journal(error) => state_diagnostic(error),
             Self::Vault(error) => vault_diagnostic(error),
-            Self::OtherTarget { .. } => Diagnostic::error(codes::OTHER_TARGET, self.to_string())
-                .with_note("nothing was changed")
-                .with_help("use another `--stage`, or destroy this one on its own target first"),
+            Self::OtherTarget { deployed, .. } => {
+                Diagnostic::error(codes::OTHER_TARGET, self.to_string())
+                    .with_note("nothing was changed")
+                    .with_help(format!("go on with `--target {deployed}`"))
+                    .with_help(
+                        "or use another `--stage`, or destroy this one on its own target first",
+                    )
+            }
             Self::NoSuchStage { others, .. } => {
                 let stages: Vec<String> =
                     others.iter().map(|stage| stage.stage.to_string()).collect();

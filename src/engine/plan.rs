@@ -340,26 +340,76 @@ impl Run {
     pub(super) fn check_against_plan(
         &self,
         node: &Node,
-        action: Action,
+        prior: Option<&Record>,
+        hash: &PropsHash,
+        decision: &Decision,
     ) -> Result<(), FailureCause> {
         let Some(plan) = &self.options.expected_plan else {
             return Ok(());
         };
-        let planned = plan.actions.iter().find(|planned| planned.fqn == node.fqn);
-        match planned {
-            Some(planned) if planned.action == action => Ok(()),
-            Some(planned) => Err(FailureCause::StalePlan(format!(
-                "`{}` would now {}, the plan says {}",
-                node.fqn.within_stage(),
+        let action = decision.action();
+        let name = node.fqn.within_stage();
+        let stale = |reason: String| Err(FailureCause::StalePlan(reason));
+        let Some(planned) = plan.actions.iter().find(|planned| planned.fqn == node.fqn) else {
+            return stale(format!("`{name}` is not in the plan"));
+        };
+        if planned.action != action {
+            return stale(format!(
+                "`{name}` would now {}, the plan says {}",
                 action.verb(),
                 planned.action.verb()
-            ))),
-            None => Err(FailureCause::StalePlan(format!(
-                "`{}` is not in the plan",
-                node.fqn.within_stage()
-            ))),
+            ));
         }
+        if planned.physical_name != node.checked.physical_name {
+            return stale(format!(
+                "`{name}` would now be `{}`, the plan says `{}`",
+                node.checked.physical_name, planned.physical_name
+            ));
+        }
+        if hash.whole.as_ref() == Some(&planned.props_hash) {
+            return Ok(());
+        }
+        let now = self.changes(node, prior, hash, decision);
+        if let Some(path) = unforeseen(&planned.changes, &now) {
+            return stale(format!(
+                "`{}` of `{name}` is not as in the plan",
+                path.join(".")
+            ));
+        }
+        // Secrets look alike. Their hashes can be compared once the stage has a key that outlives the run.
+        let comparable = !planned.props_hash.is_empty() && plan_knew_key(self, prior);
+        if comparable && now.iter().any(|change| change.secret) {
+            return stale(format!("a secret of `{name}` is not as in the plan"));
+        }
+        Ok(())
     }
+}
+
+/// Whether a plan of this stage hashed secrets with the key that this run has.
+fn plan_knew_key(run: &Run, prior: Option<&Record>) -> bool {
+    prior.is_some() && run.keyring.key_check().is_some()
+}
+
+/// The path of the first property that changes in another way than was planned. What only apply could know may be anything.
+fn unforeseen<'a>(
+    planned: &'a [PropertyChange],
+    now: &'a [PropertyChange],
+) -> Option<&'a Vec<String>> {
+    let foreseen = |change: &PropertyChange| {
+        planned.iter().any(|other| {
+            (other.unknown && change.path.starts_with(&other.path))
+                || (other.path == change.path
+                    && other.before == change.before
+                    && other.after == change.after)
+        })
+    };
+    let kept = |other: &PropertyChange| {
+        other.unknown || now.iter().any(|change| change.path == other.path)
+    };
+    now.iter()
+        .find(|change| !foreseen(change))
+        .or_else(|| planned.iter().find(|other| !kept(other)))
+        .map(|change| &change.path)
 }
 
 /// Leaves of a map by path; empty containers count as leaves.

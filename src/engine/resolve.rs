@@ -156,11 +156,13 @@ fn hashable(graph: &Graph, reference: &Reference) -> Option<Value> {
                 })
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect();
-            Some(Value::Array(vec![
-                Value::string(view.kind.as_ref()),
-                Value::string(view.physical_name.clone()),
-                Value::Map(identity),
-            ]))
+            // The name counts only where nothing else tells which object it is: for some kinds it is cosmetic.
+            let named = if identity.is_empty() {
+                Value::string(view.physical_name.clone())
+            } else {
+                Value::Map(identity)
+            };
+            Some(Value::Array(vec![Value::string(view.kind.as_ref()), named]))
         }
         Resolved::Value(value) => Some(value),
         Resolved::Missing => Some(Value::Null),

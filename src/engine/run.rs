@@ -357,6 +357,24 @@ impl Run {
         }
     }
 
+    /// Whether another stage of this script would ask for the very same object: the script names it, the name does not tell
+    /// stages apart, and state does not have the object yet. Who adopts it means to share it.
+    #[must_use]
+    pub fn could_collide(&self, node: NodeId) -> bool {
+        let graph = self.graph();
+        let node = graph.node(node);
+        let name = &node.checked.physical_name;
+        let ours = graph
+            .prior
+            .get(&node.fqn)
+            .is_some_and(|record| record.physical_name == *name);
+        node.checked.explicit_name
+            && !ours
+            && !self.options.adopt
+            && node.options.adopt != Some(true)
+            && !name.contains(self.stage.stage.as_str())
+    }
+
     /// The schema of a resource's kind.
     #[must_use]
     pub fn schema(&self, node: NodeId) -> KindSchema {
@@ -965,6 +983,11 @@ async fn prepare(
         key,
         Arc::clone(&world.ids),
     );
+    let keyring = if session.is_some() {
+        keyring
+    } else {
+        keyring.without_writing()
+    };
     // A wrong password is told before anything is touched, not at the first secret. Deletes need no secret of the script's.
     if state.header.key.is_some() {
         keyring.vault()?;

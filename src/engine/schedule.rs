@@ -288,7 +288,7 @@ impl Run {
             self.options.force,
             &self.keyring,
         )?;
-        self.check_against_plan(node, verdict.decision.action())?;
+        self.check_against_plan(node, prior.as_deref(), &hash, &verdict.decision)?;
         let resolved = resolve_props(graph, &self.keyring, &node.checked.props).map_err(
             |error| match error {
                 ResolveError::Missing(name) => FailureCause::MissingOutput(name),

@@ -41,14 +41,16 @@ impl std::fmt::Debug for Resource {
 impl Resource {
     fn unknown_attribute(&self, name: &str) -> Fault {
         let schema = self.run.schema(self.node);
-        let names: Vec<&str> = schema
+        let mut names: Vec<&str> = schema
             .attributes
             .iter()
             .map(|attribute| attribute.name)
-            .chain(COMMON_ATTRIBUTES.into_iter().filter(|name| {
-                *name != "id" && schema.attributes.iter().all(|other| other.name != *name)
-            }))
             .collect();
+        for name in COMMON_ATTRIBUTES {
+            if name != "id" && !names.contains(&name) {
+                names.push(name);
+            }
+        }
         let near = text::suggestions(name, names.iter().copied(), 1);
         let help = match near.first() {
             Some(near) => format!("did you mean `{near}`?"),

@@ -7,7 +7,7 @@ use rhai::{
 };
 
 use crate::{
-    engine::{DeclareError, Failure},
+    engine::{DeclareError, Event, Failure, NodeInfo},
     model::{Diagnostic, Label, Reference, SourceFile, diagnostic::codes},
     util::text,
 };
@@ -161,6 +161,28 @@ pub(super) fn declare_error(
         diagnostic.labels.extend(here(""));
     }
     Fault::new(diagnostic).raise()
+}
+
+/// Warns that other stages of the script would ask for the same object.
+pub(super) fn shared_name(host: &Host, context: &NativeCallContext, info: &NodeInfo) {
+    let mut warning = Diagnostic::warning(
+        codes::SAME_OBJECT,
+        format!(
+            "`{}` is called `{}` in every stage",
+            info.fqn.within_stage(),
+            info.physical_name
+        ),
+    )
+    .with_help("put the stage into the name, or leave the name out and alch does; to share the object, pass `adopt: true`");
+    warning.labels.extend(
+        context
+            .call_source()
+            .and_then(|name| host.sources.get(name))
+            .and_then(|loaded| loaded.label(context.call_position(), "", true)),
+    );
+    host.options
+        .events
+        .emit(Event::Diagnostic(Box::new(warning)));
 }
 
 /// The sentence for a wrong prop: it names the kind where the problem does not name the prop.

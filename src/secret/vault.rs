@@ -125,6 +125,8 @@ pub struct Keyring {
     check: Option<KeyCheck>,
     material: KeyMaterial,
     ids: Arc<dyn Ids>,
+    /// Whether a key file that is not there yet is made.
+    makes_file: bool,
     vault: OnceLock<Result<Vault, VaultError>>,
 }
 
@@ -142,8 +144,16 @@ impl Keyring {
             check,
             material,
             ids,
+            makes_file: true,
             vault: OnceLock::new(),
         }
+    }
+
+    /// The same for runs that write nothing: instead of a key file that is not there yet, a key of this moment is used.
+    #[must_use]
+    pub fn without_writing(mut self) -> Self {
+        self.makes_file = false;
+        self
     }
 
     /// The vault; derives the key on the first call. CPU-bound (about 25 ms with a password).
@@ -178,7 +188,11 @@ impl Keyring {
                         (self.root_of_password(password, &salt)?, KeySource::Password)
                     }
                     KeyMaterial::File(path) => {
-                        let key = read_or_make_key(path, self.ids.as_ref())?;
+                        let key = match read_key(path)? {
+                            Some(key) => key,
+                            None if self.makes_file => make_key(path, self.ids.as_ref())?,
+                            None => random_key(self.ids.as_ref()),
+                        };
                         (self.root_of_file(&key, &salt), KeySource::File)
                     }
                 };
@@ -291,12 +305,14 @@ fn read_key(path: &Path) -> Result<Option<Key>, VaultError> {
     Ok(Some(key))
 }
 
-fn read_or_make_key(path: &Path, ids: &dyn Ids) -> Result<Key, VaultError> {
-    if let Some(key) = read_key(path)? {
-        return Ok(key);
-    }
+fn random_key(ids: &dyn Ids) -> Key {
     let mut key = Zeroizing::new([0; KEY_LENGTH]);
     ids.fill(key.as_mut());
+    key
+}
+
+fn make_key(path: &Path, ids: &dyn Ids) -> Result<Key, VaultError> {
+    let key = random_key(ids);
     match write_key(path, &key) {
         Ok(()) => Ok(key),
         // Another process was quicker: its key counts.

@@ -277,7 +277,8 @@ impl Plain {
 
     fn finished(&mut self, summary: &Summary, out: &mut Vec<Line>) {
         self.flights.clear();
-        if summary.phase == Phase::Plan {
+        // Besides plans, dry runs of deletes say what they would do.
+        if summary.phase == Phase::Plan || !self.plan.is_empty() {
             out.push(Line {
                 stream: Stream::Out,
                 text: diff::render(&self.plan, self.options.detail),

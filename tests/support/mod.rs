@@ -11,6 +11,8 @@ use std::{
 
 use snapbox::IntoData;
 
+pub(crate) mod cloud;
+
 /// The built binary.
 pub(crate) fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_alch"))

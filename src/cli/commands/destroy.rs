@@ -18,7 +18,7 @@ use crate::{
     },
     engine::{Phase, Run},
     model::{StagePath, diagnostic::codes},
-    state::StageState,
+    state::{Record, StageState},
     util::text::plural,
 };
 
@@ -70,25 +70,38 @@ fn ask(
     state: &StageState,
 ) -> Result<(), CliError> {
     let target = state.header.target.as_deref().unwrap_or("local");
+    let count = |test: &dyn Fn(&Record) -> bool| {
+        let records = state.records.values();
+        records.filter(|record| test(record.as_ref())).count()
+    };
+    let retained = count(&|record| record.retain);
+    let adopted = match args.delete_adopted {
+        true => 0,
+        false => count(&|record| record.adopted && !record.retain),
+    };
     let mut question = format!(
         "delete {} of stage {stage} on target {target}?",
-        plural(state.records.len(), "resource")
+        plural(state.records.len() - retained - adopted, "resource")
     );
-    let adopted = state
-        .records
-        .values()
-        .filter(|record| record.adopted)
-        .count();
-    if adopted > 0 && !args.delete_adopted {
+    if adopted > 0 {
         question.push_str(&format!(
             " Kept: {} (`--delete-adopted` deletes them too).",
             plural(adopted, "adopted object")
         ));
     }
-    let command = format!(
+    if retained > 0 {
+        question.push_str(&format!(
+            " Kept: {} with `delete: false`.",
+            plural(retained, "object")
+        ));
+    }
+    let mut command = format!(
         "alch destroy --app {} --stage {} --yes",
         stage.app, stage.stage
     );
+    if args.delete_adopted {
+        command.push_str(" --delete-adopted");
+    }
     consent(context, args.yes, &question, stage.stage.as_str(), &command)
 }
 

@@ -137,6 +137,9 @@ pub(super) fn declare(
     drop(entered);
     let node = declared.map_err(|error| report::declare_error(host, context, &error))?;
     let info = run.info(node);
+    if run.options().phase == Phase::Plan && run.could_collide(node) {
+        report::shared_name(host, context, &info);
+    }
     Ok(Dynamic::from(Resource {
         run,
         node,

@@ -1,0 +1,260 @@
+//! The local cloud behind a loopback socket, with a counter in front that knows which calls are on their way.
+//!
+//! A *gate* holds calls back until so many of them are there at once: a program that sends them one after the other never
+//! opens it. That shows concurrency without a clock; only a gate that stays shut runs into its time limit.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use alch::local::{Cloud, RouterOptions, router};
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+
+use super::Project;
+
+/// How long every call takes.
+const LATENCY: Duration = Duration::from_millis(50);
+
+/// A gate that is still shut after this time will not open any more.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the counter saw.
+#[derive(Debug, Default)]
+struct Seen {
+    calls: Vec<String>,
+    in_flight: usize,
+    peak: usize,
+    /// Calls that are held back now.
+    held: usize,
+    /// How often the gate opened.
+    generations: usize,
+    /// Whether the gate was ever given up.
+    shut: bool,
+    /// Calls that are answered with an error instead of being passed on: a method and part of a path.
+    refused: Option<(String, String)>,
+}
+
+struct Counter {
+    seen: Mutex<Seen>,
+    /// Calls that must be there at once before they go on; 1 is no gate.
+    width: usize,
+    /// How the calls begin that the gate is for.
+    gated: &'static str,
+    opened: watch::Sender<usize>,
+}
+
+impl Counter {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A local cloud that is served until it is dropped.
+pub(crate) struct ServedCloud {
+    counter: Arc<Counter>,
+    address: SocketAddr,
+    /// The random token that it asks for.
+    pub(crate) token: String,
+    folder: tempfile::TempDir,
+    _runtime: Runtime,
+}
+
+impl ServedCloud {
+    /// A cloud without a gate whose calls all take 50 ms.
+    pub(crate) fn slow() -> Self {
+        Self::start(1, "", LATENCY)
+    }
+
+    /// A cloud that lets calls of this method and path through `width` at a time and never fewer. Every call takes 50 ms.
+    pub(crate) fn with_gate(width: usize, gated: &'static str) -> Self {
+        Self::start(width, gated, LATENCY)
+    }
+
+    /// A cloud that answers at once.
+    pub(crate) fn quick() -> Self {
+        Self::start(1, "", Duration::ZERO)
+    }
+
+    fn start(width: usize, gated: &'static str, latency: Duration) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        let (opened, _) = watch::channel(0);
+        let counter = Arc::new(Counter {
+            seen: Mutex::default(),
+            width,
+            gated,
+            opened,
+        });
+        let cloud = Cloud::open(folder.path()).expect("a cloud");
+        let options = RouterOptions {
+            token: Some(token.clone()),
+            latency,
+        };
+        let service = router(cloud, options)
+            .layer(middleware::from_fn_with_state(Arc::clone(&counter), count));
+        let runtime = Runtime::new().expect("a runtime");
+        let listener = runtime
+            .block_on(TcpListener::bind(("127.0.0.1", 0)))
+            .expect("a loopback port");
+        let address = listener.local_addr().expect("an address");
+        runtime.spawn(async move { axum::serve(listener, service).await });
+        Self {
+            counter,
+            address,
+            token,
+            folder,
+            _runtime: runtime,
+        }
+    }
+
+    /// Its address, as `CLOUDFLARE_API_BASE_URL` wants it.
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}/client/v4", self.address)
+    }
+
+    /// The folder of its data.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Lets `alch --target cloudflare` of a project deploy here.
+    pub(crate) fn serve_to(&self, project: &mut Project) {
+        project
+            .env("CLOUDFLARE_API_BASE_URL", &self.base_url())
+            .env("CLOUDFLARE_API_TOKEN", &self.token)
+            .env("CLOUDFLARE_ACCOUNT_ID", "local");
+    }
+
+    /// Method and path of each call since the last time, in the order in which they came; the account is left out.
+    pub(crate) fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.counter.seen().calls)
+    }
+
+    /// The most calls that were on their way at once.
+    pub(crate) fn peak(&self) -> usize {
+        self.counter.seen().peak
+    }
+
+    /// How often the gate opened; the test ends here if it stayed shut.
+    #[track_caller]
+    pub(crate) fn generations(&self) -> usize {
+        let seen = self.counter.seen();
+        assert!(
+            !seen.shut,
+            "only {} calls at once, {} were waited for",
+            seen.peak, self.counter.width
+        );
+        seen.generations
+    }
+
+    /// From now on answers these calls with an error, or none again.
+    pub(crate) fn refuse(&self, calls: Option<(&str, &str)>) {
+        self.counter.seen().refused =
+            calls.map(|(method, path)| (method.to_owned(), path.to_owned()));
+    }
+
+    /// Calls the API as another client would.
+    pub(crate) fn call(&self, method: &str, path: &str, body: &'static str) -> (u16, String) {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.address).expect("a connection");
+        write!(
+            stream,
+            "{method} /client/v4/accounts/local/{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            self.token,
+            body.len()
+        )
+        .expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("a status");
+        (status, answer)
+    }
+}
+
+async fn count(State(counter): State<Arc<Counter>>, request: Request, next: Next) -> Response {
+    // The body is read first, so that a call counts from the moment at which all of it is there.
+    let (parts, body) = request.into_parts();
+    let Ok(bytes) = to_bytes(body, usize::MAX).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let path = parts.uri.path();
+    let path = path
+        .splitn(6, '/')
+        .nth(5)
+        .filter(|_| path.starts_with("/client/v4/accounts/"))
+        .unwrap_or(path);
+    let name = format!("{} {path}", parts.method);
+    let refused = {
+        let mut seen = counter.seen();
+        seen.in_flight += 1;
+        seen.peak = seen.peak.max(seen.in_flight);
+        let refused = seen
+            .refused
+            .as_ref()
+            .is_some_and(|(method, part)| parts.method == method.as_str() && path.contains(part));
+        seen.calls.push(name.clone());
+        refused
+    };
+    if name.starts_with(counter.gated) {
+        pass_gate(&counter).await;
+    }
+    let answer = if refused {
+        refusal()
+    } else {
+        next.run(Request::from_parts(parts, Body::from(bytes)))
+            .await
+    };
+    counter.seen().in_flight -= 1;
+    answer
+}
+
+async fn pass_gate(counter: &Counter) {
+    if counter.width <= 1 {
+        return;
+    }
+    let mut opened = counter.opened.subscribe();
+    {
+        let mut seen = counter.seen();
+        seen.held += 1;
+        if seen.held == counter.width {
+            seen.held = 0;
+            seen.generations += 1;
+            counter.opened.send_replace(seen.generations);
+            return;
+        }
+        // Under the lock, so that an opening right after it is not missed.
+        opened.mark_unchanged();
+    }
+    if tokio::time::timeout(PATIENCE, opened.changed())
+        .await
+        .is_err()
+    {
+        counter.seen().shut = true;
+    }
+}
+
+fn refusal() -> Response {
+    let body = r#"{"success":false,"errors":[{"code":10001,"message":"not today"}],"messages":[],"result":null}"#;
+    (
+        StatusCode::BAD_REQUEST,
+        [("content-type", "application/json")],
+        Bytes::from_static(body.as_bytes()),
+    )
+        .into_response()
+}
