@@ -133,13 +133,13 @@ fn a_script_whose_rest_is_swallowed_by_a_comment() {
         str![[r#"
 exit 1
 -- stderr
-error[E0101]: this comment never ends
+error[E0101]: this comment is never closed
  --> alchemy.run.rhai:2:1
   |
 2 | /* for now: /* nested */
   | ^^
   |
-  = help: close it with `*/`; comments nest, so each `/*` needs one
+  = help: close it with `*/`; comments nest, so every `/*` in it needs its own
 
 "#]],
     );

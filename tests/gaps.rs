@@ -84,7 +84,8 @@ app/red/db   1
 error[E0402]: state of app/green is damaged: it is not a record as alch writes it: EOF while parsing an object at line 1 column 1 (`[ROOT]/project/.alchemy/app/green/state.json`)
  |
  = note: nothing was changed; alch never takes damaged state for no state
- = help: see what is damaged with `alch scope validate`, then put back a file from `backups/`
+ = help: list all damage with `alch scope validate`, and put the files back from a copy
+ = help: without a copy: move `.alchemy/app/green` away, then take over what is deployed with `alch run --adopt`
 
 "#]]);
     let json = project.alch(["scope", "list", "--json"]).code(12);
@@ -114,7 +115,7 @@ error[E0401]: stage app/dev is locked by ana@build-7 (pid 4711, `alch run --stag
   | ^^^^^^^
   |
   = note: nothing was changed
-  = help: wait for it with `--lock-timeout 60000` (milliseconds)
+  = help: wait for it with `--lock-timeout 60000`, or look with `alch scope locks --app app --stage dev`
   = help: if you are sure that nothing runs on `build-7` any more: `alch scope unlock --app app --stage dev --force`
 
 "#]]);
@@ -124,8 +125,7 @@ exit 75
 error[E0401]: stage app/dev is locked by ana@build-7 (pid 4711, `alch run --stage dev`, since [MOMENT])
  |
  = note: nothing was changed
- = help: wait for it with `--lock-timeout 60000` (milliseconds)
- = help: if you are sure that nothing runs on `build-7` any more: `alch scope unlock --app app --stage dev --force`
+ = help: if you are sure that it does no more: `alch scope unlock --app app --stage dev --force`
 
 "#]]);
     for command in ["locks", "list-locks"] {

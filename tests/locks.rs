@@ -224,6 +224,7 @@ error[E0401]: stage shop/dev is locked by tester@elsewhere (pid 4711, `alch run 
   |
   = note: nothing was changed
   = help: wait for it with `--lock-timeout 60000`, or look with `alch scope locks --app shop --stage dev`
+  = help: if you are sure that nothing runs on `elsewhere` any more: `alch scope unlock --app shop --stage dev --force`
 
 "#]]);
     let listed = project.alch(["scope", "locks", "--json"]).success();

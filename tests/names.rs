@@ -383,6 +383,8 @@ fn bad_stage_names_are_refused_before_anything_is_written() {
 exit 2
 -- stderr
 error[E0206]: stage name `../prod` holds '/', which is not allowed (`/`, `/`, `:`, `*` and control characters are refused)
+ |
+ = help: choose another name; it becomes part of names and of folders in state
 
 "#]]);
     project.file(
@@ -393,10 +395,12 @@ error[E0206]: stage name `../prod` holds '/', which is not allowed (`/`, `/`, `:
 exit 1
 -- stderr
 error[E0206]: stage name `a/b` holds '/', which is not allowed (`/`, `/`, `:`, `*` and control characters are refused)
- --> alchemy.run.rhai:1:1
+ --> alchemy.run.rhai:1:27
   |
 1 | alchemy("shop", #{ stage: "a/b" });
-  | ^^^^^^^
+  |                           ^^^^^
+  |
+  = help: choose another name; it becomes part of names and of folders in state
 
 "#]]);
     let mut project = Project::with_script("alchemy(\"shop\");\nKV(\"a\");\n");
@@ -411,6 +415,7 @@ error[E0206]: stage name `a:b` holds ':', which is not allowed (`/`, `/`, `:`, `
   | ^^^^^^^
   |
   = note: from `$STAGE`
+  = help: choose another name; it becomes part of names and of folders in state
 
 "#]]);
     assert!(!project.path(".alchemy").exists());
@@ -428,10 +433,10 @@ Plan: 1 to create, 0 to update, 0 to delete, 0 unchanged
 -- stderr
 alch: app shop, stage dev, phase plan, target local
 error[E0207]: cloudflare::KVNamespace has no attribute `zzzzzz`
- --> alchemy.run.rhai:3:8
+ --> alchemy.run.rhai:3:9
   |
 3 | print(a.zzzzzz);
-  |        ^
+  |         ^^^^^^
   |
   = help: it has `id`, `namespaceId`, `name`, `title`, `type`, `fqn`, `kind`, `stage`
 

@@ -231,7 +231,7 @@ fn a_module_outside_the_project() {
         str![[r#"
 exit 1
 -- stderr
-error[E0116]: the script may not read `[ROOT]/site.rhai`, which is outside the project folder
+error[E0116]: no permission to read `[ROOT]/project/../site.rhai`, which is outside the project folder
  --> alchemy.run.rhai:2:8
   |
 2 | import "../site" as site;

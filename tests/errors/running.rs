@@ -263,13 +263,13 @@ fn permissions_name_the_flag() {
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
-error[E0116]: the script may not start `git`
+error[E0116]: no permission to start `git`
  --> alchemy.run.rhai:2:1
   |
 2 | exec("git rev-parse HEAD");
   | ^^^^
   |
-  = help: allow it with `--allow-exec` if you trust the script
+  = help: allow it with `--allow-exec=git` if you trust the script
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
 "#]],
@@ -280,7 +280,7 @@ error[E0116]: the script may not start `git`
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
-error[E0116]: the script may not speak to `example.com`
+error[E0116]: no permission to speak to `example.com`
  --> alchemy.run.rhai:2:1
   |
 2 | fetch("https://example.com/x");
@@ -297,7 +297,7 @@ error[E0116]: the script may not speak to `example.com`
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
-error[E0116]: the script may not read `/etc/hostname`, which is outside the project folder
+error[E0116]: no permission to read `/etc/hostname`, which is outside the project folder
  --> alchemy.run.rhai:2:1
   |
 2 | file("/etc/hostname");
@@ -314,7 +314,7 @@ error[E0116]: the script may not read `/etc/hostname`, which is outside the proj
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
-error[E0116]: the script may not write `/var/elsewhere.txt`, which is outside the project folder
+error[E0116]: no permission to write `/var/elsewhere.txt`, which is outside the project folder
  --> alchemy.run.rhai:2:1
   |
 2 | write_file("/var/elsewhere.txt", "x");
@@ -331,13 +331,13 @@ error[E0116]: the script may not write `/var/elsewhere.txt`, which is outside th
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
-error[E0116]: the script may not start `make`
+error[E0116]: no permission to run a shell command
  --> alchemy.run.rhai:2:1
   |
 2 | Exec("build", #{ command: "make all" });
   | ^^^^
   |
-  = help: allow it with `--allow-exec` if you trust the script
+  = help: allow it with `--allow-exec` if you trust the script, or write it as an array of program and arguments, which needs that program alone
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
 "#]],
@@ -348,7 +348,7 @@ error[E0116]: the script may not start `make`
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
-error[E0116]: the script may not speak to `example.com`
+error[E0116]: no permission to speak to `example.com`
  --> alchemy.run.rhai:2:1
   |
 2 | HttpRequest("ping", #{ url: "https://example.com" });
@@ -365,7 +365,7 @@ error[E0116]: the script may not speak to `example.com`
 exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
-error[E0116]: the script may not write `../note.txt`, which is outside the project folder
+error[E0116]: no permission to write `../note.txt`, which is outside the project folder
  --> alchemy.run.rhai:2:1
   |
 2 | File("note", #{ path: "../note.txt", content: "x" });
