@@ -20,7 +20,7 @@ use crate::{
     local::{Cloud, RouterOptions},
     model::{AppName, Diagnostic, SourceFile, StageName, StagePath, diagnostic::codes},
     provider::{
-        Access, Meter, Registry,
+        Access, Meter, Redact, Registry,
         cloudflare::{self, Client},
         std as std_kinds,
     },
@@ -158,6 +158,7 @@ impl Host {
             events: Arc::clone(&self.options.events),
             meter: self.meter.clone(),
             cancel: self.cancel.clone(),
+            redact: redact(&self.options.redactor),
         }
     }
 
@@ -172,6 +173,11 @@ impl Host {
         let folder = Arc::from(self.options.project.as_path());
         run_options(&context.command_line, settings, target, start, folder)
     }
+}
+
+fn redact(redactor: &Redactor) -> Redact {
+    let redactor = redactor.clone();
+    Arc::new(move |text| redactor.redact(text).into_owned())
 }
 
 /// What the command line says of a run.

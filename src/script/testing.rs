@@ -438,6 +438,7 @@ impl Stage {
             Ok(program) => {
                 sources = Box::new(program.sources());
                 let world = EngineWorld {
+                    redact: Arc::new(str::to_owned),
                     store: Arc::new(self.store.clone()) as SharedStore,
                     registry: Arc::clone(&options.registry),
                     clock: Arc::new(SystemClock),
