@@ -4,12 +4,15 @@
 //! [`crate::util::clock::Clock`] and [`crate::util::ids::Ids`]; it tells the world what it does through one ordered stream of
 //! [`event::Event`]s. It knows no script language, no concrete provider and no terminal.
 
+mod ask;
 mod decide;
 mod declaration;
+mod declare;
 mod delete;
 pub mod diagnose;
 pub mod event;
 mod failure;
+mod finish;
 mod node;
 mod operate;
 mod options;

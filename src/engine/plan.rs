@@ -350,7 +350,16 @@ impl Run {
         let action = decision.action();
         let name = node.fqn.within_stage();
         let stale = |reason: String| Err(FailureCause::StalePlan(reason));
-        let Some(planned) = plan.actions.iter().find(|planned| planned.fqn == node.fqn) else {
+        let index = self.plan_index.get_or_init(|| {
+            let actions = plan.actions.iter().enumerate();
+            actions
+                .map(|(index, planned)| (planned.fqn.clone(), index))
+                .collect()
+        });
+        let planned = index
+            .get(&node.fqn)
+            .and_then(|index| plan.actions.get(*index));
+        let Some(planned) = planned else {
             return stale(format!("`{name}` is not in the plan"));
         };
         if planned.action != action {

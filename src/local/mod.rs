@@ -13,6 +13,7 @@ pub mod layout;
 
 mod control;
 mod data;
+mod guard;
 mod seal;
 mod serve;
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::middleware;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Cloud, CloudError, RouterOptions, router};
+use super::{Cloud, CloudError, RouterOptions, guard, router};
 use crate::util::ids::{Ids as _, SystemIds};
 
 /// How to serve.
@@ -77,7 +78,8 @@ pub async fn serve(cloud: Arc<Cloud>, options: ServeOptions) -> Result<Server, C
             token: Some(token.clone()),
             latency: options.latency,
         },
-    );
+    )
+    .layer(middleware::from_fn(guard::only_this_machine));
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let task = tokio::spawn(async move {
@@ -121,6 +123,16 @@ mod tests {
         let path = format!("{}/accounts/local/d1/database", server.base_url());
         let refused = client.get(&path).send().await.unwrap();
         assert_eq!(refused.status().as_u16(), 400);
+        let rebound = client.get(&path).bearer_auth(&server.token);
+        let rebound = rebound.header("host", "evil.example").send().await.unwrap();
+        assert_eq!(rebound.status().as_u16(), 403);
+        let page = client.get(&path).bearer_auth(&server.token);
+        let page = page
+            .header("origin", "https://evil.example")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(page.status().as_u16(), 403);
         let created: Value = client
             .post(&path)
             .bearer_auth(&server.token)

@@ -42,6 +42,8 @@ pub struct Limits {
     pub value_size: usize,
     /// Calls of script functions within each other.
     pub call_depth: usize,
+    /// Resources of one run.
+    pub resources: usize,
 }
 
 impl Default for Limits {
@@ -52,6 +54,7 @@ impl Default for Limits {
             memory_bytes: 512 << 20,
             value_size: 64 << 20,
             call_depth: 128,
+            resources: 50_000,
         }
     }
 }

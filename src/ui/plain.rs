@@ -292,7 +292,8 @@ impl Plain {
             let more = plural(diagnostics.len() - MANY, "more failure");
             progress(out, format!("and {more}, named above"));
         }
-        if !summary.left.is_empty() && summary.outcome != Outcome::Succeeded {
+        let changes = !matches!(summary.phase, Phase::Plan | Phase::Read);
+        if !summary.left.is_empty() && summary.outcome != Outcome::Succeeded && changes {
             let mut text = paint(style::STRONG, "still there:");
             for fqn in summary.left.iter().take(MANY) {
                 text.push_str("\n  ");
@@ -308,7 +309,7 @@ impl Plain {
             let text = "stopped; what was done is recorded, and the next run goes on from there";
             progress(out, text.to_owned());
         }
-        let silent = matches!(summary.phase, Phase::Plan | Phase::Read)
+        let silent = !changes
             || (self.options.verbosity == Verbosity::Quiet
                 && summary.outcome == Outcome::Succeeded);
         if !silent {

@@ -6,13 +6,13 @@ use rhai::{Dynamic, Engine, ImmutableString, Map, NativeCallContext};
 
 use crate::{
     engine::{Declaration, DeclareError, Phase, ResourceOptions},
-    model::{Map as Props, ScopePath, Value},
+    model::{Diagnostic, Map as Props, ScopePath, Value, diagnostic::codes},
     provider::PropError,
 };
 
 use super::super::{
     convert,
-    fault::Outcome,
+    fault::{Fault, Outcome},
     handle::Resource,
     host::{Host, Stop},
     report,
@@ -97,6 +97,14 @@ pub(super) fn declare(
             Dynamic::from(Stop),
             rhai::Position::NONE,
         )));
+    }
+    let most = host.options.limits.resources;
+    if run.declared() >= most {
+        let message =
+            format!("the script declares more than {most} resources; it probably loops for ever");
+        let diagnostic = Diagnostic::error(codes::OPERATION_LIMIT, message)
+            .with_help("check the loop's condition, or split the application");
+        return Err(Fault::new(diagnostic).raise());
     }
     let id = scope::resource_id(id)?;
     let fail = |errors: Vec<PropError>| {

@@ -10,6 +10,7 @@ use crate::{engine::Phase, util::fs};
 fn says(text: &str, expected: Inline) {
     let mut stage = Stage::new();
     stage.limits.operations = 200_000;
+    stage.limits.resources = 40;
     let said = stage.up(text).text();
     assert_data_eq!(said.lines().next().unwrap_or_default(), expected);
 }
@@ -35,6 +36,18 @@ fn nesting() {
     says(
         &format!("{}1{}", "switch ".repeat(10_000), "{}".repeat(10_000)),
         str!["E0112: expressions are nested too deeply"],
+    );
+}
+
+#[test]
+fn resources_without_end() {
+    says(
+        "for i in 0..40 { KV(`kv-${i}`); } print(\"enough\")",
+        str!["enough"],
+    );
+    says(
+        "let i = 0; loop { i += 1; KV(`kv-${i}`); }",
+        str!["E0107: the script declares more than 40 resources; it probably loops for ever"],
     );
 }
 

@@ -1,0 +1,370 @@
+//! The end of a run: waiting for what still runs, deletes, checkpoint, deployment record, lock, summary. The end of a scope
+//! that is to be cleaned up stands here too.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    model::{Fqn, ScopePath},
+    state::{Deployment, Record, Session, StageState},
+};
+
+use super::{
+    declaration::NodeId,
+    delete::Swept,
+    event::{Action, Event, Outcome, Summary},
+    failure::{FailureCause, RunError},
+    node::{Graph, NodeState},
+    options::{DeleteOptions, Phase},
+    run::Run,
+};
+
+impl Run {
+    /// Destroys what this run created in `scope` (`onFailure: "cleanup"`). Waits for what is still running there.
+    ///
+    /// # Errors
+    /// [`RunError::Journal`] when that cannot be recorded.
+    pub async fn cleanup_scope(self: &Arc<Self>, scope: &ScopePath) -> Result<(), RunError> {
+        if self.options.phase != Phase::Up {
+            return Ok(());
+        }
+        let members: Vec<NodeId> = {
+            let graph = self.graph();
+            (0..graph.nodes.len())
+                .filter_map(|index| u32::try_from(index).ok().map(NodeId))
+                .filter(|id| scope.contains(&graph.node(*id).fqn.scope()))
+                .collect()
+        };
+        for id in &members {
+            if let Err(failure) = self.settle(*id).await {
+                tracing::debug!(fqn = %failure.fqn, "failed before its scope was cleaned up");
+            }
+        }
+        let (records, order) = {
+            let graph = self.graph();
+            let records: Vec<_> = members
+                .iter()
+                .rev()
+                .filter(|id| graph.node(**id).action == Some(Action::Create))
+                .filter_map(|id| match &graph.node(*id).state {
+                    NodeState::Done(record) => Some((*id, Arc::clone(record))),
+                    _ => None,
+                })
+                .collect();
+            (
+                records,
+                graph
+                    .nodes
+                    .iter()
+                    .map(|node| node.fqn.clone())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let swept = self
+            .sweep(
+                records
+                    .iter()
+                    .map(|(_, record)| Arc::clone(record))
+                    .collect(),
+                Vec::new(),
+                &order,
+            )
+            .await;
+        let mut graph = self.graph();
+        for (id, record) in records {
+            if !swept.left.contains(&record.fqn) {
+                let state = self.failed(&graph, id, Action::Create, FailureCause::CleanedUp);
+                graph.node_mut(id).state = state;
+                graph.node_mut(id).action = None;
+            }
+        }
+        match &graph.poisoned {
+            Some(error) => Err(RunError::Journal(Arc::clone(error))),
+            None => Ok(()),
+        }
+    }
+
+    /// A plan cannot follow the script everywhere: what is not declared may be declared all the same.
+    pub fn set_partial(&self) {
+        self.graph().partial = true;
+    }
+
+    /// Whether [`Run::set_partial`] was called.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.graph().partial
+    }
+
+    /// Overrides how deletes go about it, from `finalize(#{ .. })`.
+    pub fn set_delete_options(&self, options: DeleteOptions) {
+        self.graph().delete_options = Some(options);
+    }
+
+    /// Waits for everything, deletes orphans and old objects if the script ended well and nothing failed, writes the
+    /// checkpoint, gives the lock back. Later calls answer the same summary.
+    ///
+    /// # Errors
+    /// [`RunError`] when state cannot be written.
+    pub async fn finalize(self: &Arc<Self>, script_succeeded: bool) -> Result<Summary, RunError> {
+        let mut finished = self.finished.lock().await;
+        if let Some(summary) = finished.as_ref() {
+            return Ok(summary.clone());
+        }
+        self.graph().prioritise();
+        self.wait_until_idle().await;
+        let (orphans, keepers, order, clean) = {
+            let graph = self.graph();
+            let unhandled = graph.nodes.iter().any(|node| {
+                matches!(&node.state, NodeState::Failed(failure)
+                    if !node.told && !matches!(failure.cause, FailureCause::CleanedUp))
+            });
+            let clean = script_succeeded
+                && !unhandled
+                && graph.poisoned.is_none()
+                && !self.world.cancel.soft.is_cancelled();
+            let keepers: Vec<_> = graph
+                .nodes
+                .iter()
+                .filter_map(|node| match &node.state {
+                    NodeState::Done(record) if !record.old_objects.is_empty() => {
+                        Some(Arc::clone(record))
+                    }
+                    _ => None,
+                })
+                .collect();
+            (
+                self.orphans(&graph),
+                keepers,
+                self.header.order.clone(),
+                clean,
+            )
+        };
+        let swept = match self.options.phase {
+            Phase::Up | Phase::Plan if clean => self.sweep(orphans, keepers, &order).await,
+            _ => Swept {
+                left: orphans.iter().map(|record| record.fqn.clone()).collect(),
+                path: Duration::ZERO,
+            },
+        };
+        let left = if self.options.phase == Phase::Read {
+            Vec::new()
+        } else {
+            swept.left
+        };
+        let summary = self
+            .conclude(script_succeeded, left, swept.path, "run")
+            .await?;
+        *finished = Some(summary.clone());
+        Ok(summary)
+    }
+
+    /// Phase `Destroy`: deletes everything in state, in reverse order, without declarations. Later calls answer the same
+    /// summary.
+    ///
+    /// # Errors
+    /// [`RunError`] when state cannot be written.
+    pub async fn destroy(self: &Arc<Self>) -> Result<Summary, RunError> {
+        let mut finished = self.finished.lock().await;
+        if let Some(summary) = finished.as_ref() {
+            return Ok(summary.clone());
+        }
+        self.wait_until_idle().await;
+        let state = StageState {
+            header: self.header.clone(),
+            records: self.graph().prior.clone(),
+            ..StageState::default()
+        };
+        let records = state
+            .deletion_order()
+            .iter()
+            .filter_map(|fqn| state.records.get(fqn).cloned())
+            .collect();
+        let swept = self.sweep(records, Vec::new(), &state.header.order).await;
+        let summary = self
+            .conclude(true, swept.left, swept.path, "destroy")
+            .await?;
+        *finished = Some(summary.clone());
+        Ok(summary)
+    }
+
+    /// What state has and this run did not declare, last declared first.
+    fn orphans(&self, graph: &Graph) -> Vec<Arc<Record>> {
+        let state = StageState {
+            header: self.header.clone(),
+            records: graph
+                .prior
+                .iter()
+                .filter(|(fqn, _)| !graph.by_fqn.contains_key(*fqn))
+                .map(|(fqn, record)| (fqn.clone(), Arc::clone(record)))
+                .collect(),
+            ..StageState::default()
+        };
+        state
+            .deletion_order()
+            .iter()
+            .filter_map(|fqn| state.records.get(fqn).cloned())
+            .collect()
+    }
+
+    async fn wait_until_idle(&self) {
+        loop {
+            let waiter = {
+                let mut graph = self.graph();
+                if graph.unsettled == 0 {
+                    break;
+                }
+                let (sender, receiver) = oneshot::channel();
+                graph.idle_waiters.push(sender);
+                receiver
+            };
+            self.wait_or_abandon(waiter).await;
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+    }
+
+    /// Checkpoint, deployment record, lock, summary.
+    async fn conclude(
+        &self,
+        script_succeeded: bool,
+        left: Vec<Fqn>,
+        delete_path: Duration,
+        command: &str,
+    ) -> Result<Summary, RunError> {
+        let summary = self.summarise(script_succeeded, left, delete_path);
+        if let Some(session) = self.session.as_deref() {
+            let written = self.write_end(session, &summary, command).await;
+            let released = session.release().await;
+            written?;
+            released?;
+        }
+        self.world
+            .events
+            .emit(Event::RunFinished(Box::new(summary.clone())));
+        Ok(summary)
+    }
+
+    async fn write_end(
+        &self,
+        session: &dyn Session,
+        summary: &Summary,
+        command: &str,
+    ) -> Result<(), RunError> {
+        let (dirty, declared, empty) = {
+            let graph = self.graph();
+            if let Some(error) = &graph.poisoned {
+                return Err(RunError::Journal(Arc::clone(error)));
+            }
+            let declared: Vec<Fqn> = graph.nodes.iter().map(|node| node.fqn.clone()).collect();
+            let kept = graph
+                .nodes
+                .iter()
+                .any(|node| matches!(node.state, NodeState::Done(_)));
+            (graph.dirty, declared, graph.prior.is_empty() && !kept)
+        };
+        // A dropped call after the second signal leaves its intent in the journal; the next run resolves it from there.
+        if self.world.cancel.hard.is_cancelled() {
+            return Ok(());
+        }
+        let mut header = self.header_with(self.facts());
+        if self.options.phase == Phase::Up {
+            let is_declared: std::collections::HashSet<&Fqn> = declared.iter().collect();
+            header
+                .order
+                .retain(|fqn| !is_declared.contains(fqn) && summary.left.contains(fqn));
+            header.order.extend(declared);
+        }
+        if dirty {
+            header.deployment = Some(self.deployment.clone());
+        }
+        session.checkpoint(header).await?;
+        if dirty {
+            session
+                .record_deployment(self.deployment_record(summary, command))
+                .await?;
+        }
+        if self.options.phase == Phase::Destroy && empty && summary.left.is_empty() {
+            session.remove_stage().await?;
+        }
+        Ok(())
+    }
+
+    fn deployment_record(&self, summary: &Summary, command: &str) -> Deployment {
+        let mut counts: BTreeMap<String, u64> = summary
+            .counts
+            .iter()
+            .map(|(action, count)| (action.past().to_owned(), *count as u64))
+            .collect();
+        counts.insert("failed".to_owned(), summary.failed.len() as u64);
+        counts.insert("skipped".to_owned(), summary.skipped.len() as u64);
+        let result = match summary.outcome {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Partial => "failed",
+            Outcome::Cancelled => "cancelled",
+        };
+        Deployment {
+            id: self.deployment.clone(),
+            stage: self.stage.clone(),
+            command: command.to_owned(),
+            actor: self.options.actor.clone(),
+            host: self.options.host.clone(),
+            started_at: self.started_at,
+            finished_at: self.world.clock.now(),
+            result: result.to_owned(),
+            counts,
+            alch_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    fn summarise(&self, script_succeeded: bool, left: Vec<Fqn>, delete_path: Duration) -> Summary {
+        let graph = self.graph();
+        let mut counts = graph.extra_counts.clone();
+        for action in graph.nodes.iter().filter_map(|node| node.action) {
+            *counts.entry(action).or_default() += 1;
+        }
+        if self.options.phase == Phase::Plan {
+            for planned in graph
+                .planned
+                .iter()
+                .filter(|planned| matches!(planned.action, Action::Delete | Action::Forget))
+            {
+                *counts.entry(planned.action).or_default() += 1;
+            }
+        }
+        let handled = graph
+            .nodes
+            .iter()
+            .filter(|node| node.told && matches!(node.state, NodeState::Failed(_)))
+            .filter(|_| script_succeeded)
+            .count();
+        let unhandled = (graph.failed.len() + graph.skipped.len()).saturating_sub(handled);
+        let outcome = if self.world.cancel.soft.is_cancelled() {
+            Outcome::Cancelled
+        } else if unhandled > 0 || !script_succeeded {
+            Outcome::Partial
+        } else {
+            Outcome::Succeeded
+        };
+        let path = graph
+            .nodes
+            .iter()
+            .map(|node| node.path)
+            .max()
+            .unwrap_or_default();
+        Summary {
+            stage: self.stage.clone(),
+            phase: self.options.phase,
+            outcome,
+            counts,
+            failed: graph.failed.clone(),
+            handled,
+            skipped: graph.skipped.clone(),
+            left,
+            elapsed: self.world.clock.monotonic().saturating_sub(self.begin),
+            critical_path: path + delete_path,
+            calls: self.world.meter.total(),
+        }
+    }
+}
