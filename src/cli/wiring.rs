@@ -30,7 +30,7 @@ use crate::{
         SharedStore,
         file::{FileStore, log_path},
     },
-    ui::{LogPath, Ui, plain::Explain},
+    ui::{LogPath, Ui, summary::Explain},
     util::{clock::SystemClock, fs, ids::SystemIds},
 };
 
