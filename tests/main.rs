@@ -29,3 +29,4 @@ mod secrets;
 mod simulation;
 mod state;
 mod support;
+mod test_scopes;

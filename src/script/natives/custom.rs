@@ -253,7 +253,7 @@ impl Provider for ScriptKind {
         let mut name = vec![context.stage.app.to_string()];
         name.extend(context.scope.parts().iter().map(ToString::to_string));
         name.push(context.id.clone());
-        name.push(context.stage.stage.to_string());
+        name.push(context.stage.stage.plain());
         let physical_name = explicit.clone().unwrap_or_else(|| {
             text::fit_name(
                 &text::sanitise(&name.join("-")),

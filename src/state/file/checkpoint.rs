@@ -175,6 +175,9 @@ impl Writer {
         ] {
             sync_folder(disk, folder)?;
         }
+        for folder in &self.layout.between {
+            sync_folder(disk, folder)?;
+        }
         self.state.lineage = app.lineage;
         self.replace_journal(disk)?;
         self.write_stage_record(disk)?;
@@ -473,6 +476,9 @@ impl Writer {
         ] {
             sync_folder(disk, folder)?;
         }
+        for folder in &self.layout.between {
+            sync_folder(disk, folder)?;
+        }
         Ok(())
     }
 
@@ -535,7 +541,7 @@ impl Writer {
         if list()?.is_empty() {
             disk.remove_dir_all(folder)
                 .map_err(|error| io_error("remove", folder, error))?;
-            sync_folder(disk, &self.layout.app_folder)?;
+            sync_folder(disk, self.layout.parent())?;
         }
         Ok(())
     }
