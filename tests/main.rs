@@ -16,6 +16,7 @@ mod damage;
 mod destroy;
 mod errors;
 mod gaps;
+mod guards;
 mod handles;
 mod kill;
 mod locks;
