@@ -23,9 +23,9 @@ test-smoke-dev true: main-test-smoke-dev
 -- stderr
 alch: app shop, stage dev, phase up, target local
 + creating  main (cloudflare::KVNamespace)
+  created   main  main-dev  [TIME]
 alch: app shop, stage test:smoke:dev, phase up, target local
 + creating  main (cloudflare::KVNamespace)
-  created   main  main-dev  [TIME]
   created   main  main-test-smoke-dev  [TIME]
 1 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 2 API calls)
 alch: app shop, stage test:smoke:dev, phase destroy, target local
@@ -83,6 +83,15 @@ alchemy.test("smoke", || {
     assert!(ready.exists(), "the test did not come so far");
     child.kill().unwrap();
     child.wait().unwrap();
+    assert!(
+        project
+            .path(".alchemy/shop/test/smoke/dev/state.json")
+            .exists()
+    );
+    for command in [["stages", "--json"], ["scope", "list"]] {
+        let output = project.alch(command).success();
+        assert!(!output.stdout.contains("smoke"), "{}", output.stdout);
+    }
     project.file(
         "alchemy.run.rhai",
         "let app = alchemy(\"shop\");\nalchemy.test(\"smoke\", || KV(\"k1\").id.len() > 0);",
@@ -107,9 +116,7 @@ alch: app shop, stage test:smoke:dev, phase destroy, target local
 - deleting  k1 (cloudflare::KVNamespace)
   deleted   k1  k1-test-smoke-dev  [TIME]
 test `smoke`: passed
-- deleting  main (cloudflare::KVNamespace)
-  deleted   main  main-dev  [TIME]
-0 created, 0 updated, 1 deleted, 0 unchanged in [TIME] (critical path [TIME], 6 API calls)
+0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 5 API calls)
 
 "#]]);
     assert!(
@@ -141,7 +148,9 @@ print(alchemy.test("smoke", || KV("k").name));
             String::from_utf8(output.stdout).unwrap()
         })
         .collect();
-    snapbox::assert_data_eq!(outputs.join(""), str![[r#"
+    snapbox::assert_data_eq!(
+        outputs.join(""),
+        str![[r#"
 test `smoke` stands inside another test
 k-test-smoke-test
 test `smoke` stands inside another test
@@ -149,7 +158,8 @@ k-test-smoke-pr-1
 test `smoke` stands inside another test
 k-test-smoke-pr-2
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
@@ -167,14 +177,14 @@ exit 1
 alch: app shop, stage dev, phase up, target local
 alch: app shop, stage test:smoke:dev, phase up, target local
 + creating  k (cloudflare::KVNamespace)
+  created   k  k-test-smoke-dev  [TIME]
 + creating  b (t::Broken)
   failed    b  `create` failed: no (alchemy.run.rhai:3:64)
-  created   k  k-test-smoke-dev  [TIME]
 error[E0301]: `b` (t::Broken): create failed: `create` failed: no (alchemy.run.rhai:3:64)
- --> alchemy.run.rhai:4:44
+ --> alchemy.run.rhai:4:47
   |
-4 | alchemy.test("smoke", || { KV("k"); Broken.declare("b"); });
-  |                                            ^^^^^^^ declared here
+4 | alchemy.test("smoke", || { KV("k").id; Broken.declare("b"); });
+  |                                               ^^^^^^^ declared here
 1 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 2 API calls)
 alch: app shop, stage test:smoke:dev, phase destroy, target local
 - deleting  k (cloudflare::KVNamespace)
@@ -183,7 +193,7 @@ test `smoke`: failed
 error[E0105]: test `smoke` failed: a resource in it did
  --> alchemy.run.rhai:4:9
   |
-4 | alchemy.test("smoke", || { KV("k"); Broken.declare("b"); });
+4 | alchemy.test("smoke", || { KV("k").id; Broken.declare("b"); });
   |         ^^^^
   |
   = help: the errors above say why

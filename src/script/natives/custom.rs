@@ -162,7 +162,7 @@ fn invoke(
     };
     ctx.insert("phase".into(), phase.into());
     ctx.insert("fqn".into(), context.fqn.as_str().to_owned().into());
-    ctx.insert("stage".into(), context.fqn.stage().stage.to_string().into());
+    ctx.insert("stage".into(), context.fqn.stage().stage.plain().into());
     ctx.insert("physicalName".into(), context.physical_name.clone().into());
     ctx.insert(
         "idempotencyKey".into(),
