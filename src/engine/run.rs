@@ -17,6 +17,7 @@ use crate::{
     model::{Fqn, StagePath},
     secret::{KeyMaterial, Keyring},
     state::{JournalEntry, KeyCheck, LockRequest, Session, StageHeader, StageState, StateError},
+    util::text,
 };
 
 use super::{
@@ -226,6 +227,23 @@ async fn require_stage(world: &World, stage: &StagePath) -> Result<(), RunError>
     })
 }
 
+/// A new stage must not be spelt so that its objects get the names of another stage's.
+async fn check_spelling(world: &World, stage: &StagePath) -> Result<(), RunError> {
+    let spelling = |path: &StagePath| text::sanitise(&path.stage.plain()).replace('_', "-");
+    let own = spelling(stage);
+    let stages = world.store.stages(&stage.app).await?;
+    match stages
+        .into_iter()
+        .find(|other| other != stage && spelling(other) == own)
+    {
+        Some(other) => Err(RunError::SameSpelling {
+            stage: stage.clone(),
+            other,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Opens the stage; says so when it has to wait for another run.
 async fn open_session(
     world: &World,
@@ -272,6 +290,9 @@ async fn prepare(
             deployed: deployed.clone(),
             asked: options.target.clone(),
         });
+    }
+    if matches!(options.phase, Phase::Up | Phase::Plan) && state.is_empty() {
+        check_spelling(world, stage).await?;
     }
     if let Some(plan) = &options.expected_plan
         && (plan.lineage != state.lineage || plan.serial != state.serial)
