@@ -73,14 +73,7 @@ alchemy.test("smoke", || {
 "#,
     );
     let mut child = project.start(["run"]);
-    let ready = project.path("ready");
-    for _ in 0..3000 {
-        if ready.exists() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    assert!(ready.exists(), "the test did not come so far");
+    wait_for(&project, "ready");
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(
@@ -124,6 +117,51 @@ test `smoke`: passed
             .path(".alchemy/shop/test/smoke/dev/state.json")
             .exists()
     );
+}
+
+#[test]
+fn a_test_that_is_stopped_says_what_becomes_of_it() {
+    let project = Project::with_script(
+        r#"
+let app = alchemy("shop");
+alchemy.test("smoke", || {
+    KV("k").id;
+    write_file("ready", "");
+    sleep(60);
+});
+"#,
+    );
+    let child = project.start(["run"]);
+    wait_for(&project, "ready");
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    let told = String::from_utf8(output.stderr).unwrap();
+    let line = "test `smoke`: stopped; what it made stays until its next run";
+    assert!(told.lines().any(|other| other == line), "{told}");
+    project.file(
+        "alchemy.run.rhai",
+        "let app = alchemy(\"shop\");\nalchemy.test(\"smoke\", || KV(\"k\").id.len() > 0);",
+    );
+    project.alch(["run"]).success();
+    assert!(
+        !project
+            .path(".alchemy/shop/test/smoke/dev/state.json")
+            .exists()
+    );
+}
+
+/// Waits until the script has written a file.
+fn wait_for(project: &Project, name: &str) {
+    let path = project.path(name);
+    for _ in 0..3000 {
+        if path.exists() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("the script did not come so far");
 }
 
 #[test]
