@@ -18,7 +18,7 @@ use crate::{
     },
     engine::{Cancel, Failure, Phase, Plan, Run, RunOptions, World},
     local::{Cloud, RouterOptions},
-    model::{AppName, Diagnostic, SourceFile, StageName, StagePath, diagnostic::codes},
+    model::{AppName, Diagnostic, SourceFile, StagePath, diagnostic::codes},
     provider::{
         Access, Meter, Redact, Registry,
         cloudflare::{self, Client},
@@ -335,9 +335,16 @@ impl Launcher for RunLauncher {
         self.start(app, &options).map_err(first)
     }
 
-    fn launch_test(&self, app: AppName) -> Result<Arc<Run>, Diagnostic> {
+    fn launch_test(&self, stage: StagePath, phase: Phase) -> Result<Option<Arc<Run>>, Diagnostic> {
+        if phase == Phase::Destroy {
+            let state = self.runtime.block_on(self.world.store.load(&stage));
+            if state.map_err(|error| first(error.into()))?.is_none() {
+                return Ok(None);
+            }
+        }
+        let StagePath { app, stage } = stage;
         let options = AppOptions {
-            stage: Some(StageName::new("test").map_err(|error| first(error.into()))?),
+            stage: Some(stage),
             ..AppOptions::default()
         };
         let launcher = Self {
@@ -345,6 +352,7 @@ impl Launcher for RunLauncher {
             start: Start {
                 concurrency: self.start.concurrency,
                 script: self.start.script.clone(),
+                phase,
                 ..Start::default()
             },
             world: self.world.clone(),
@@ -355,7 +363,7 @@ impl Launcher for RunLauncher {
             runtime: self.runtime.clone(),
             run: Mutex::default(),
         };
-        launcher.start(app, &options).map_err(first)
+        launcher.start(app, &options).map(Some).map_err(first)
     }
 }
 

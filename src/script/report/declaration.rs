@@ -166,7 +166,7 @@ pub(in crate::script) fn shared_name(host: &Host, context: &NativeCallContext, i
             info.physical_name
         ),
     )
-    .with_help("put the stage into the name, or leave the name out and alch does; to share the object, pass `adopt: true`");
+    .with_help("put `${alchemy.stage}` into it; a `name` may be left out, then alch makes one; to share the object, pass `adopt: true`");
     warning.labels.extend(
         context
             .call_source()

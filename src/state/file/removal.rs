@@ -65,7 +65,7 @@ impl Writer {
         if list()?.is_empty() {
             disk.remove_dir_all(folder)
                 .map_err(|error| io_error("remove", folder, error))?;
-            sync_folder(disk, &self.layout.app_folder)?;
+            sync_folder(disk, self.layout.parent())?;
         }
         Ok(())
     }

@@ -164,6 +164,9 @@ impl Writer {
         ] {
             sync_folder(disk, folder)?;
         }
+        for folder in &self.layout.between {
+            sync_folder(disk, folder)?;
+        }
         self.state.lineage = app.lineage;
         self.replace_journal(disk)?;
         self.write_stage_record(disk)?;
@@ -271,6 +274,9 @@ impl Writer {
             &self.layout.app_folder,
             &self.layout.folder,
         ] {
+            sync_folder(disk, folder)?;
+        }
+        for folder in &self.layout.between {
             sync_folder(disk, folder)?;
         }
         Ok(())

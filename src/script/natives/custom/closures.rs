@@ -148,7 +148,7 @@ fn invoke(
     };
     ctx.insert("phase".into(), phase.into());
     ctx.insert("fqn".into(), context.fqn.as_str().to_owned().into());
-    ctx.insert("stage".into(), context.fqn.stage().stage.to_string().into());
+    ctx.insert("stage".into(), context.fqn.stage().stage.plain().into());
     ctx.insert("physicalName".into(), context.physical_name.clone().into());
     ctx.insert(
         "idempotencyKey".into(),
@@ -239,7 +239,7 @@ impl Provider for ScriptKind {
         let mut name = vec![context.stage.app.to_string()];
         name.extend(context.scope.parts().iter().map(ToString::to_string));
         name.push(context.id.clone());
-        name.push(context.stage.stage.to_string());
+        name.push(context.stage.stage.plain());
         let physical_name = explicit.clone().unwrap_or_else(|| {
             text::fit_name(
                 &text::sanitise(&name.join("-")),
