@@ -241,11 +241,8 @@ impl Provider for ScriptKind {
         name.push(context.id.clone());
         name.push(context.stage.stage.plain());
         let physical_name = explicit.clone().unwrap_or_else(|| {
-            text::fit_name(
-                &text::sanitise(&name.join("-")),
-                self.schema.name_limit,
-                context.fqn.as_str(),
-            )
+            let limits = 1..=self.schema.name_limit;
+            text::made_name(&name.join("-"), limits, true, context.fqn.as_str())
         });
         Ok(Checked {
             props,
