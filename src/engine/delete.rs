@@ -9,7 +9,7 @@ use std::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use crate::{
-    model::Fqn,
+    model::{Diagnostic, Fqn, diagnostic::codes},
     provider::{FailureKind, Provider, ProviderError},
     state::{JournalEntry, OldObject, Record, Status},
 };
@@ -17,7 +17,7 @@ use crate::{
 use super::{
     event::{Action, Event},
     failure::{Failure, FailureCause},
-    node::NodeState,
+    node::{Node, NodeState},
     options::{DeleteOptions, DeleteStrategy, Phase},
     run::Run,
     schedule::MAX_READ_DEPENDENCIES,
@@ -77,6 +77,8 @@ impl Run {
         for item in items.iter().filter(|item| !item.old) {
             current.insert(item.record.fqn.clone(), Arc::clone(&item.record));
         }
+        let mut swept = Swept::default();
+        self.spare_taken_over(&mut items, &mut swept.left);
         let options = self
             .graph()
             .delete_options
@@ -96,31 +98,56 @@ impl Run {
                 };
                 self.plan_delete(&item.record, item.action, reason, conditional);
             }
-            let left = if options.dry_run {
-                items
-                    .into_iter()
-                    .map(|item| item.record.fqn.clone())
-                    .collect()
-            } else {
-                Vec::new()
-            };
-            return Swept {
-                left,
-                path: Duration::ZERO,
-            };
+            if options.dry_run {
+                let names = items.iter().map(|item| item.record.fqn.clone());
+                swept.left.extend(names);
+            }
+            return swept;
         }
         if self.refuse_unplanned(&items) {
-            return Swept {
-                left: items
-                    .iter()
-                    .map(|item| item.record.fqn.clone())
-                    .collect::<BTreeSet<_>>()
-                    .into_iter()
-                    .collect(),
-                path: Duration::ZERO,
-            };
+            let names: BTreeSet<_> = items.iter().map(|item| item.record.fqn.clone()).collect();
+            swept.left.extend(names);
+            return swept;
         }
-        self.delete_all(items, current, &options, order).await
+        let deleted = self.delete_all(items, current, &options, order).await;
+        swept.left.extend(deleted.left);
+        swept.path = deleted.path;
+        swept
+    }
+
+    /// Sees to it that no delete takes away what another resource of this run stands for: a resource that was renamed without
+    /// `moved` is an orphan under its old name and a live resource under its new one, over one and the same object. Such an
+    /// orphan is forgotten; it stays in state, among `left`, when the live resource failed.
+    fn spare_taken_over(&self, items: &mut Vec<Item>, left: &mut Vec<Fqn>) {
+        if items.is_empty() || self.options.phase == Phase::Destroy {
+            return;
+        }
+        let mut events = Vec::new();
+        {
+            let graph = self.graph();
+            let live: HashMap<(&str, &str), &Node> = graph
+                .nodes
+                .iter()
+                .filter(|node| node.checked.identity.is_some())
+                .map(|node| ((&*node.kind, node.checked.physical_name.as_str()), node))
+                .collect();
+            items.retain_mut(|item| {
+                let record = &item.record;
+                let object = (&*record.kind, record.physical_name.as_str());
+                let Some(node) = live.get(&object).filter(|node| node.fqn != record.fqn) else {
+                    return true;
+                };
+                if matches!(node.state, NodeState::Failed(_)) {
+                    left.push(record.fqn.clone());
+                    return false;
+                }
+                item.action = Action::Forget;
+                let adopts = node.options.adopt.unwrap_or(self.options.adopt);
+                events.push(taken_over(record, &node.fqn, self.options.phase, adopts));
+                true
+            });
+        }
+        self.emit_all(events);
     }
 
     /// With a saved plan at hand: whether something would go that it does not foresee. Then nothing goes.
@@ -223,7 +250,7 @@ impl Run {
                         physical_name: item.record.physical_name.clone(),
                         duration,
                     });
-                    *self.graph().extra_counts.entry(item.action).or_default() += 1;
+                    self.count(item);
                     for &next in &blocks[index] {
                         waiting_on[next] -= 1;
                         paths[next] = paths[next].max(paths[index]);
@@ -247,6 +274,16 @@ impl Run {
         Swept {
             left,
             path: paths.into_iter().max().unwrap_or_default(),
+        }
+    }
+
+    /// Counts what was done to an item; what a replacement of this run left behind is part of the replacement.
+    fn count(&self, item: &Item) {
+        let mut graph = self.graph();
+        let owner = graph.by_fqn.get(&item.record.fqn);
+        let replaced = owner.and_then(|id| graph.node(*id).action) == Some(Action::Replace);
+        if !(item.old && replaced) {
+            *graph.extra_counts.entry(item.action).or_default() += 1;
         }
     }
 
@@ -362,6 +399,33 @@ impl Run {
             tracing::debug!("the journal refused the record of a failed delete");
         }
     }
+}
+
+/// Says why an orphan is forgotten and not deleted; in a plan that cannot be carried out like that, what is missing.
+fn taken_over(record: &Record, by: &Fqn, phase: Phase, adopts: bool) -> Event {
+    let (from, to) = (record.fqn.within_stage(), by.within_stage());
+    let name = &record.physical_name;
+    if phase == Phase::Plan && !adopts {
+        let message =
+            format!("`{from}` and `{to}` are one object, `{name}`: it looks like a rename");
+        let diagnostic = Diagnostic::warning(codes::CONFLICT, message)
+            .with_note(format!(
+                "`alch run` would fail: `{name}` exists, and `{from}` holds it"
+            ))
+            .with_help(moved_help(from, to));
+        return Event::Diagnostic(Box::new(diagnostic));
+    }
+    Event::Log {
+        message: format!(
+            "`{from}` is forgotten, not deleted: its object `{name}` belongs to `{to}`"
+        ),
+        position: None,
+    }
+}
+
+/// The next step after a rename that the script does not tell.
+pub(super) fn moved_help(from: &str, to: &str) -> String {
+    format!("to rename it, write `moved(\"{from}\", \"{to}\");` before `{to}` is declared")
 }
 
 /// For each item how many others must go first, and which items wait for it.

@@ -15,6 +15,7 @@ use crate::{
 
 use super::{
     decide::Decision,
+    delete::moved_help,
     event::{Action, Event},
     failure::FailureCause,
     options::{ResourceOptions, World},
@@ -140,7 +141,7 @@ impl Run {
             }
         }
         let intent = self.intend(job, Operation::Create, &instance).await?;
-        let error = match self
+        let mut error = match self
             .call(job, job.provider.create(&context, &job.resolved))
             .await
         {
@@ -161,7 +162,29 @@ impl Run {
             }
         }
         self.close_failed(old, &intent, &error).await?;
+        if let FailureCause::Provider(error) = &mut error
+            && error.kind == FailureKind::Conflict
+            && let Some(held) = self.held_elsewhere(job)
+        {
+            let (from, to) = (held.fqn.within_stage(), job.fqn.within_stage());
+            let help = format!("state holds it as `{from}`; {}", moved_help(from, to));
+            error.help = Some(help);
+        }
         Err(error)
+    }
+
+    /// The record of the object that a job asks for under another name, which this run does not declare: the resource was
+    /// renamed without `moved`.
+    fn held_elsewhere(&self, job: &Job) -> Option<Arc<Record>> {
+        job.checked.identity.as_ref()?;
+        let graph = self.graph();
+        let mut others = graph.prior.values().filter(|record| {
+            record.kind == job.kind
+                && record.physical_name == job.checked.physical_name
+                && record.fqn != job.fqn
+                && !graph.by_fqn.contains_key(&record.fqn)
+        });
+        others.next().cloned()
     }
 
     /// Brings an object that is there already to the declared props and records it.
@@ -190,7 +213,9 @@ impl Run {
             .await
         {
             Ok(outputs) => {
-                let record = self.record(job, old, instance, &outputs, adopted)?;
+                // An object that a renamed resource made stays one of ours, to be deleted with its resource.
+                let foreign = adopted && self.held_elsewhere(job).is_none_or(|held| held.adopted);
+                let record = self.record(job, old, instance, &outputs, foreign)?;
                 let action = match (adopted, old) {
                     (true, _) => Action::Adopt,
                     (false, Some(_)) => Action::Replace,
@@ -489,9 +514,11 @@ impl Run {
         let Some(session) = &self.session else {
             return Ok(());
         };
-        match self.write_entry(session.as_ref(), entry).await {
+        match self.write_entry(session.as_ref(), entry.clone()).await {
             Ok(()) => {
-                self.graph().dirty = true;
+                let mut graph = self.graph();
+                graph.dirty = true;
+                graph.note_written(&entry);
                 Ok(())
             }
             Err(error) => {

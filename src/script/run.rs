@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    convert, engine, fault,
+    app, convert, engine, fault,
     host::{Host, HostOptions, Launcher, Session, Stop},
     program::{Program, on_large_stack},
     report, scope,
@@ -81,6 +81,12 @@ fn finish(
         return result;
     };
     warn_of_hidden_decision(host);
+    match &failed {
+        // What ended the script was not handled by it.
+        Some(failure) => run.not_handled(&failure.fqn),
+        None if result.error.is_none() => app::warn_of_lost_renames(host),
+        None => {}
+    }
     match conclude(host, engine, &run, result.error.is_none()) {
         Ok(summary) => {
             // The failure that ended the script is in the summary, with its place; once is enough.

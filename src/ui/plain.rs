@@ -306,6 +306,13 @@ impl Plain {
             }
             progress(out, text);
         }
+        if summary.unreached > 0 && summary.outcome != Outcome::Cancelled && changes {
+            let text = match summary.unreached {
+                1 => "1 resource was not reached and stays".to_owned(),
+                count => format!("{count} resources were not reached and stay"),
+            };
+            progress(out, text);
+        }
         if summary.outcome == Outcome::Cancelled {
             let text = "stopped; what was done is recorded, and the next run goes on from there";
             progress(out, text.to_owned());
@@ -498,6 +505,7 @@ pub(crate) mod tests {
             handled: 0,
             skipped: Vec::new(),
             left: Vec::new(),
+            unreached: 0,
             elapsed: Duration::from_millis(4_100),
             critical_path: Duration::from_millis(3_200),
             calls: 41,
