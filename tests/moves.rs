@@ -53,7 +53,7 @@ still there:
 exit 0
 -- stdout
   + storage/cache (cloudflare::KVNamespace)  cache-dev  # not in state
-  x cache (cloudflare::KVNamespace)  cache-dev  # no longer declared
+  x cache (cloudflare::KVNamespace)  cache-dev  # its object is that of storage/cache
 Plan: 1 to create, 0 to update, 0 to delete, 0 unchanged, 1 to forget
 -- stderr
 alch: app shop, stage dev, phase plan, target local
@@ -67,7 +67,7 @@ warning[E0302]: `cache` and `storage/cache` are one object, `cache-dev`: it look
 exit 0
 -- stdout
   + storage/cache (cloudflare::KVNamespace)  cache-dev  # not in state
-  x cache (cloudflare::KVNamespace)  cache-dev  # no longer declared
+  x cache (cloudflare::KVNamespace)  cache-dev  # its object is that of storage/cache
 Plan: 1 to create, 0 to update, 0 to delete, 0 unchanged, 1 to forget
 -- stderr
 alch: app shop, stage dev, phase plan, target local
@@ -96,6 +96,39 @@ shop/dev/storage/cache  cloudflare::KVNamespace  cache-dev      ready
     // It is one of our own, as before, so it goes with the stage.
     project.alch(["destroy", "--yes"]).success();
     assert!(names(&project).is_empty());
+}
+
+#[test]
+fn a_plan_says_what_looks_like_a_rename() {
+    // Named after where it stands, so the new name does not meet the old object.
+    let project = changed(
+        "KVNamespace(\"cache\");",
+        "alchemy.run(\"storage\", || KVNamespace(\"cache\"));",
+    );
+    project.alch(["plan"]).check(str![[r#"
+exit 0
+-- stdout
+  + storage/cache (cloudflare::KVNamespace)  shop-storage-cache-dev  # not in state
+  - cache (cloudflare::KVNamespace)  shop-cache-dev  # no longer declared
+Plan: 1 to create, 0 to update, 1 to delete, 0 unchanged
+-- stderr
+alch: app shop, stage dev, phase plan, target local
+`cache` goes and `storage/cache`, which is like it, comes: to rename it, write `moved("cache", "storage/cache");` before `storage/cache` is declared
+
+"#]]);
+    // Which of two it was nobody can tell.
+    script(&project, "KVNamespace(\"one\");\nKVNamespace(\"two\");");
+    project.alch(["plan"]).check(str![[r#"
+exit 0
+-- stdout
+  + one (cloudflare::KVNamespace)  shop-one-dev  # not in state
+  + two (cloudflare::KVNamespace)  shop-two-dev  # not in state
+  - cache (cloudflare::KVNamespace)  shop-cache-dev  # no longer declared
+Plan: 2 to create, 0 to update, 1 to delete, 0 unchanged
+-- stderr
+alch: app shop, stage dev, phase plan, target local
+
+"#]]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use crate::{
-    model::{Diagnostic, Fqn, diagnostic::codes},
+    model::Fqn,
     provider::{FailureKind, Provider, ProviderError},
     state::{JournalEntry, OldObject, Record, Status},
 };
@@ -17,19 +17,21 @@ use crate::{
 use super::{
     event::{Action, Event},
     failure::{Failure, FailureCause},
-    node::{Node, NodeState},
+    node::NodeState,
     options::{DeleteOptions, DeleteStrategy, Phase},
     run::Run,
     schedule::MAX_READ_DEPENDENCIES,
 };
 
 /// One object to delete.
-struct Item {
+pub(super) struct Item {
     /// The record of the object; for an old object one made up of what is known of it.
-    record: Arc<Record>,
+    pub(super) record: Arc<Record>,
     /// Whether it is an object that a replacement left behind: the resource itself stays.
-    old: bool,
-    action: Action,
+    pub(super) old: bool,
+    pub(super) action: Action,
+    /// The resource that stands for the object now, where it is not this one.
+    pub(super) heir: Option<Fqn>,
 }
 
 /// What a sweep did.
@@ -58,6 +60,7 @@ impl Run {
                     record,
                     old: true,
                     action: Action::Delete,
+                    heir: None,
                 });
             }
         }
@@ -68,6 +71,7 @@ impl Run {
                 record,
                 old: false,
                 action,
+                heir: None,
             });
         }
         let mut current: HashMap<Fqn, Arc<Record>> = keepers
@@ -96,8 +100,13 @@ impl Run {
                         true,
                     ),
                 };
-                self.plan_delete(&item.record, item.action, reason, conditional);
+                let reason = match &item.heir {
+                    Some(heir) => format!("its object is that of {}", heir.within_stage()),
+                    None => reason.to_owned(),
+                };
+                self.plan_delete(&item.record, item.action, &reason, conditional);
             }
+            self.hint_renames(&items);
             if options.dry_run {
                 let names = items.iter().map(|item| item.record.fqn.clone());
                 swept.left.extend(names);
@@ -113,41 +122,6 @@ impl Run {
         swept.left.extend(deleted.left);
         swept.path = deleted.path;
         swept
-    }
-
-    /// Sees to it that no delete takes away what another resource of this run stands for: a resource that was renamed without
-    /// `moved` is an orphan under its old name and a live resource under its new one, over one and the same object. Such an
-    /// orphan is forgotten; it stays in state, among `left`, when the live resource failed.
-    fn spare_taken_over(&self, items: &mut Vec<Item>, left: &mut Vec<Fqn>) {
-        if items.is_empty() || self.options.phase == Phase::Destroy {
-            return;
-        }
-        let mut events = Vec::new();
-        {
-            let graph = self.graph();
-            let live: HashMap<(&str, &str), &Node> = graph
-                .nodes
-                .iter()
-                .filter(|node| node.checked.identity.is_some())
-                .map(|node| ((&*node.kind, node.checked.physical_name.as_str()), node))
-                .collect();
-            items.retain_mut(|item| {
-                let record = &item.record;
-                let object = (&*record.kind, record.physical_name.as_str());
-                let Some(node) = live.get(&object).filter(|node| node.fqn != record.fqn) else {
-                    return true;
-                };
-                if matches!(node.state, NodeState::Failed(_)) {
-                    left.push(record.fqn.clone());
-                    return false;
-                }
-                item.action = Action::Forget;
-                let adopts = node.options.adopt.unwrap_or(self.options.adopt);
-                events.push(taken_over(record, &node.fqn, self.options.phase, adopts));
-                true
-            });
-        }
-        self.emit_all(events);
     }
 
     /// With a saved plan at hand: whether something would go that it does not foresee. Then nothing goes.
@@ -399,33 +373,6 @@ impl Run {
             tracing::debug!("the journal refused the record of a failed delete");
         }
     }
-}
-
-/// Says why an orphan is forgotten and not deleted; in a plan that cannot be carried out like that, what is missing.
-fn taken_over(record: &Record, by: &Fqn, phase: Phase, adopts: bool) -> Event {
-    let (from, to) = (record.fqn.within_stage(), by.within_stage());
-    let name = &record.physical_name;
-    if phase == Phase::Plan && !adopts {
-        let message =
-            format!("`{from}` and `{to}` are one object, `{name}`: it looks like a rename");
-        let diagnostic = Diagnostic::warning(codes::CONFLICT, message)
-            .with_note(format!(
-                "`alch run` would fail: `{name}` exists, and `{from}` holds it"
-            ))
-            .with_help(moved_help(from, to));
-        return Event::Diagnostic(Box::new(diagnostic));
-    }
-    Event::Log {
-        message: format!(
-            "`{from}` is forgotten, not deleted: its object `{name}` belongs to `{to}`"
-        ),
-        position: None,
-    }
-}
-
-/// The next step after a rename that the script does not tell.
-pub(super) fn moved_help(from: &str, to: &str) -> String {
-    format!("to rename it, write `moved(\"{from}\", \"{to}\");` before `{to}` is declared")
 }
 
 /// For each item how many others must go first, and which items wait for it.

@@ -15,11 +15,11 @@ use crate::{
 
 use super::{
     decide::Decision,
-    delete::moved_help,
     event::{Action, Event},
     failure::FailureCause,
     options::{ResourceOptions, World},
     recover::{from_intent, is_ours, with_intent},
+    renamed::moved_help,
     resolve::map_has_secret,
     run::Run,
 };
@@ -171,20 +171,6 @@ impl Run {
             error.help = Some(help);
         }
         Err(error)
-    }
-
-    /// The record of the object that a job asks for under another name, which this run does not declare: the resource was
-    /// renamed without `moved`.
-    fn held_elsewhere(&self, job: &Job) -> Option<Arc<Record>> {
-        job.checked.identity.as_ref()?;
-        let graph = self.graph();
-        let mut others = graph.prior.values().filter(|record| {
-            record.kind == job.kind
-                && record.physical_name == job.checked.physical_name
-                && record.fqn != job.fqn
-                && !graph.by_fqn.contains_key(&record.fqn)
-        });
-        others.next().cloned()
     }
 
     /// Brings an object that is there already to the declared props and records it.
