@@ -113,7 +113,7 @@ exit 0
 Plan: 1 to create, 0 to update, 1 to delete, 0 unchanged
 -- stderr
 alch: app shop, stage dev, phase plan, target local
-`cache` goes and `storage/cache`, which is like it, comes: to rename it, write `moved("cache", "storage/cache");` before `storage/cache` is declared
+looks like a rename: `cache` goes, `storage/cache` of the same kind and props comes; to rename it, write `moved("cache", "storage/cache");` before `storage/cache` is declared
 
 "#]]);
     // Which of two it was nobody can tell.

@@ -91,7 +91,7 @@ impl Run {
             if let ([from], [to]) = (going.as_slice(), coming.as_slice()) {
                 let (from, to) = (from.within_stage(), to.within_stage());
                 let message = format!(
-                    "`{from}` goes and `{to}`, which is like it, comes: {}",
+                    "looks like a rename: `{from}` goes, `{to}` of the same kind and props comes; {}",
                     moved_help(from, to)
                 );
                 events.push(Event::Log {
