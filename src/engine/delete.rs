@@ -24,12 +24,14 @@ use super::{
 };
 
 /// One object to delete.
-struct Item {
+pub(super) struct Item {
     /// The record of the object; for an old object one made up of what is known of it.
-    record: Arc<Record>,
+    pub(super) record: Arc<Record>,
     /// Whether it is an object that a replacement left behind: the resource itself stays.
-    old: bool,
-    action: Action,
+    pub(super) old: bool,
+    pub(super) action: Action,
+    /// The resource that stands for the object now, where it is not this one.
+    pub(super) heir: Option<Fqn>,
 }
 
 /// What a sweep did.
@@ -58,6 +60,7 @@ impl Run {
                     record,
                     old: true,
                     action: Action::Delete,
+                    heir: None,
                 });
             }
         }
@@ -68,6 +71,7 @@ impl Run {
                 record,
                 old: false,
                 action,
+                heir: None,
             });
         }
         let mut current: HashMap<Fqn, Arc<Record>> = keepers
@@ -77,6 +81,8 @@ impl Run {
         for item in items.iter().filter(|item| !item.old) {
             current.insert(item.record.fqn.clone(), Arc::clone(&item.record));
         }
+        let mut swept = Swept::default();
+        self.spare_taken_over(&mut items, &mut swept.left);
         let options = self
             .graph()
             .delete_options
@@ -94,33 +100,28 @@ impl Run {
                         true,
                     ),
                 };
-                self.plan_delete(&item.record, item.action, reason, conditional);
+                let reason = match &item.heir {
+                    Some(heir) => format!("its object is that of {}", heir.within_stage()),
+                    None => reason.to_owned(),
+                };
+                self.plan_delete(&item.record, item.action, &reason, conditional);
             }
-            let left = if options.dry_run {
-                items
-                    .into_iter()
-                    .map(|item| item.record.fqn.clone())
-                    .collect()
-            } else {
-                Vec::new()
-            };
-            return Swept {
-                left,
-                path: Duration::ZERO,
-            };
+            self.hint_renames(&items);
+            if options.dry_run {
+                let names = items.iter().map(|item| item.record.fqn.clone());
+                swept.left.extend(names);
+            }
+            return swept;
         }
         if self.refuse_unplanned(&items) {
-            return Swept {
-                left: items
-                    .iter()
-                    .map(|item| item.record.fqn.clone())
-                    .collect::<BTreeSet<_>>()
-                    .into_iter()
-                    .collect(),
-                path: Duration::ZERO,
-            };
+            let names: BTreeSet<_> = items.iter().map(|item| item.record.fqn.clone()).collect();
+            swept.left.extend(names);
+            return swept;
         }
-        self.delete_all(items, current, &options, order).await
+        let deleted = self.delete_all(items, current, &options, order).await;
+        swept.left.extend(deleted.left);
+        swept.path = deleted.path;
+        swept
     }
 
     /// With a saved plan at hand: whether something would go that it does not foresee. Then nothing goes.
@@ -232,7 +233,7 @@ impl Run {
                         physical_name: item.record.physical_name.clone(),
                         duration,
                     });
-                    *self.graph().extra_counts.entry(item.action).or_default() += 1;
+                    self.count(item);
                     for &next in &blocks[index] {
                         waiting_on[next] -= 1;
                         paths[next] = paths[next].max(paths[index]);
@@ -257,6 +258,16 @@ impl Run {
         Swept {
             left,
             path: paths.into_iter().max().unwrap_or_default(),
+        }
+    }
+
+    /// Counts what was done to an item; what a replacement of this run left behind is part of the replacement.
+    fn count(&self, item: &Item) {
+        let mut graph = self.graph();
+        let owner = graph.by_fqn.get(&item.record.fqn);
+        let replaced = owner.and_then(|id| graph.node(*id).action) == Some(Action::Replace);
+        if !(item.old && replaced) {
+            *graph.extra_counts.entry(item.action).or_default() += 1;
         }
     }
 

@@ -55,6 +55,14 @@ pub enum RunError {
     /// `moved` cannot be carried out.
     #[error(transparent)]
     Rename(#[from] super::rename::RenameError),
+    /// `moved` names something that the script has declared already: its object is there twice by now, or soon gone.
+    #[error("`moved` must stand before `{}` is declared", declared.within_stage())]
+    MovedLate {
+        /// What is declared.
+        declared: Fqn,
+        /// Where.
+        first: Option<Position>,
+    },
     /// The user stopped it before it began.
     #[error("cancelled")]
     Cancelled,

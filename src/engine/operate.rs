@@ -21,6 +21,7 @@ use super::{
     failure::FailureCause,
     options::{ResourceOptions, World},
     recover::{from_intent, is_ours, with_intent},
+    renamed::moved_help,
     resolve::map_has_secret,
     run::Run,
 };
@@ -186,7 +187,7 @@ impl Run {
             }
         }
         let intent = self.intend(job, Operation::Create, &instance).await?;
-        let error = match self
+        let mut error = match self
             .call(job, job.provider.create(&context, &job.resolved))
             .await
         {
@@ -207,6 +208,14 @@ impl Run {
             }
         }
         self.close_failed(job, old, &intent, &error).await?;
+        if let FailureCause::Provider(error) = &mut error
+            && error.kind == FailureKind::Conflict
+            && let Some(held) = self.held_elsewhere(job)
+        {
+            let (from, to) = (held.fqn.within_stage(), job.fqn.within_stage());
+            let help = format!("state holds it as `{from}`; {}", moved_help(from, to));
+            error.help = Some(help);
+        }
         Err(error)
     }
 
@@ -236,7 +245,9 @@ impl Run {
             .await
         {
             Ok(outputs) => {
-                let record = self.record(job, old, instance, &outputs, adopted)?;
+                // An object that a renamed resource made stays one of ours, to be deleted with its resource.
+                let foreign = adopted && self.held_elsewhere(job).is_none_or(|held| held.adopted);
+                let record = self.record(job, old, instance, &outputs, foreign)?;
                 let action = match (adopted, old) {
                     (true, _) => Action::Adopt,
                     (false, Some(_)) => Action::Replace,
@@ -597,9 +608,11 @@ impl Run {
         let Some(session) = &self.session else {
             return Ok(());
         };
-        match self.write_entry(session.as_ref(), entry).await {
+        match self.write_entry(session.as_ref(), entry.clone()).await {
             Ok(()) => {
-                self.graph().dirty = true;
+                let mut graph = self.graph();
+                graph.dirty = true;
+                graph.note_written(&entry);
                 Ok(())
             }
             Err(error) => {

@@ -107,6 +107,9 @@ impl Run {
         if verdict.decision == Decision::Unchanged
             && let Some(record) = &prior
         {
+            if let Some(cause) = self.missed_plan(node) {
+                return Some(self.failed(graph, id, Action::Unchanged, cause));
+            }
             if self.options.phase == Phase::Plan {
                 self.note_planned(
                     graph,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use rhai::{Dynamic, Engine, FnPtr, ImmutableString, Map, Module, NativeCallContext};
 
 use crate::{
-    engine::{Event, Outcome as EngineOutcome, Phase, Run},
-    model::{AppName, ScopePath, StageName, StagePath, diagnostic::codes},
+    engine::{Event, Outcome as EngineOutcome, Phase, Run, diagnose::label},
+    model::{AppName, Diagnostic, ScopePath, StageName, StagePath, diagnostic::codes},
     util::text,
 };
 
 use super::{
     fault::{self, Fault, Outcome},
-    host::Host,
+    host::{Host, Rename},
     lazy::{Lazy, SecretValue},
     options,
     scope::{self, ScopeRef},
@@ -211,6 +211,61 @@ fn sweep(host: &Host, engine: &Engine, stage: &StagePath) -> Outcome<()> {
     ))
 }
 
+/// `moved(from, to)`: answers whether anything moved.
+fn moved(
+    host: &Host,
+    context: &NativeCallContext,
+    scope: &ScopePath,
+    from: &str,
+    to: &str,
+) -> Outcome<bool> {
+    let run = host.run("moved")?;
+    let moved = host
+        .wait(context.engine(), run.moved(scope, from, to))?
+        .map_err(|error| Fault::new(error.diagnostic()).raise())?;
+    let rename = Rename {
+        call: format!("moved(\"{from}\", \"{to}\")"),
+        names: moved.names,
+        position: host.position(context),
+        run,
+    };
+    host.state().renames.push(rename);
+    Ok(moved.moved)
+}
+
+/// A rename whose new name nobody declared does nothing, or loses what it moved: most likely one of the names is wrong.
+pub(super) fn warn_of_lost_renames(host: &Host) {
+    let renames = std::mem::take(&mut host.state().renames);
+    for rename in renames {
+        let phase = rename.run.options().phase;
+        let known = rename.names.iter().any(|name| rename.run.is_declared(name));
+        if known || rename.run.is_partial() || !matches!(phase, Phase::Up | Phase::Plan) {
+            continue;
+        }
+        let names: Vec<String> = rename
+            .names
+            .iter()
+            .map(|name| format!("`{}`", name.within_stage()))
+            .collect();
+        let mut warning = Diagnostic::warning(
+            codes::NOT_IN_STATE,
+            format!(
+                "`{}`: the script does not declare {}",
+                rename.call,
+                names.join(" or ")
+            ),
+        )
+        .with_help("correct the new name, within the scope or the stage, or remove the line");
+        warning.labels.extend(label(
+            rename.position.as_ref(),
+            &|name| host.source_file(name),
+            "",
+            true,
+        ));
+        host.emit(Event::Diagnostic(Box::new(warning)));
+    }
+}
+
 /// Puts the constant `alchemy` in front of every script and module.
 pub(super) fn constant() -> Module {
     let mut module = Module::new();
@@ -327,21 +382,19 @@ fn register_methods(engine: &mut Engine, host: &Arc<Host>) {
               function: FnPtr| { test(&on, &context, &id, &function) },
     );
     let on = Arc::clone(host);
-    let moved = move |context: NativeCallContext,
-                      from: ImmutableString,
-                      to: ImmutableString|
-          -> Outcome<bool> {
-        let run = on.run("moved")?;
-        let moved = on.wait(context.engine(), run.moved(&from, &to))?;
-        moved.map_err(|error| fault::fail(codes::STATE_IO, error.to_string()))
-    };
-    engine.register_fn("moved", moved.clone());
+    engine.register_fn(
+        "moved",
+        move |context: NativeCallContext, from: ImmutableString, to: ImmutableString| {
+            moved(&on, &context, &on.scope(), &from, &to)
+        },
+    );
+    let on = Arc::clone(host);
     engine.register_fn(
         "moved",
         move |context: NativeCallContext,
-              _: &mut ScopeRef,
+              scope: &mut ScopeRef,
               from: ImmutableString,
-              to: ImmutableString| moved(context, from, to),
+              to: ImmutableString| { moved(&on, &context, &scope.path(&on), &from, &to) },
     );
     // The end of the script finalizes; a call before it sets how.
     let on = Arc::clone(host);

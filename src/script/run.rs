@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    convert, engine,
+    app, convert, engine,
     fault::{self, Outcome},
     host::{Host, HostOptions, Launcher, Session, Stop},
     options,
@@ -93,6 +93,12 @@ fn finish(
         return result;
     };
     warn_of_hidden_decision(host);
+    match &failed {
+        // What ended the script was not handled by it.
+        Some(failure) => run.not_handled(&failure.fqn),
+        None if result.error.is_none() => app::warn_of_lost_renames(host),
+        None => {}
+    }
     match conclude(host, engine, &run, result.error.is_none()) {
         Ok(summary) => {
             // The failure that ended the script is in the summary, with its place; once is enough.

@@ -305,6 +305,13 @@ impl Plain {
             }
             progress(out, text);
         }
+        if summary.unreached > 0 && summary.outcome != Outcome::Cancelled && changes {
+            let text = match summary.unreached {
+                1 => "1 resource was not reached and stays".to_owned(),
+                count => format!("{count} resources were not reached and stay"),
+            };
+            progress(out, text);
+        }
         if summary.outcome == Outcome::Cancelled {
             let text = "stopped; what was done is recorded, and the next run goes on from there";
             progress(out, text.to_owned());

@@ -326,6 +326,10 @@ fn empty_plan() -> Plan {
         lineage: String::new(),
         serial: 0,
         script: None,
+        file: None,
+        adopt: false,
+        force: false,
+        allow_data_loss: false,
         actions: Vec::new(),
     }
 }

@@ -31,7 +31,10 @@ pub(in crate::cli) fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Cl
     let Some(run) = deployed.run.filter(|_| deployed.exit == Exit::Success) else {
         return Ok(deployed.exit);
     };
-    let plan = run.plan();
+    let plan = Plan {
+        file: Some(args.script.file.display().to_string()),
+        ..run.plan()
+    };
     if let Some(file) = &args.out {
         if run.is_partial() {
             return Err(CliError::new(

@@ -60,10 +60,13 @@ impl Writer {
         if let Some(backup) = backup {
             backup.name(disk, &self.layout)?;
         }
+        // Where the journal came to nothing, as after a refused create, a plan of this state still fits.
+        if index != self.index || header != self.header || self.state.serial == 0 {
+            self.state.serial += 1;
+        }
         self.index = index;
         self.header = header;
         self.state.header = self.header.clone();
-        self.state.serial += 1;
         self.state.epoch = self.epoch;
         self.touched.clear();
         self.write_stage_record(disk)?;

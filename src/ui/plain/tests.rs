@@ -40,6 +40,7 @@ pub(crate) fn summary(phase: Phase) -> Summary {
         handled: 0,
         skipped: Vec::new(),
         left: Vec::new(),
+        unreached: 0,
         elapsed: Duration::from_millis(4_100),
         critical_path: Duration::from_millis(3_200),
         calls: 41,
