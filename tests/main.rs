@@ -19,6 +19,7 @@ mod errors;
 mod gaps;
 mod handles;
 mod kill;
+mod local_safety;
 mod locks;
 mod names;
 mod noop;
