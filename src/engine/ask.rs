@@ -45,7 +45,7 @@ impl Run {
             && !ours
             && !self.options.adopt
             && node.options.adopt != Some(true)
-            && !name.contains(self.stage.stage.as_str())
+            && !name.contains(&self.stage.stage.plain())
     }
 
     /// The schema of a resource's kind.

@@ -181,14 +181,23 @@ impl Run {
             .filter(|index| waiting_on[*index] == 0)
             .collect();
         let mut done = vec![false; items.len()];
+        let mut started = vec![false; items.len()];
         let mut paths = vec![Duration::ZERO; items.len()];
         let mut running = FuturesUnordered::new();
-        let mut stopped = false;
+        let (mut stopped, mut failed) = (false, false);
         loop {
             while !stopped && running.len() < limit && !self.is_stopped() {
-                let Some(index) = ready.pop_first() else {
+                // Resources that changed places over several runs may wait for each other: then the one declared last goes.
+                // After a failure those behind it wait rightly.
+                let is_cycle = ready.is_empty() && running.is_empty() && !failed;
+                let next = match is_cycle {
+                    true => started.iter().position(|started| !started),
+                    false => ready.pop_first(),
+                };
+                let Some(index) = next else {
                     break;
                 };
+                started[index] = true;
                 let record = Arc::clone(&items[index].record);
                 let action = items[index].action;
                 running.push(async move {
@@ -227,13 +236,14 @@ impl Run {
                     for &next in &blocks[index] {
                         waiting_on[next] -= 1;
                         paths[next] = paths[next].max(paths[index]);
-                        if waiting_on[next] == 0 {
+                        if waiting_on[next] == 0 && !started[next] {
                             ready.insert(next);
                         }
                     }
                 }
                 Err(cause) => {
                     self.delete_failed(item, cause);
+                    failed = true;
                     stopped = !options.continue_on_error;
                 }
             }
@@ -375,6 +385,23 @@ fn dependents(items: &[Item], order: &[Fqn]) -> (Vec<usize>, Vec<Vec<usize>>) {
         .collect();
     let mut waiting_on = vec![0; items.len()];
     let mut blocks = vec![Vec::new(); items.len()];
+    // A list of reads that was cut stands for all that was declared earlier. Each resource waits for the nearest such one
+    // behind it, which waits for the next: one edge a resource instead of one for each pair.
+    let mut declared: Vec<(usize, usize)> = index
+        .iter()
+        .filter_map(|(fqn, position)| place.get(*fqn).map(|place| (*place, *position)))
+        .collect();
+    declared.sort_unstable();
+    let mut reader: Option<usize> = None;
+    for (_, position) in declared.into_iter().rev() {
+        if let Some(reader) = reader {
+            waiting_on[position] += 1;
+            blocks[reader].push(position);
+        }
+        if items[position].record.depends_on.len() >= MAX_READ_DEPENDENCIES {
+            reader = Some(position);
+        }
+    }
     for (position, item) in items.iter().enumerate() {
         if item.old {
             // The resource goes after the objects that its replacements left behind.
@@ -384,23 +411,10 @@ fn dependents(items: &[Item], order: &[Fqn]) -> (Vec<usize>, Vec<Vec<usize>>) {
             }
             continue;
         }
-        let targets: Vec<usize> = if item.record.depends_on.len() >= MAX_READ_DEPENDENCIES {
-            // The list was cut: all that was declared earlier counts as read.
-            let own = place.get(&item.record.fqn).copied().unwrap_or(usize::MAX);
-            index
-                .iter()
-                .filter(|(fqn, _)| place.get(**fqn).is_some_and(|other| *other < own))
-                .map(|(_, target)| *target)
-                .collect()
-        } else {
-            item.record
-                .depends_on
-                .iter()
-                .filter_map(|fqn| index.get(fqn).copied())
-                .collect()
-        };
-        for target in targets {
-            if target != position {
+        for fqn in &item.record.depends_on {
+            if let Some(&target) = index.get(fqn)
+                && target != position
+            {
                 waiting_on[target] += 1;
                 blocks[position].push(target);
             }
@@ -409,7 +423,8 @@ fn dependents(items: &[Item], order: &[Fqn]) -> (Vec<usize>, Vec<Vec<usize>>) {
     (waiting_on, blocks)
 }
 
-fn record_of_old(record: &Record, old: &OldObject) -> Record {
+/// What is known of an object that a replacement left behind, as a record of its own.
+pub(super) fn record_of_old(record: &Record, old: &OldObject) -> Record {
     Record {
         kind: old.kind.clone(),
         physical_name: old.physical_name.clone(),
@@ -424,6 +439,7 @@ fn record_of_old(record: &Record, old: &OldObject) -> Record {
         },
         old_objects: Vec::new(),
         protect: false,
+        created_at: old.begun_at.unwrap_or(record.created_at),
         ..record.clone()
     }
 }

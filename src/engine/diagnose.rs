@@ -220,6 +220,15 @@ impl RunError {
                         "or use another `--stage`, or destroy this one on its own target first",
                     )
             }
+            Self::SameSpelling { other, .. } => {
+                Diagnostic::error(codes::SAME_OBJECT, self.to_string())
+                    .with_note("names hold small letters, digits and `-`; what else a stage's name holds becomes `-` in them")
+                    .with_note("nothing was changed")
+                    .with_help(format!(
+                        "choose another `--stage`, or go on with `--stage \"{}\"`",
+                        other.stage
+                    ))
+            }
             Self::NoSuchStage { others, .. } => {
                 let stages: Vec<String> =
                     others.iter().map(|stage| stage.stage.to_string()).collect();

@@ -41,6 +41,14 @@ pub enum RunError {
         /// Stages that have.
         others: Vec<StagePath>,
     },
+    /// Another stage's objects would have the same names.
+    #[error("stage `{}` would give its objects the names of stage `{}`", stage.stage, other.stage)]
+    SameSpelling {
+        /// The stage.
+        stage: StagePath,
+        /// The one that has state.
+        other: StagePath,
+    },
     /// A name given to `moved` is not a name.
     #[error("{0}")]
     Name(String),

@@ -101,6 +101,12 @@ impl Run {
         self.graph().delete_options = Some(options);
     }
 
+    /// Whether [`Run::set_delete_options`] was called.
+    #[must_use]
+    pub fn has_delete_options(&self) -> bool {
+        self.graph().delete_options.is_some()
+    }
+
     /// Waits for everything, deletes orphans and old objects if the script ended well and nothing failed, writes the
     /// checkpoint, gives the lock back. Later calls answer the same summary.
     ///

@@ -149,6 +149,15 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether bytes look like a saved plan, also one that this program cannot use.
+    #[must_use]
+    pub fn is_file(bytes: &[u8]) -> bool {
+        serde_json::from_slice::<serde_json::Value>(bytes)
+            .is_ok_and(|json| json.get("hash").is_some() && json.get("plan").is_some())
+    }
+}
+
 impl Run {
     /// The plan so far; whole after `finalize` of a run in phase `Plan`.
     #[must_use]

@@ -153,10 +153,15 @@ impl Run {
         if record.protect || node.options.protect == Some(true) {
             return Some(FailureCause::Protected);
         }
+        let old = self
+            .world
+            .registry
+            .get(&record.kind)
+            .map_or(node.schema().delete, |provider| provider.schema().delete);
         // A plan shows the replacement with its reason; only carrying it out needs consent.
         if self.options.phase == Phase::Up
             && !self.options.allow_data_loss
-            && loses_data(node, record, decision)
+            && loses_data(old, record, decision)
         {
             return Some(FailureCause::DataLoss(reasons.clone()));
         }

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use crate::{
     engine::{Cancel, Event, EventSink, NodeId, Phase, Run},
     model::{
-        AppName, Diagnostic, Position, Reference, ScopePath, Secret, SourceFile, StageName, Value,
-        diagnostic::codes,
+        AppName, Diagnostic, Position, Reference, ScopePath, Secret, SourceFile, StageName,
+        StagePath, Value, diagnostic::codes,
     },
     provider::{Access, Meter, Registry},
     secret::Redactor,
@@ -86,11 +86,11 @@ pub trait Launcher: Send + Sync {
     /// Why it cannot start.
     fn launch(&self, app: AppName, options: AppOptions) -> Result<Arc<Run>, Diagnostic>;
 
-    /// Starts the run of a test scope, in the stage `test`.
+    /// Starts a run of a test's stage; `None` when there is no state to destroy.
     ///
     /// # Errors
     /// Why it cannot start.
-    fn launch_test(&self, app: AppName) -> Result<Arc<Run>, Diagnostic>;
+    fn launch_test(&self, stage: StagePath, phase: Phase) -> Result<Option<Arc<Run>>, Diagnostic>;
 }
 
 /// What is only there while a script runs, not while it is checked.

@@ -13,8 +13,9 @@ pub fn suggestions<'a>(
         .into_iter()
         .map(|candidate| {
             let other = candidate.to_lowercase();
-            let prefix =
-                !lower.is_empty() && (other.starts_with(&lower) || lower.starts_with(&other));
+            // A candidate of one or two characters begins far too many words.
+            let prefix = !lower.is_empty()
+                && (other.starts_with(&lower) || (other.len() > 2 && lower.starts_with(&other)));
             // One slip in a short word weighs too much with Jaro-Winkler.
             let slip = lower.len() > 2 && strsim::damerau_levenshtein(&lower, &other) == 1;
             let near = if prefix || slip { 0.85 } else { 0.0 };

@@ -58,13 +58,14 @@ fn read_plan(context: &Context, file: &Path) -> Result<Plan, CliError> {
             .with_help(format!("make it with `alch plan --out {}`", file.display()))
     })?;
     Plan::from_file(&bytes).map_err(|problem| {
+        let out = match Plan::is_file(&bytes) {
+            true => file.display().to_string(),
+            false => "plan.json".to_owned(),
+        };
         CliError::new(
             codes::STALE_PLAN,
             format!("`{}` is not a usable plan: {problem}", file.display()),
         )
-        .with_help(format!(
-            "make a new one with `alch plan --out {}`",
-            file.display()
-        ))
+        .with_help(format!("make a new one with `alch plan --out {out}`"))
     })
 }

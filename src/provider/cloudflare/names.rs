@@ -97,13 +97,14 @@ impl NameRule {
     }
 
     fn make(&self, naming: Naming, context: &CheckContext) -> String {
+        let stage = context.stage.stage.plain();
         let mut parts: Vec<&str> = Vec::new();
         if naming == Naming::App {
             parts.push(context.stage.app.as_str());
             parts.extend(context.scope.parts().iter().map(|part| part.as_str()));
         }
         parts.push(&context.id);
-        parts.push(context.stage.stage.as_str());
+        parts.push(&stage);
         let whole = parts.join("-");
         let mut name = text::sanitise(&whole);
         if !self.underscores {

@@ -10,6 +10,7 @@ mod schedules;
 mod scripts;
 mod secrets;
 mod settings;
+mod store;
 mod upload;
 mod versions;
 
