@@ -12,6 +12,7 @@
 mod architecture;
 mod bad_input;
 mod cli;
+mod contract;
 mod damage;
 mod destroy;
 mod endings;
@@ -20,6 +21,7 @@ mod gaps;
 mod guards;
 mod handles;
 mod kill;
+mod local_safety;
 mod locks;
 mod moves;
 mod names;

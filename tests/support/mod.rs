@@ -12,6 +12,7 @@ use std::{
 use snapbox::IntoData;
 
 pub(crate) mod cloud;
+pub(crate) mod exchange;
 
 /// The built binary.
 pub(crate) fn binary() -> PathBuf {

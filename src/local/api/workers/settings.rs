@@ -272,6 +272,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn switches_of_observability_that_were_left_out_are_shown() {
+        let client = Client::new();
+        let metadata = json!({"observability": {"logs": {"enabled": true}}});
+        upload(&client, "api", metadata).await;
+        let read = client.ok("GET", &format!("{SCRIPT}/settings"), None).await;
+        let logs = json!({"enabled": true, "invocation_logs": true});
+        assert_eq!(
+            read["result"]["observability"],
+            json!({"enabled": false, "logs": logs})
+        );
+    }
+
+    #[tokio::test]
     async fn subdomains_are_switched() {
         let client = Client::new();
         let path = format!("{SCRIPT}/subdomain");
