@@ -39,8 +39,7 @@ app.finalize(#{ dryRun: dry });
 exit 1
 -- stderr
 alch: app shop, stage dev, phase destroy, target local
-still there:
-  cache
+1 resource was not reached and stays
 error[E0105]: a destroy does not come to this `finalize`, and cannot read its options from the text
  --> alchemy.run.rhai:5:5
   |
