@@ -115,6 +115,14 @@ impl Run {
                 }
             }
             Decision::Update => {
+                // A change of name in place must find the name free.
+                let freed = match left_behind(job) {
+                    Some((prior, old)) if prior.physical_name != old.physical_name => {
+                        Some(self.remove_left_behind(job, prior, old).await?)
+                    }
+                    _ => None,
+                };
+                let job = freed.as_ref().unwrap_or(job);
                 let prior = prior(job)?;
                 let existing = self.existing(prior)?;
                 self.update(job, prior, existing).await
@@ -366,42 +374,40 @@ impl Run {
     /// What an earlier run left behind under the name that is wanted now stops being an old object, or the sweep would delete
     /// what the script asks for. It is taken back, unless it was begun with props that no update changes: then it goes.
     async fn reclaim(&self, job: &Job) -> Result<Reclaimed, FailureCause> {
-        let left = job.prior.as_ref().and_then(|prior| {
-            let mut old_objects = prior.old_objects.iter();
-            let old = old_objects.find(|old| {
-                old.physical_name == job.checked.physical_name && old.kind == job.kind
-            })?;
-            Some((prior, old))
-        });
-        let Some((prior, old)) = left else {
+        let Some((prior, old)) = left_behind(job) else {
             return Ok(Reclaimed::Nothing);
         };
-        let mut record = prior.as_ref().clone();
-        record
-            .old_objects
-            .retain(|object| object.instance != old.instance);
-        let job_with = |record| Job {
-            prior: Some(record),
-            ..job.clone()
-        };
         if let Change::Replace(_) = job.provider.diff(&old.props, &job.checked.props) {
-            let old = record_of_old(prior, old);
-            self.delete_object(&job.provider, &old, job.provider.timeout())
-                .await?;
-            return Ok(Reclaimed::Removed(Box::new(job_with(
-                self.write(record).await?,
-            ))));
+            let job = self.remove_left_behind(job, prior, old).await?;
+            return Ok(Reclaimed::Removed(Box::new(job)));
         }
         let context = self.context(&job.fqn, &old.physical_name, &old.instance);
         let found = self
             .call(job, job.provider.find(&context, &job.resolved))
             .await?;
         Ok(Reclaimed::Taken(Box::new(Taken {
-            job: job_with(Arc::new(record)),
+            job: without(job, prior, old),
             context,
             instance: old.instance.clone(),
             outputs: found.map(|found| found.outputs),
         })))
+    }
+
+    /// Deletes an object that stands under the name that is wanted. Answers the job without it.
+    async fn remove_left_behind(
+        &self,
+        job: &Job,
+        prior: &Record,
+        old: &OldObject,
+    ) -> Result<Job, FailureCause> {
+        let record = record_of_old(prior, old);
+        self.delete_object(&job.provider, &record, job.provider.timeout())
+            .await?;
+        let job = without(job, prior, old);
+        if let Some(prior) = &job.prior {
+            self.write(prior.as_ref().clone()).await?;
+        }
+        Ok(job)
     }
 
     async fn go_on_with(
@@ -734,6 +740,28 @@ fn is_uncertain(error: &FailureCause) -> bool {
         ),
         FailureCause::Cancelled => true,
         _ => false,
+    }
+}
+
+/// What an earlier run left behind under the name that is wanted now: the record that knows of it, and the object.
+fn left_behind(job: &Job) -> Option<(&Record, &OldObject)> {
+    let prior = job.prior.as_deref()?;
+    let name = &job.checked.physical_name;
+    let old = prior.old_objects.iter().find(|old| {
+        old.physical_name == *name && old.kind == job.kind && old.instance != prior.instance
+    })?;
+    Some((prior, old))
+}
+
+/// The job with a record that does not know of `old` any more.
+fn without(job: &Job, prior: &Record, old: &OldObject) -> Job {
+    let mut record = prior.clone();
+    record
+        .old_objects
+        .retain(|object| object.instance != old.instance);
+    Job {
+        prior: Some(Arc::new(record)),
+        ..job.clone()
     }
 }
 
