@@ -18,6 +18,7 @@ mod errors;
 mod gaps;
 mod handles;
 mod kill;
+mod local_runtime;
 mod locks;
 mod names;
 mod noop;

@@ -74,6 +74,9 @@ pub enum Command {
     /// Look at stages and scopes as a whole, and at their locks.
     #[command(subcommand)]
     Scope(ScopeCommand),
+    /// The embedded local cloud and the runtime of its Workers.
+    #[command(subcommand)]
+    Local(LocalCommand),
     /// Give a project the permissions that its alch.toml asks for, until that file changes.
     #[command(after_help = TRUST_HELP)]
     Trust(TrustArgs),
@@ -118,6 +121,20 @@ const READ_EXAMPLES: &str = "\
 Examples:
   alch read
   alch read --stage prod --json";
+
+const SERVE_HELP: &str = "\
+A Worker answers at http://NAME.localhost:PORT, where NAME is the name it was deployed with. `alch run` in the
+same project deploys into the same data, and the Worker reloads. Ctrl-C stops.
+
+Examples:
+  alch local serve
+  alch local serve --port 0 --token mine --json";
+
+const PREPARE_HELP: &str = "\
+Workers run on Cloudflare's own workerd with the simulators that Miniflare publishes. Both are looked for in
+node_modules of the project and above, then in the user's cache folder; what is missing comes once through
+npm into that folder. Instead, $ALCH_WORKERD_PATH can name the workerd binary, and $ALCH_SIMULATORS_PATH the
+folder dist/src/workers of the miniflare package.";
 
 const STAGES_EXAMPLES: &str = "\
 Examples:
@@ -519,6 +536,36 @@ pub struct CheckArgs {
     /// The script.
     #[arg(value_name = "FILE", default_value = DEFAULT_SCRIPT)]
     pub file: PathBuf,
+}
+
+/// `alch local`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LocalCommand {
+    /// Serve the local cloud of this project: Cloudflare's API, and every Worker that is deployed.
+    #[command(after_help = SERVE_HELP)]
+    Serve(LocalServeArgs),
+    /// Obtain what runs Workers, without starting anything: for images and machines that will be offline.
+    #[command(after_help = PREPARE_HELP)]
+    Prepare,
+}
+
+/// `alch local serve`.
+#[derive(Debug, Clone, Args)]
+pub struct LocalServeArgs {
+    /// The port of the Workers; 0 takes any free one.
+    #[arg(short, long, value_name = "PORT", default_value_t = 8787)]
+    pub port: u16,
+    /// The port of the API; the one after `--port` when not given, or any free one.
+    #[arg(long, value_name = "PORT")]
+    pub api_port: Option<u16>,
+    /// The token that clients of the API must send; a random one when not given.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "ALCH_LOCAL_TOKEN",
+        hide_env_values = true
+    )]
+    pub token: Option<String>,
 }
 
 /// `alch trust`.
