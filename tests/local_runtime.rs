@@ -3,251 +3,16 @@
 //! They need `workerd` and the simulators, which `alch local prepare` finds or obtains through npm. Where it cannot, each
 //! test says so on the terminal, past the capture of the test harness, and checks nothing.
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
-    path::Path,
-    process::{Child, ChildStdout, Command},
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use snapbox::str;
 
-use crate::support::{Project, binary};
-
-/// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The paths of the runtime; none where it cannot be had.
-fn runtime() -> Option<&'static [(&'static str, String); 2]> {
-    static FOUND: OnceLock<Option<[(&str, String); 2]>> = OnceLock::new();
-    FOUND.get_or_init(prepare).as_ref()
-}
-
-fn prepare() -> Option<[(&'static str, String); 2]> {
-    let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(binary())
-        .args(["local", "prepare", "--json"])
-        .current_dir(folder.path())
-        .env("npm_config_fetch_retries", "0")
-        .output()
-        .unwrap();
-    if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stdout);
-        writeln!(
-            std::io::stderr(),
-            "\n!! SKIPPED: tests/local_runtime.rs runs no Worker, as the runtime cannot be had:\n{told}"
-        )
-        .unwrap();
-        return None;
-    }
-    let found = messages(&output.stdout)
-        .into_iter()
-        .find(|message| message["type"] == "local_runtime")
-        .unwrap();
-    let path = |name: &str| found[name].as_str().unwrap().to_owned();
-    Some([
-        ("ALCH_WORKERD_PATH", path("workerd")),
-        ("ALCH_SIMULATORS_PATH", path("simulators")),
-    ])
-}
-
-fn messages(bytes: &[u8]) -> Vec<Value> {
-    bytes
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| serde_json::from_slice(line).ok())
-        .collect()
-}
-
-fn with_runtime(mut project: Project) -> Option<Project> {
-    for (name, path) in runtime()? {
-        project.env(name, path);
-    }
-    Some(project)
-}
-
-/// A running `alch local serve --json`.
-struct Served {
-    child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
-    api: String,
-    port: u16,
-    config: String,
-}
-
-impl Served {
-    fn start(project: &Project) -> Self {
-        let mut command =
-            project.command(["local", "serve", "--port", "0", "--token", "t", "--json"]);
-        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let config = project.path(".alchemy/local/runtime/config.capnp");
-        let mut served = Self {
-            child,
-            lines,
-            api: String::new(),
-            port: 0,
-            config: config
-                .canonicalize()
-                .unwrap_or(config)
-                .display()
-                .to_string(),
-        };
-        let begun = served.wait_for("local_serve");
-        served.api = begun["api"].as_str().unwrap().to_owned();
-        served.port = port_of(begun["workers"].as_str().unwrap());
-        served
-    }
-
-    /// The next message of a kind.
-    #[track_caller]
-    fn wait_for(&mut self, kind: &str) -> Value {
-        loop {
-            let line = self.lines.next().expect("it still runs").unwrap();
-            let message: Value = serde_json::from_str(&line).unwrap();
-            if message["type"] == kind {
-                return message;
-            }
-        }
-    }
-
-    /// The answer of a Worker.
-    fn ask(&self, worker: &str, method: &str, path: &str, body: &str) -> (u16, String) {
-        let host = format!("{worker}.localhost:{}", self.port);
-        request(self.port, method, path, &[("host", &host)], body)
-    }
-
-    fn get(&self, worker: &str, path: &str) -> Value {
-        let (status, body) = self.ask(worker, "GET", path, "");
-        assert_eq!(status, 200, "{body}");
-        serde_json::from_str(&body).unwrap()
-    }
-
-    /// The answer of the API.
-    fn call(&self, method: &str, path: &str, body: &str) -> String {
-        let host = format!("127.0.0.1:{}", port_of(&self.api));
-        let headers = [("host", host.as_str()), ("authorization", "Bearer t")];
-        let path = format!("/client/v4/accounts/local/{path}");
-        let (status, body) = request(port_of(&self.api), method, &path, &headers, body);
-        assert_eq!(status, 200, "{method} {path}: {body}");
-        body
-    }
-
-    /// Asks until the answer is as wanted.
-    #[track_caller]
-    fn ask_until(&self, worker: &str, path: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
-        let begun = Instant::now();
-        loop {
-            let (status, body) = self.ask(worker, "GET", path, "");
-            if wanted(status, &body) {
-                return body;
-            }
-            assert!(begun.elapsed() < PATIENCE, "still {status}: {body}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// The ids of the processes that run this configuration.
-    fn processes(&self) -> Vec<i32> {
-        processes_with(&self.config)
-    }
-
-    /// Waits until no process is left.
-    #[track_caller]
-    fn gone(&self) {
-        let begun = Instant::now();
-        while !self.processes().is_empty() {
-            assert!(begun.elapsed() < PATIENCE, "left: {:?}", self.processes());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(pid(self.child.id()), signal).unwrap();
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nothing to kill.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn pid(id: u32) -> Pid {
-    Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
-}
-
-fn port_of(url: &str) -> u16 {
-    let host = url.split("://").nth(1).unwrap();
-    let host = host.split('/').next().unwrap();
-    host.rsplit(':').next().unwrap().parse().unwrap()
-}
-
-/// One request on a connection of its own.
-fn request(
-    port: u16,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> (u16, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n",
-        body.len()
-    );
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    write!(stream, "{head}\r\n{body}").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
-    let body = if chunked {
-        unchunked(body)
-    } else {
-        body.to_owned()
-    };
-    (status, body)
-}
-
-fn unchunked(mut body: &str) -> String {
-    let mut out = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        out.push_str(&rest[..size]);
-        body = rest[size..].trim_start_matches("\r\n");
-    }
-    out
-}
-
-/// The processes whose command line holds `needle`, those that are dead and not yet reaped left out.
-fn processes_with(needle: &str) -> Vec<i32> {
-    let output = Command::new("ps")
-        .args(["-A", "-o", "pid=,stat=,args="])
-        .env("COLUMNS", "100000")
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter(|line| line.contains(needle))
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let id = words.next()?.parse().ok()?;
-            (!words.next()?.starts_with('Z')).then_some(id)
-        })
-        .collect()
-}
+use crate::support::{
+    Project,
+    served::{Served, pid, request, with_runtime},
+};
 
 #[test]
 fn a_worker_answers_and_shares_its_data_with_the_api() {
@@ -458,7 +223,14 @@ fn one_project_is_served_once() {
     let served = Served::start(&project);
     project
         .alch(["local", "serve", "--port", "0"])
-        .check(str![[r#""#]]);
+        .check(str![[r#"
+exit 1
+-- stderr
+error[E0502]: another `alch local serve` runs the Workers of `[ROOT]/project/.alchemy/local`
+ |
+ = help: stop it first, or use it: it serves this project
+
+"#]]);
     drop(served);
 }
 
@@ -467,13 +239,30 @@ fn without_npm_the_next_step_is_named() {
     let project = Project::new();
     let mut command = project.command(["local", "prepare"]);
     command.env("PATH", project.home());
-    project.output_of(&mut command).check(str![[r#""#]]);
+    project.output_of(&mut command).check(str![[r#"
+exit 1
+-- stderr
+obtaining @cloudflare/workerd-linux-64@1.20260730.1 (37 MB, once) with npm into [ROOT]/home/.cache/alch/runtime
+error[E0502]: running Workers needs the package `@cloudflare/workerd-linux-64@1.20260730.1`, and there is no `npm` to obtain it with
+ |
+ = note: No such file or directory (os error 2)
+ = help: install Node.js, whose npm obtains it once; running needs no Node
+ = help: or set `ALCH_WORKERD_PATH` and `ALCH_SIMULATORS_PATH`; `alch help local prepare` says what they name
+
+"#]]);
 }
 
 #[test]
 fn a_path_that_is_wrong_is_named() {
     let mut project = Project::new();
     project.env("ALCH_WORKERD_PATH", "missing/workerd");
-    project.alch(["local", "prepare"]).check(str![[r#""#]]);
-    assert!(!Path::new(&project.home().join(".cache")).exists());
+    project.alch(["local", "prepare"]).check(str![[r#"
+exit 1
+-- stderr
+error[E0502]: `ALCH_WORKERD_PATH` names `[ROOT]/project/missing/workerd`, which is not there
+ |
+ = help: correct `ALCH_WORKERD_PATH` or unset it
+
+"#]]);
+    assert!(!project.home().join(".cache").exists());
 }

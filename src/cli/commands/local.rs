@@ -63,9 +63,6 @@ async fn until_stopped(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
     let cloud = Cloud::open(&options.folder).map_err(|error| unserved(&error))?;
-    let ui = Arc::clone(&context.ui);
-    let runtime =
-        runtime::start(options, move |event| show(&ui, event)).map_err(|error| unserved(&error))?;
     let api_port = args.api_port.unwrap_or_else(|| {
         args.port
             .checked_add(1)
@@ -82,6 +79,9 @@ async fn until_stopped(
     )
     .await
     .map_err(|error| unserved(&error))?;
+    let ui = Arc::clone(&context.ui);
+    let runtime =
+        runtime::start(options, move |event| show(&ui, event)).map_err(|error| unserved(&error))?;
     let text = format!(
         "API      {}\ntoken    {}\nWorkers  {}",
         server.base_url(),

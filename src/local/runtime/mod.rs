@@ -6,8 +6,12 @@
 
 mod config;
 mod deployments;
+mod event;
 pub mod packages;
 mod process;
 mod supervisor;
 
-pub use self::supervisor::{Event, Running, Runtime, RuntimeError, RuntimeOptions, start};
+pub use self::{
+    event::{Event, Running, RuntimeError},
+    supervisor::{Runtime, RuntimeOptions, start},
+};
