@@ -115,6 +115,7 @@ fn run(runtime: &Runtime, store: &SharedStore, count: usize) {
     let registry = Registry::new();
     registry.add(Arc::new(Noop::new()));
     let world = World {
+        redact: Arc::new(str::to_owned),
         store: Arc::clone(store),
         registry: Arc::new(registry),
         clock: Arc::new(SystemClock),

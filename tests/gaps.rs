@@ -230,8 +230,7 @@ fn a_name_in_state_is_not_respelt_in_one_step() {
 exit 1
 -- stderr
 alch: app app, stage dev, phase up, target local
-still there:
-  Main
+1 resource was not reached and stays
 error[E0205]: `main` and `Main` differ only by case
  --> alchemy.run.rhai:2:1
   |

@@ -175,7 +175,7 @@ warning[E0208]: `files` is called `our-files` in every stage
 3 | Bucket("files", #{ name: "our-files" });
   | ^^^^^^
   |
-  = help: put the stage into the name, or leave the name out and alch does; to share the object, pass `adopt: true`
+  = help: put `${alchemy.stage}` into it; a `name` may be left out, then alch makes one; to share the object, pass `adopt: true`
 
 "#]]);
     project.alch(["run"]).success();

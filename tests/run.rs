@@ -59,10 +59,11 @@ uploads   uploads-dev
 sessions  sessions-dev, settings settings-dev
 queue     jobs-dev
 api       api-dev
+release   1
 preview   not there yet
 -- stderr
 alch: app showcase, stage dev, phase up, target local
-0 created, 0 updated, 0 deleted, 6 unchanged in [TIME] (critical path [TIME], 0 API calls)
+0 created, 0 updated, 0 deleted, 7 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
 "#]]);
 }

@@ -209,3 +209,115 @@ error[E0409]: the plan is stale: it was made from state 1 and the stage is at 2
 
 "#]]);
 }
+
+#[test]
+fn a_saved_plan_keeps_the_options_that_it_was_made_with() {
+    let project = Project::with_script("alchemy(\"shop\");\nKV(\"cache\");\n");
+    project.alch(["run"]).success();
+    project
+        .alch(["plan", "--force", "--out", "plan.json"])
+        .success();
+    let applied = project.alch(["run", "--plan", "plan.json"]).success();
+    assert!(
+        applied
+            .last_line()
+            .starts_with("0 created, 1 updated, 0 deleted, 0 unchanged"),
+        "{}",
+        applied.stderr
+    );
+    // The object is there and state does not know it.
+    project.alch(["state", "rm", "cache", "--yes"]).success();
+    project
+        .alch(["plan", "--adopt", "--out", "plan.json"])
+        .success();
+    let applied = project.alch(["run", "--plan", "plan.json"]).success();
+    assert!(
+        applied.last_line().contains("1 adopted"),
+        "{}",
+        applied.stderr
+    );
+}
+
+#[test]
+fn a_run_that_changed_nothing_does_not_make_plans_stale() {
+    let project = Project::with_script("alchemy(\"shop\");\nKV(\"a\");\nKV(\"cache\");\n");
+    project.alch(["run"]).success();
+    project.alch(["state", "rm", "cache", "--yes"]).success();
+    project.alch(["plan", "--out", "plan.json"]).success();
+    // The name is taken, which the plan does not know.
+    project.alch(["run", "--plan", "plan.json"]).code(4);
+    let applied = project.alch(["run", "--plan", "plan.json", "--adopt"]);
+    assert!(
+        applied.success().last_line().contains("1 adopted"),
+        "the plan still fits"
+    );
+}
+
+#[test]
+fn a_saved_plan_runs_the_script_that_it_was_made_from() {
+    let project = Project::with_script("alchemy(\"shop\");\nKV(\"wrong\");\n");
+    project.file("sub/other.rhai", "alchemy(\"shop\");\nKV(\"right\");\n");
+    project
+        .alch(["plan", "sub/other.rhai", "--out", "plan.json"])
+        .success();
+    project
+        .alch(["run", "third.rhai", "--plan", "plan.json"])
+        .check(str![[r#"
+exit 2
+-- stderr
+error[E0501]: `plan.json` is a plan for `other.rhai`, not for `third.rhai`
+
+"#]]);
+    project.alch(["run", "--plan", "plan.json"]).check(str![[r#"
+exit 0
+-- stderr
+alch: app shop, stage dev, phase up, target local
++ creating  right (cloudflare::KVNamespace)
+  created   right  right-dev  [TIME]
+1 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 1 API call)
+
+"#]]);
+}
+
+#[test]
+fn what_a_saved_plan_says_is_done_or_told() {
+    let project = Project::with_script("alchemy(\"shop\");\nKV(\"a\");\nKV(\"b\");\n");
+    project.alch(["run"]).success();
+    // A delete, an update and a create that the script does not ask for any more.
+    planned_and_applied(
+        &project,
+        "alchemy(\"shop\");\nKV(\"a\", #{ title: \"other\" });\nKV(\"c\");\n",
+        "alchemy(\"shop\");\nKV(\"a\");\nKV(\"b\");\n",
+    )
+    .check(str![[r#"
+exit 11
+-- stderr
+error[E0409]: the plan is stale: `a` would now stay as it is, the plan says update
+ --> alchemy.run.rhai:2:1
+  |
+2 | KV("a");
+  | ^^ declared here
+  |
+  = help: make a new one with `alch plan --out FILE`
+error[E0409]: the plan is stale: `b` would now stay as it is, the plan says delete
+ --> alchemy.run.rhai:3:1
+  |
+3 | KV("b");
+  | ^^ declared here
+  |
+  = help: make a new one with `alch plan --out FILE`
+error[E0409]: the plan is stale: `c` is not declared any more, the plan says create
+ |
+ = help: make a new one with `alch plan --out FILE`
+0 created, 0 updated, 0 deleted, 0 unchanged, 3 failed in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
+    project.alch(["state", "ls"]).check(str![[r#"
+exit 0
+-- stdout
+FQN         KIND                     PHYSICAL NAME  STATUS
+shop/dev/a  cloudflare::KVNamespace  a-dev          ready
+shop/dev/b  cloudflare::KVNamespace  b-dev          ready
+
+"#]]);
+}

@@ -174,6 +174,35 @@ Exec("fails", #{ command: "echo \"$KEY\"; echo \"$KEY\" >&2; exit 3", env: #{ KE
 }
 
 #[test]
+fn what_a_command_echoes_of_a_secret_is_not_kept() {
+    let mut project = Project::new();
+    project.env("API_KEY", CANARY);
+    project.env(
+        "PEM",
+        &format!("-----BEGIN KEY-----\n{CANARY}\n-----END KEY-----"),
+    );
+    project.file(
+        "alchemy.run.rhai",
+        r#"
+alchemy("vault");
+let key = secret(env("API_KEY"));
+Exec("inherited", #{ command: "echo the key is $API_KEY" });
+Exec("in-lines", #{
+    command: "printf '%s\n' \"$PEM\" | grep -v KEY; printf %s \"$PEM\" | base64 -w0; printf %s \"$PEM\" | sed -n 2p >&2",
+    env: #{ PEM: secret(env("PEM")) },
+});
+"#,
+    );
+    quiet(project.alch(["run", "--allow-exec"]).success());
+    quiet(
+        project
+            .alch(["state", "show", "in-lines", "--json"])
+            .success(),
+    );
+    nowhere(&project, &[]);
+}
+
+#[test]
 fn an_error_of_the_script_does_not_tell_a_secret() {
     let project = project();
     for line in [

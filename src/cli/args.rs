@@ -1,4 +1,7 @@
-//! The command line as it is typed. Parsing touches nothing; the doc comments are the help texts.
+//! The command line as it is typed. Parsing touches nothing; the doc comments are the help texts, and the examples below
+//! them stand in `help`.
+
+mod help;
 
 use std::path::PathBuf;
 
@@ -9,19 +12,9 @@ use crate::cli::{exit, settings::Target};
 /// The script that is run when none is named.
 pub const DEFAULT_SCRIPT: &str = "alchemy.run.rhai";
 
-const EXAMPLES: &str = "\
-Examples:
-  alch run                            deploy alchemy.run.rhai to stage `dev`, on the local cloud
-  alch plan --stage prod              show what a deploy to `prod` would change
-  alch run --stage prod --target cloudflare
-  alch destroy --stage pr-123         delete everything of a stage, from state alone
-  alch state ls                       list what is deployed
-
-`alch help COMMAND` tells more; `alch help exit-codes` lists how alch ends.";
-
 /// Infrastructure as an ordinary script.
 #[derive(Debug, Parser)]
-#[command(name = "alch", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "alch", version, after_help = help::EXAMPLES, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Flags that every command takes.
@@ -54,19 +47,19 @@ pub struct Globals {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a script: create, update and delete until the stage is what it says.
-    #[command(visible_alias = "deploy", after_help = RUN_EXAMPLES)]
+    #[command(visible_alias = "deploy", after_help = help::RUN_EXAMPLES)]
     Run(Box<RunArgs>),
     /// Show what a run would do, and change nothing.
-    #[command(after_help = PLAN_EXAMPLES)]
+    #[command(after_help = help::PLAN_EXAMPLES)]
     Plan(Box<PlanArgs>),
     /// Delete everything of a stage, from state alone.
-    #[command(after_help = DESTROY_EXAMPLES)]
+    #[command(after_help = help::DESTROY_EXAMPLES)]
     Destroy(Box<DestroyArgs>),
     /// Run a script with the outputs that state knows, and change nothing.
-    #[command(after_help = READ_EXAMPLES)]
+    #[command(after_help = help::READ_EXAMPLES)]
     Read(Box<ReadArgs>),
     /// List the stages that have state.
-    #[command(after_help = STAGES_EXAMPLES)]
+    #[command(after_help = help::STAGES_EXAMPLES)]
     Stages(StagesArgs),
     /// Look at and edit what state knows of single resources.
     #[command(subcommand)]
@@ -78,140 +71,20 @@ pub enum Command {
     #[command(subcommand)]
     Local(LocalCommand),
     /// Give a project the permissions that its alch.toml asks for, until that file changes.
-    #[command(after_help = TRUST_HELP)]
+    #[command(after_help = help::TRUST_HELP)]
     Trust(TrustArgs),
     /// Check a script without running it.
-    #[command(after_help = CHECK_EXAMPLES)]
+    #[command(after_help = help::CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Explain an error id such as E0114, or list them all.
     Explain(ExplainArgs),
     /// Print a completion script for a shell.
-    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    #[command(after_help = help::COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
     /// List the exit codes.
     #[command(long_about = exit::table())]
     ExitCodes,
 }
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  alch run                                  alchemy.run.rhai, stage `dev`, local cloud
-  alch run infra/site.rhai --stage pr-123
-  alch run --destroy --stage pr-123         delete everything, kinds that the script defines too
-  alch run --plan plan.json                 exactly what `alch plan --out plan.json` showed
-  alch run -- one two                       `arguments` of the script";
-
-const PLAN_EXAMPLES: &str = "\
-Examples:
-  alch plan --brief
-  alch plan --out plan.json && alch run --plan plan.json
-  alch plan --detailed-exitcode             exit code 2 when there are changes";
-
-const DESTROY_EXAMPLES: &str = "\
-Examples:
-  alch destroy --stage pr-123               asks before it deletes
-  alch destroy --stage pr-123 --yes         for machines";
-
-const COMPLETIONS_EXAMPLES: &str = "\
-Examples:
-  alch completions bash > ~/.local/share/bash-completion/completions/alch
-  alch completions fish > ~/.config/fish/completions/alch.fish";
-
-const READ_EXAMPLES: &str = "\
-Examples:
-  alch read
-  alch read --stage prod --json";
-
-const SERVE_HELP: &str = "\
-A Worker answers at http://NAME.localhost:PORT, where NAME is the name it was deployed with.
-`alch run` in the same project deploys into the same data, and the Worker reloads. The API answers
-clients that send the token. Ctrl-C stops.
-
-Examples:
-  alch local serve
-  alch local serve --port 0 --token mine --json";
-
-const PREPARE_HELP: &str = "\
-Workers run on Cloudflare's own workerd with the simulators that Miniflare publishes. Both are
-looked for in node_modules of the project and above, then in the user's cache folder; what is
-missing comes once through npm into that folder. Instead, $ALCH_WORKERD_PATH can name the workerd
-binary, and $ALCH_SIMULATORS_PATH the folder dist/src/workers of the miniflare package.";
-
-const STAGES_EXAMPLES: &str = "\
-Examples:
-  alch stages
-  alch stages --app shop";
-
-const CHECK_EXAMPLES: &str = "\
-Examples:
-  alch check
-  alch check infra/site.rhai --json";
-
-const LS_EXAMPLES: &str = "\
-Examples:
-  alch state ls --stage prod
-  alch state ls database             only that scope";
-
-const SHOW_EXAMPLES: &str = "\
-Examples:
-  alch state show database/main-db --stage prod";
-
-const MV_EXAMPLES: &str = "\
-Examples:
-  alch state mv main-db database/main-db
-  alch state mv database storage     a whole scope";
-
-const RM_EXAMPLES: &str = "\
-Examples:
-  alch state rm database/main-db     asks before it forgets
-  alch state rm database/main-db --yes";
-
-const SCOPE_LIST_EXAMPLES: &str = "\
-Examples:
-  alch scope list
-  alch scope list --app shop";
-
-const INSPECT_EXAMPLES: &str = "\
-Examples:
-  alch scope inspect --stage prod";
-
-const SCOPE_STATE_EXAMPLES: &str = "\
-Examples:
-  alch scope state --stage prod
-  alch scope state database";
-
-const VALIDATE_EXAMPLES: &str = "\
-Examples:
-  alch scope validate --stage prod
-  alch scope validate --all";
-
-const LOCKS_EXAMPLES: &str = "\
-Examples:
-  alch scope locks
-  alch scope locks --app shop --stage prod";
-
-const UNLOCK_EXAMPLES: &str = "\
-Examples:
-  alch scope unlock --stage prod
-  alch scope unlock --stage prod --force   also when it is not known that the holder is dead";
-
-const TRUST_HELP: &str = "\
-A script may read and write its own folder. Programs, network hosts and other paths need permission: by the flags
-`--allow-exec`, `--allow-net`, `--allow-read`, `--allow-write`, or by alch.toml beside the script:
-
-  [permissions]
-  exec = [\"git\"]                 # or true; a shell command needs \"sh\"
-  net = [\"api.example.com\"]
-  read = [\"../shared\"]
-  write = [\"../out\"]
-
-Such a file may come with a script from someone else, so it counts only once you have read it and trusted it; a changed
-file has to be trusted again. Machines pass `--trust`, or the flags. Deleting asks for the same permissions as making.
-
-Examples:
-  alch trust
-  alch trust infra
-  alch trust --revoke";
 
 /// Where and as what a script runs.
 #[derive(Debug, Clone, Default, Args)]
@@ -425,7 +298,7 @@ pub struct StageArgs {
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
     /// List resources: name, kind, physical name, status.
-    #[command(visible_alias = "list", after_help = LS_EXAMPLES)]
+    #[command(visible_alias = "list", after_help = help::LS_EXAMPLES)]
     Ls {
         /// The stage.
         #[command(flatten)]
@@ -435,7 +308,7 @@ pub enum StateCommand {
         scope: Option<String>,
     },
     /// Show all that state knows of a resource; secrets are masked.
-    #[command(after_help = SHOW_EXAMPLES)]
+    #[command(after_help = help::SHOW_EXAMPLES)]
     Show {
         /// The stage.
         #[command(flatten)]
@@ -445,7 +318,7 @@ pub enum StateCommand {
         resource: String,
     },
     /// Rename a resource or a scope in state; the object itself is not touched.
-    #[command(after_help = MV_EXAMPLES)]
+    #[command(after_help = help::MV_EXAMPLES)]
     Mv {
         /// The stage.
         #[command(flatten)]
@@ -458,7 +331,7 @@ pub enum StateCommand {
         to: String,
     },
     /// Forget a resource; the object itself stays.
-    #[command(after_help = RM_EXAMPLES)]
+    #[command(after_help = help::RM_EXAMPLES)]
     Rm {
         /// The stage.
         #[command(flatten)]
@@ -476,21 +349,21 @@ pub enum StateCommand {
 #[derive(Debug, Subcommand)]
 pub enum ScopeCommand {
     /// List scopes with the number of their resources.
-    #[command(visible_alias = "ls", after_help = SCOPE_LIST_EXAMPLES)]
+    #[command(visible_alias = "ls", after_help = help::SCOPE_LIST_EXAMPLES)]
     List {
         /// Only this application.
         #[arg(long, value_name = "APP")]
         app: Option<String>,
     },
     /// Show the record of a stage: target, serial, key, last deployments, what a crashed run left.
-    #[command(after_help = INSPECT_EXAMPLES)]
+    #[command(after_help = help::INSPECT_EXAMPLES)]
     Inspect {
         /// The stage.
         #[command(flatten)]
         stage: StageArgs,
     },
     /// Print the records of a stage or scope as JSON; secrets are masked.
-    #[command(after_help = SCOPE_STATE_EXAMPLES)]
+    #[command(after_help = help::SCOPE_STATE_EXAMPLES)]
     State {
         /// The stage.
         #[command(flatten)]
@@ -500,7 +373,7 @@ pub enum ScopeCommand {
         scope: Option<String>,
     },
     /// Check the state files of a stage, or of all of them.
-    #[command(after_help = VALIDATE_EXAMPLES)]
+    #[command(after_help = help::VALIDATE_EXAMPLES)]
     Validate {
         /// The stage.
         #[command(flatten)]
@@ -510,7 +383,7 @@ pub enum ScopeCommand {
         all: bool,
     },
     /// List the locks.
-    #[command(visible_alias = "list-locks", after_help = LOCKS_EXAMPLES)]
+    #[command(visible_alias = "list-locks", after_help = help::LOCKS_EXAMPLES)]
     Locks {
         /// Only this application.
         #[arg(long, value_name = "APP")]
@@ -520,7 +393,7 @@ pub enum ScopeCommand {
         stage: Option<String>,
     },
     /// Remove the lock of a stage.
-    #[command(after_help = UNLOCK_EXAMPLES)]
+    #[command(after_help = help::UNLOCK_EXAMPLES)]
     Unlock {
         /// The stage.
         #[command(flatten)]
@@ -543,10 +416,10 @@ pub struct CheckArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum LocalCommand {
     /// Serve the local cloud of this project: Cloudflare's API, and every Worker that is deployed.
-    #[command(after_help = SERVE_HELP)]
+    #[command(after_help = help::SERVE_HELP)]
     Serve(LocalServeArgs),
     /// Obtain what runs Workers, without starting anything: for images and machines that will be offline.
-    #[command(after_help = PREPARE_HELP)]
+    #[command(after_help = help::PREPARE_HELP)]
     Prepare,
 }
 

@@ -152,7 +152,8 @@ pub(super) fn deploy_stage(
 fn exit(error: Option<&Diagnostic>, summary: Option<&Summary>) -> Exit {
     let of_summary = summary.map_or(Exit::Success, Exit::of_summary);
     // A mistake in the script makes any run incomplete; what failed or was stopped besides says more.
-    let resources_failed = summary.is_some_and(|summary| !summary.failed.is_empty());
+    let resources_failed = summary
+        .is_some_and(|summary| summary.failed.len() + summary.skipped.len() > summary.handled);
     match error {
         Some(_) if resources_failed || of_summary == Exit::Cancelled => of_summary,
         Some(error) => Exit::of_diagnostic(error),

@@ -6,7 +6,7 @@ use crate::{
     cli::exit::Exit,
     engine::{
         RunError,
-        diagnose::{state_diagnostic, vault_diagnostic},
+        diagnose::{rename_diagnostic, state_diagnostic, vault_diagnostic},
         rename::RenameError,
     },
     model::{Diagnostic, ErrorCode, Label, NameError, SourceFile, StagePath, diagnostic::codes},
@@ -149,22 +149,10 @@ impl From<RunError> for CliError {
 
 impl From<RenameError> for CliError {
     fn from(error: RenameError) -> Self {
-        let refused = match &error {
-            RenameError::Vault(error) => return vault_diagnostic(error).into(),
-            RenameError::Missing(_) => {
-                Self::new(codes::NOT_IN_STATE, error.to_string()).with_exit(Exit::NotFound)
-            }
-            RenameError::Spelling(..) => {
-                return Self::new(codes::BAD_ID, error.to_string())
-                    .with_note("nothing was changed")
-                    .with_help("rename it in two steps, over a name of its own");
-            }
-            RenameError::Taken(_) | RenameError::OtherStage { .. } => {
-                Self::new(codes::BAD_ID, error.to_string())
-            }
-        };
-        refused
-            .with_note("nothing was changed")
-            .with_help("`alch state ls` lists what is in state")
+        let diagnostic = rename_diagnostic(&error);
+        match error {
+            RenameError::Missing(_) => Self::from(diagnostic).with_exit(Exit::NotFound),
+            _ => diagnostic.into(),
+        }
     }
 }

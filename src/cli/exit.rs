@@ -200,6 +200,7 @@ mod tests {
             handled,
             skipped: Vec::new(),
             left: Vec::new(),
+            unreached: 0,
             elapsed: Duration::ZERO,
             critical_path: Duration::ZERO,
             calls: 0,

@@ -19,13 +19,16 @@ mod wiring;
 
 use std::{ffi::OsString, io, process::ExitCode, sync::Arc};
 
-use clap::Parser as _;
+use clap::{
+    CommandFactory as _, Parser as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::{
     model::{Diagnostic, diagnostic::codes},
     secret::Redactor,
     ui::{Detail, Ui, UiOptions, Verbosity},
-    util::clock::SystemClock,
+    util::{clock::SystemClock, text},
 };
 
 use args::{Cli, Command, Globals};
@@ -53,7 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let (cli, refused) = match Cli::try_parse_from(&arguments) {
         Ok(cli) => (Some(cli), None),
-        Err(error) => (None, Some(error)),
+        Err(error) => (None, Some(with_near_command(error))),
     };
     let globals = match &cli {
         Some(cli) => cli.globals.clone(),
@@ -70,13 +73,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
         Err(error) => return without_ui(error, &redactor, &environment),
     };
     logging::start(&environment, &ui);
+    let told = environment.clone();
     let json = globals.json;
     let exit = match (cli, refused) {
         (Some(cli), _) => {
             let context = Context {
                 environment,
                 ui: Arc::clone(&ui),
-                redactor,
+                redactor: redactor.clone(),
                 command_line: command_line(&arguments),
             };
             dispatch(&context, cli.command)
@@ -99,11 +103,44 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
         (None, None) => Exit::Usage,
     };
     let reported = (json || globals.json_into.is_some()).then(|| (exit.code(), exit.class()));
-    match ui.finish(reported) {
-        // Results that nobody received are no success.
-        Some(_) if exit == Exit::Success => Exit::Error,
+    let Some(problem) = ui.finish(reported) else {
+        return exit;
+    };
+    // Results that nobody received are no success.
+    let error = CliError::new(
+        codes::STATE_IO,
+        format!("cannot write the output: {problem}"),
+    )
+    .with_note("what the command did is done; what it had to say is lost in part");
+    let failed = without_ui(error, &redactor, &told);
+    match exit {
+        Exit::Success => failed,
         _ => exit,
     }
+}
+
+/// A mistyped command gets the suggestions that ids and props get; clap's own measure misses `rnu`.
+fn with_near_command(mut error: clap::Error) -> clap::Error {
+    let typed = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(typed))) => typed.clone(),
+        _ => return error,
+    };
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return error;
+    }
+    let commands = Cli::command();
+    let names = commands.get_subcommands().map(clap::Command::get_name);
+    let near: Vec<String> = text::suggestions(&typed, names, 2)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    if !near.is_empty() {
+        error.insert(
+            ContextKind::SuggestedSubcommand,
+            ContextValue::Strings(near),
+        );
+    }
+    error
 }
 
 /// A mistake in the command line as data.
@@ -236,7 +273,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 

@@ -18,9 +18,9 @@ use crate::{
     },
     engine::{Cancel, Failure, Phase, Plan, Run, RunOptions, World},
     local::{Cloud, RouterOptions},
-    model::{AppName, Diagnostic, SourceFile, StageName, StagePath, diagnostic::codes},
+    model::{AppName, Diagnostic, SourceFile, StagePath, diagnostic::codes},
     provider::{
-        Access, Meter, Registry,
+        Access, Meter, Redact, Registry,
         cloudflare::{self, Client},
         std as std_kinds,
     },
@@ -30,7 +30,7 @@ use crate::{
         SharedStore,
         file::{FileStore, log_path},
     },
-    ui::{LogPath, Ui, plain::Explain},
+    ui::{LogPath, Ui, summary::Explain},
     util::{clock::SystemClock, fs, ids::SystemIds},
 };
 
@@ -158,6 +158,7 @@ impl Host {
             events: Arc::clone(&self.options.events),
             meter: self.meter.clone(),
             cancel: self.cancel.clone(),
+            redact: redact(&self.options.redactor),
         }
     }
 
@@ -172,6 +173,11 @@ impl Host {
         let folder = Arc::from(self.options.project.as_path());
         run_options(&context.command_line, settings, target, start, folder)
     }
+}
+
+fn redact(redactor: &Redactor) -> Redact {
+    let redactor = redactor.clone();
+    Arc::new(move |text| redactor.redact(text).into_owned())
 }
 
 /// What the command line says of a run.
@@ -329,9 +335,16 @@ impl Launcher for RunLauncher {
         self.start(app, &options).map_err(first)
     }
 
-    fn launch_test(&self, app: AppName) -> Result<Arc<Run>, Diagnostic> {
+    fn launch_test(&self, stage: StagePath, phase: Phase) -> Result<Option<Arc<Run>>, Diagnostic> {
+        if phase == Phase::Destroy {
+            let state = self.runtime.block_on(self.world.store.load(&stage));
+            if state.map_err(|error| first(error.into()))?.is_none() {
+                return Ok(None);
+            }
+        }
+        let StagePath { app, stage } = stage;
         let options = AppOptions {
-            stage: Some(StageName::new("test").map_err(|error| first(error.into()))?),
+            stage: Some(stage),
             ..AppOptions::default()
         };
         let launcher = Self {
@@ -339,6 +352,7 @@ impl Launcher for RunLauncher {
             start: Start {
                 concurrency: self.start.concurrency,
                 script: self.start.script.clone(),
+                phase,
                 ..Start::default()
             },
             world: self.world.clone(),
@@ -349,7 +363,7 @@ impl Launcher for RunLauncher {
             runtime: self.runtime.clone(),
             run: Mutex::default(),
         };
-        launcher.start(app, &options).map_err(first)
+        launcher.start(app, &options).map(Some).map_err(first)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::model::{KindSchema, Map, Value};
+use crate::model::{Fqn, KindSchema, Map, Value};
 
 use super::{
     declaration::{AttributeState, NodeId, NodeInfo},
@@ -45,7 +45,7 @@ impl Run {
             && !ours
             && !self.options.adopt
             && node.options.adopt != Some(true)
-            && !name.contains(self.stage.stage.as_str())
+            && !name.contains(&self.stage.stage.plain())
     }
 
     /// The schema of a resource's kind.
@@ -106,6 +106,15 @@ impl Run {
     /// # Errors
     /// The resource's [`Failure`].
     pub async fn settle(&self, node: NodeId) -> Result<(), Arc<Failure>> {
+        let ended = self.ended(node).await;
+        if ended.is_err() {
+            self.graph().node_mut(node).told = true;
+        }
+        ended
+    }
+
+    /// Waits for one resource without telling the script how it ended.
+    pub(super) async fn ended(&self, node: NodeId) -> Result<(), Arc<Failure>> {
         loop {
             let waiter = {
                 let mut graph = self.graph();
@@ -113,9 +122,7 @@ impl Run {
                 match &entry.state {
                     NodeState::Done(_) | NodeState::Planned { .. } => return Ok(()),
                     NodeState::Failed(failure) => {
-                        let failure = Arc::clone(failure);
-                        entry.told = true;
-                        return Err(failure);
+                        return Err(Arc::clone(failure));
                     }
                     _ => {
                         let (sender, receiver) = oneshot::channel();
@@ -125,6 +132,14 @@ impl Run {
                 }
             };
             self.wait_or_abandon(waiter).await;
+        }
+    }
+
+    /// Takes back that the script handled the failure of a resource: it was what ended the script.
+    pub fn not_handled(&self, fqn: &Fqn) {
+        let mut graph = self.graph();
+        if let Some(id) = graph.by_fqn.get(fqn).copied() {
+            graph.node_mut(id).told = false;
         }
     }
 

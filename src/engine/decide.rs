@@ -25,7 +25,10 @@ pub(super) enum Decision {
     /// No object exists.
     Create,
     /// A create did not end well: look for the object before making one.
-    ResumeCreate,
+    ResumeCreate {
+        /// What is there was begun with props that no update changes: it goes, and the object is made anew.
+        anew: bool,
+    },
     /// A delete did not end well: look whether the object is still there.
     ResumeDelete,
     /// The object changes in place.
@@ -43,7 +46,7 @@ impl Decision {
     pub(super) fn action(&self) -> Action {
         match self {
             Self::Unchanged | Self::Repolicy => Action::Unchanged,
-            Self::Create | Self::ResumeCreate | Self::ResumeDelete => Action::Create,
+            Self::Create | Self::ResumeCreate { .. } | Self::ResumeDelete => Action::Create,
             Self::Update => Action::Update,
             Self::Replace { .. } => Action::Replace,
         }
@@ -81,8 +84,36 @@ pub(super) fn decide(
         return verdict(decision, &format!("kind was {}", record.kind));
     }
     match record.status {
-        Status::Creating => return verdict(Decision::ResumeCreate, "its creation did not finish"),
-        Status::Deleting => return verdict(Decision::ResumeDelete, "its deletion did not finish"),
+        Status::Creating => {
+            let next = comparable(node, record, hash, keyring)?;
+            let change = change_of(node.provider.as_ref(), node, record, &next);
+            let anew = matches!(change, Change::Replace(_));
+            return verdict(
+                Decision::ResumeCreate { anew },
+                "its creation did not finish",
+            );
+        }
+        Status::Deleting => {
+            let next = comparable(node, record, hash, keyring)?;
+            return match change_of(node.provider.as_ref(), node, record, &next) {
+                Change::Replace(reasons) => {
+                    let reason = format!(
+                        "its deletion did not finish, and {} changed",
+                        reasons.join(", ")
+                    );
+                    // What was to go first still goes first.
+                    let delete_first = true;
+                    verdict(
+                        Decision::Replace {
+                            reasons,
+                            delete_first,
+                        },
+                        &reason,
+                    )
+                }
+                _ => verdict(Decision::ResumeDelete, "its deletion did not finish"),
+            };
+        }
         Status::Ready | Status::Updating => {}
     }
     if hash.whole.as_ref() == Some(&record.props_hash) {
@@ -199,10 +230,7 @@ fn references_changed(
     changed
 }
 
-/// Whether a replacement would lose data that nobody consented to lose.
-pub(super) fn loses_data(node: &Node, record: &Record, decision: &Decision) -> bool {
-    matches!(decision, Decision::Replace { .. })
-        && node.schema().delete == DeletePolicy::HoldsData
-        && record.kind == node.kind
-        && !record.retain
+/// Whether a replacement would lose data that nobody consented to lose. `old` says what deleting the old object costs.
+pub(super) fn loses_data(old: DeletePolicy, record: &Record, decision: &Decision) -> bool {
+    matches!(decision, Decision::Replace { .. }) && old == DeletePolicy::HoldsData && !record.retain
 }

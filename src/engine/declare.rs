@@ -194,26 +194,63 @@ impl Run {
         })
     }
 
-    /// Takes a resource or scope that was renamed in the script: state moves, nothing is replaced. Names are within the
-    /// stage. Answers whether anything moved; `false` when state has nothing of the old name.
+    /// Takes a resource or scope that was renamed in the script: state moves, nothing is replaced. The names are within
+    /// `scope`, or within the stage where state has nothing of that name in the scope.
     ///
     /// # Errors
-    /// [`RunError::Journal`] when the records cannot be written; [`RunError::Rename`] when the new name is taken.
-    pub async fn moved(&self, from: &str, to: &str) -> Result<bool, RunError> {
-        let name = |within: &str| {
-            Fqn::parse(&format!("{}/{within}", self.stage))
-                .map_err(|error| RunError::Name(error.to_string()))
+    /// [`RunError::Journal`] when the records cannot be written; [`RunError::Rename`] when the new name is taken;
+    /// [`RunError::MovedLate`] when one of the two is declared already.
+    pub async fn moved(&self, scope: &ScopePath, from: &str, to: &str) -> Result<Moved, RunError> {
+        let within = |scope: &ScopePath, name: &str| {
+            let mut text = self.stage.to_string();
+            for part in scope.parts().iter().map(ResourceId::as_str).chain([name]) {
+                text.push('/');
+                text.push_str(part);
+            }
+            Fqn::parse(&text).map_err(|error| RunError::Name(error.to_string()))
         };
-        let (from, to) = (name(from)?, name(to)?);
-        let mut state = StageState {
-            records: self.graph().prior.clone(),
-            ..StageState::default()
+        let mut pairs = vec![(within(scope, from)?, within(scope, to)?)];
+        if !scope.parts().is_empty() {
+            let root = ScopePath::root();
+            pairs.push((within(&root, from)?, within(&root, to)?));
+        }
+        let names: Vec<Fqn> = pairs.iter().map(|(_, to)| to.clone()).collect();
+        // A destroy takes everything under the name that it has.
+        if self.options.phase == Phase::Destroy {
+            return Ok(Moved {
+                moved: false,
+                names,
+            });
+        }
+        let (mut state, chosen) = {
+            let graph = self.graph();
+            let known = pairs
+                .iter()
+                .find(|(from, _)| graph.prior.keys().any(|fqn| is_at_or_below(fqn, from)));
+            let (from, to) = known.unwrap_or(&pairs[0]);
+            let mut declared = graph.nodes.iter();
+            if let Some(node) = declared.find(|node| {
+                is_at_or_below(&node.fqn, to)
+                    || (known.is_some() && is_at_or_below(&node.fqn, from))
+            }) {
+                return Err(RunError::MovedLate {
+                    declared: node.fqn.clone(),
+                    first: node.position.clone(),
+                });
+            }
+            let state = StageState {
+                records: graph.prior.clone(),
+                ..StageState::default()
+            };
+            (state, known.cloned())
         };
-        let entries = match rename::rename(&state, &self.keyring, &from, &to) {
-            Ok(entries) => entries,
-            Err(rename::RenameError::Missing(_)) => return Ok(false),
-            Err(error) => return Err(RunError::Rename(error)),
+        let Some((from, to)) = chosen else {
+            return Ok(Moved {
+                moved: false,
+                names,
+            });
         };
+        let entries = rename::rename(&state, &self.keyring, &from, &to)?;
         for entry in entries {
             state.apply(&entry);
             if self.options.phase == Phase::Up {
@@ -221,8 +258,31 @@ impl Run {
             }
         }
         self.graph().prior = state.records;
-        Ok(true)
+        let names = vec![to];
+        Ok(Moved { moved: true, names })
     }
+
+    /// Whether this run has declared a resource or entered a scope of that name.
+    #[must_use]
+    pub fn is_declared(&self, fqn: &Fqn) -> bool {
+        let graph = self.graph();
+        graph.by_fqn.contains_key(fqn) || graph.scopes.contains_key(fqn)
+    }
+}
+
+/// What [`Run::moved`] did.
+#[derive(Debug)]
+pub struct Moved {
+    /// Whether anything moved; not when state has nothing of the old name.
+    pub moved: bool,
+    /// What the new name can mean.
+    pub names: Vec<Fqn>,
+}
+
+fn is_at_or_below(fqn: &Fqn, top: &Fqn) -> bool {
+    fqn.as_str()
+        .strip_prefix(top.as_str())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn check_free(graph: &Graph, fqn: &Fqn) -> Result<(), DeclareError> {

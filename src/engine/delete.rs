@@ -24,12 +24,14 @@ use super::{
 };
 
 /// One object to delete.
-struct Item {
+pub(super) struct Item {
     /// The record of the object; for an old object one made up of what is known of it.
-    record: Arc<Record>,
+    pub(super) record: Arc<Record>,
     /// Whether it is an object that a replacement left behind: the resource itself stays.
-    old: bool,
-    action: Action,
+    pub(super) old: bool,
+    pub(super) action: Action,
+    /// The resource that stands for the object now, where it is not this one.
+    pub(super) heir: Option<Fqn>,
 }
 
 /// What a sweep did.
@@ -58,6 +60,7 @@ impl Run {
                     record,
                     old: true,
                     action: Action::Delete,
+                    heir: None,
                 });
             }
         }
@@ -68,6 +71,7 @@ impl Run {
                 record,
                 old: false,
                 action,
+                heir: None,
             });
         }
         let mut current: HashMap<Fqn, Arc<Record>> = keepers
@@ -77,6 +81,8 @@ impl Run {
         for item in items.iter().filter(|item| !item.old) {
             current.insert(item.record.fqn.clone(), Arc::clone(&item.record));
         }
+        let mut swept = Swept::default();
+        self.spare_taken_over(&mut items, &mut swept.left);
         let options = self
             .graph()
             .delete_options
@@ -94,33 +100,28 @@ impl Run {
                         true,
                     ),
                 };
-                self.plan_delete(&item.record, item.action, reason, conditional);
+                let reason = match &item.heir {
+                    Some(heir) => format!("its object is that of {}", heir.within_stage()),
+                    None => reason.to_owned(),
+                };
+                self.plan_delete(&item.record, item.action, &reason, conditional);
             }
-            let left = if options.dry_run {
-                items
-                    .into_iter()
-                    .map(|item| item.record.fqn.clone())
-                    .collect()
-            } else {
-                Vec::new()
-            };
-            return Swept {
-                left,
-                path: Duration::ZERO,
-            };
+            self.hint_renames(&items);
+            if options.dry_run {
+                let names = items.iter().map(|item| item.record.fqn.clone());
+                swept.left.extend(names);
+            }
+            return swept;
         }
         if self.refuse_unplanned(&items) {
-            return Swept {
-                left: items
-                    .iter()
-                    .map(|item| item.record.fqn.clone())
-                    .collect::<BTreeSet<_>>()
-                    .into_iter()
-                    .collect(),
-                path: Duration::ZERO,
-            };
+            let names: BTreeSet<_> = items.iter().map(|item| item.record.fqn.clone()).collect();
+            swept.left.extend(names);
+            return swept;
         }
-        self.delete_all(items, current, &options, order).await
+        let deleted = self.delete_all(items, current, &options, order).await;
+        swept.left.extend(deleted.left);
+        swept.path = deleted.path;
+        swept
     }
 
     /// With a saved plan at hand: whether something would go that it does not foresee. Then nothing goes.
@@ -181,14 +182,23 @@ impl Run {
             .filter(|index| waiting_on[*index] == 0)
             .collect();
         let mut done = vec![false; items.len()];
+        let mut started = vec![false; items.len()];
         let mut paths = vec![Duration::ZERO; items.len()];
         let mut running = FuturesUnordered::new();
-        let mut stopped = false;
+        let (mut stopped, mut failed) = (false, false);
         loop {
             while !stopped && running.len() < limit && !self.is_stopped() {
-                let Some(index) = ready.pop_first() else {
+                // Resources that changed places over several runs may wait for each other: then the one declared last goes.
+                // After a failure those behind it wait rightly.
+                let is_cycle = ready.is_empty() && running.is_empty() && !failed;
+                let next = match is_cycle {
+                    true => started.iter().position(|started| !started),
+                    false => ready.pop_first(),
+                };
+                let Some(index) = next else {
                     break;
                 };
+                started[index] = true;
                 let record = Arc::clone(&items[index].record);
                 let action = items[index].action;
                 running.push(async move {
@@ -223,17 +233,18 @@ impl Run {
                         physical_name: item.record.physical_name.clone(),
                         duration,
                     });
-                    *self.graph().extra_counts.entry(item.action).or_default() += 1;
+                    self.count(item);
                     for &next in &blocks[index] {
                         waiting_on[next] -= 1;
                         paths[next] = paths[next].max(paths[index]);
-                        if waiting_on[next] == 0 {
+                        if waiting_on[next] == 0 && !started[next] {
                             ready.insert(next);
                         }
                     }
                 }
                 Err(cause) => {
                     self.delete_failed(item, cause);
+                    failed = true;
                     stopped = !options.continue_on_error;
                 }
             }
@@ -247,6 +258,16 @@ impl Run {
         Swept {
             left,
             path: paths.into_iter().max().unwrap_or_default(),
+        }
+    }
+
+    /// Counts what was done to an item; what a replacement of this run left behind is part of the replacement.
+    fn count(&self, item: &Item) {
+        let mut graph = self.graph();
+        let owner = graph.by_fqn.get(&item.record.fqn);
+        let replaced = owner.and_then(|id| graph.node(*id).action) == Some(Action::Replace);
+        if !(item.old && replaced) {
+            *graph.extra_counts.entry(item.action).or_default() += 1;
         }
     }
 
@@ -375,6 +396,23 @@ fn dependents(items: &[Item], order: &[Fqn]) -> (Vec<usize>, Vec<Vec<usize>>) {
         .collect();
     let mut waiting_on = vec![0; items.len()];
     let mut blocks = vec![Vec::new(); items.len()];
+    // A list of reads that was cut stands for all that was declared earlier. Each resource waits for the nearest such one
+    // behind it, which waits for the next: one edge a resource instead of one for each pair.
+    let mut declared: Vec<(usize, usize)> = index
+        .iter()
+        .filter_map(|(fqn, position)| place.get(*fqn).map(|place| (*place, *position)))
+        .collect();
+    declared.sort_unstable();
+    let mut reader: Option<usize> = None;
+    for (_, position) in declared.into_iter().rev() {
+        if let Some(reader) = reader {
+            waiting_on[position] += 1;
+            blocks[reader].push(position);
+        }
+        if items[position].record.depends_on.len() >= MAX_READ_DEPENDENCIES {
+            reader = Some(position);
+        }
+    }
     for (position, item) in items.iter().enumerate() {
         if item.old {
             // The resource goes after the objects that its replacements left behind.
@@ -384,23 +422,10 @@ fn dependents(items: &[Item], order: &[Fqn]) -> (Vec<usize>, Vec<Vec<usize>>) {
             }
             continue;
         }
-        let targets: Vec<usize> = if item.record.depends_on.len() >= MAX_READ_DEPENDENCIES {
-            // The list was cut: all that was declared earlier counts as read.
-            let own = place.get(&item.record.fqn).copied().unwrap_or(usize::MAX);
-            index
-                .iter()
-                .filter(|(fqn, _)| place.get(**fqn).is_some_and(|other| *other < own))
-                .map(|(_, target)| *target)
-                .collect()
-        } else {
-            item.record
-                .depends_on
-                .iter()
-                .filter_map(|fqn| index.get(fqn).copied())
-                .collect()
-        };
-        for target in targets {
-            if target != position {
+        for fqn in &item.record.depends_on {
+            if let Some(&target) = index.get(fqn)
+                && target != position
+            {
                 waiting_on[target] += 1;
                 blocks[position].push(target);
             }
@@ -409,7 +434,8 @@ fn dependents(items: &[Item], order: &[Fqn]) -> (Vec<usize>, Vec<Vec<usize>>) {
     (waiting_on, blocks)
 }
 
-fn record_of_old(record: &Record, old: &OldObject) -> Record {
+/// What is known of an object that a replacement left behind, as a record of its own.
+pub(super) fn record_of_old(record: &Record, old: &OldObject) -> Record {
     Record {
         kind: old.kind.clone(),
         physical_name: old.physical_name.clone(),
@@ -424,6 +450,7 @@ fn record_of_old(record: &Record, old: &OldObject) -> Record {
         },
         old_objects: Vec::new(),
         protect: false,
+        created_at: old.begun_at.unwrap_or(record.created_at),
         ..record.clone()
     }
 }

@@ -12,6 +12,7 @@ use crate::{
 use super::{
     event::Action,
     failure::{Failure, FailureCause, RunError},
+    rename::RenameError,
 };
 
 /// Finds the text of a file by the name that positions carry.
@@ -204,6 +205,26 @@ pub fn vault_diagnostic(error: &VaultError) -> Diagnostic {
     }
 }
 
+/// A rename that is refused, with its next step.
+#[must_use]
+pub fn rename_diagnostic(error: &RenameError) -> Diagnostic {
+    let refused =
+        |code| Diagnostic::error(code, error.to_string()).with_note("nothing was changed");
+    match error {
+        RenameError::Vault(error) => vault_diagnostic(error),
+        RenameError::Missing(_) => {
+            refused(codes::NOT_IN_STATE).with_help("`alch state ls` lists what is in state")
+        }
+        RenameError::Spelling(..) => {
+            refused(codes::BAD_ID).with_help("rename it in two steps, over a name of its own")
+        }
+        RenameError::Taken(_) | RenameError::InTheWay { .. } | RenameError::OtherStage { .. } => {
+            refused(codes::BAD_ID)
+                .with_help("choose a name that is free; `alch state ls` lists what is in state")
+        }
+    }
+}
+
 impl RunError {
     /// The error with its next step.
     #[must_use]
@@ -220,6 +241,15 @@ impl RunError {
                         "or use another `--stage`, or destroy this one on its own target first",
                     )
             }
+            Self::SameSpelling { other, .. } => {
+                Diagnostic::error(codes::SAME_OBJECT, self.to_string())
+                    .with_note("names hold small letters, digits and `-`; what else a stage's name holds becomes `-` in them")
+                    .with_note("nothing was changed")
+                    .with_help(format!(
+                        "choose another `--stage`, or go on with `--stage \"{}\"`",
+                        other.stage
+                    ))
+            }
             Self::NoSuchStage { others, .. } => {
                 let stages: Vec<String> =
                     others.iter().map(|stage| stage.stage.to_string()).collect();
@@ -231,7 +261,22 @@ impl RunError {
                 };
                 Diagnostic::error(codes::NO_STAGE, self.to_string()).with_help(help)
             }
-            Self::Name(_) | Self::Rename(_) => Diagnostic::error(codes::BAD_ID, self.to_string()),
+            Self::Name(_) => Diagnostic::error(codes::BAD_ID, self.to_string())
+                .with_help("names are `id` or `scope/id`, within the scope or the stage"),
+            Self::Rename(error) => rename_diagnostic(error),
+            Self::MovedLate { declared, first } => {
+                let mut out = Diagnostic::error(codes::DUPLICATE_ID, self.to_string());
+                if let Some(first) = first {
+                    out.notes.push(format!(
+                        "`{}` is declared at {}:{}:{}",
+                        declared.within_stage(),
+                        first.file,
+                        first.line,
+                        first.column
+                    ));
+                }
+                out.with_help("put `moved(..)` at the top, right behind `alchemy(..)`")
+            }
             Self::Cancelled => Diagnostic::error(codes::CANCELLED, "cancelled"),
             Self::StalePlan { reason } => stale(reason),
         }

@@ -116,6 +116,8 @@ pub struct Summary {
     pub skipped: Vec<Fqn>,
     /// Orphans and old objects that are still there because their delete failed or was not tried.
     pub left: Vec<Fqn>,
+    /// How many resources of the state the script did not come to because it ended with a mistake: they stay.
+    pub unreached: usize,
     /// Wall time.
     pub elapsed: Duration,
     /// Duration of the longest chain of dependent operations.

@@ -41,12 +41,28 @@ pub enum RunError {
         /// Stages that have.
         others: Vec<StagePath>,
     },
+    /// Another stage's objects would have the same names.
+    #[error("stage `{}` would give its objects the names of stage `{}`", stage.stage, other.stage)]
+    SameSpelling {
+        /// The stage.
+        stage: StagePath,
+        /// The one that has state.
+        other: StagePath,
+    },
     /// A name given to `moved` is not a name.
     #[error("{0}")]
     Name(String),
     /// `moved` cannot be carried out.
     #[error(transparent)]
     Rename(#[from] super::rename::RenameError),
+    /// `moved` names something that the script has declared already: its object is there twice by now, or soon gone.
+    #[error("`moved` must stand before `{}` is declared", declared.within_stage())]
+    MovedLate {
+        /// What is declared.
+        declared: Fqn,
+        /// Where.
+        first: Option<Position>,
+    },
     /// The user stopped it before it began.
     #[error("cancelled")]
     Cancelled,

@@ -1,7 +1,11 @@
 //! The end of a run: waiting for what still runs, deletes, checkpoint, deployment record, lock, summary. The end of a scope
 //! that is to be cleaned up stands here too.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::oneshot;
 
@@ -14,7 +18,7 @@ use super::{
     declaration::NodeId,
     delete::Swept,
     event::{Action, Event, Outcome, Summary},
-    failure::{FailureCause, RunError},
+    failure::{Failure, FailureCause, RunError},
     node::{Graph, NodeState},
     options::{DeleteOptions, Phase},
     run::Run,
@@ -29,13 +33,7 @@ impl Run {
         if self.options.phase != Phase::Up {
             return Ok(());
         }
-        let members: Vec<NodeId> = {
-            let graph = self.graph();
-            (0..graph.nodes.len())
-                .filter_map(|index| u32::try_from(index).ok().map(NodeId))
-                .filter(|id| scope.contains(&graph.node(*id).fqn.scope()))
-                .collect()
-        };
+        let members = self.members(scope);
         for id in &members {
             if let Err(failure) = self.settle(*id).await {
                 tracing::debug!(fqn = %failure.fqn, "failed before its scope was cleaned up");
@@ -85,6 +83,33 @@ impl Run {
         }
     }
 
+    /// Waits for all that was declared in `scope`, and answers a failure there that the script has not been told of.
+    pub async fn failure_in(&self, scope: &ScopePath) -> Option<Arc<Failure>> {
+        let members = self.members(scope);
+        let mut failures = Vec::new();
+        for id in members {
+            if let Err(failure) = self.ended(id).await
+                && !self.graph().node(id).told
+                && !matches!(failure.cause, FailureCause::CleanedUp)
+            {
+                failures.push(failure);
+            }
+        }
+        let own = failures
+            .iter()
+            .find(|failure| !matches!(failure.cause, FailureCause::Dependency(_)));
+        own.or(failures.first()).cloned()
+    }
+
+    /// What was declared in a scope and in those within it.
+    fn members(&self, scope: &ScopePath) -> Vec<NodeId> {
+        let graph = self.graph();
+        (0..graph.nodes.len())
+            .filter_map(|index| u32::try_from(index).ok().map(NodeId))
+            .filter(|id| scope.contains(&graph.node(*id).fqn.scope()))
+            .collect()
+    }
+
     /// A plan cannot follow the script everywhere: what is not declared may be declared all the same.
     pub fn set_partial(&self) {
         self.graph().partial = true;
@@ -101,6 +126,12 @@ impl Run {
         self.graph().delete_options = Some(options);
     }
 
+    /// Whether [`Run::set_delete_options`] was called.
+    #[must_use]
+    pub fn has_delete_options(&self) -> bool {
+        self.graph().delete_options.is_some()
+    }
+
     /// Waits for everything, deletes orphans and old objects if the script ended well and nothing failed, writes the
     /// checkpoint, gives the lock back. Later calls answer the same summary.
     ///
@@ -113,6 +144,7 @@ impl Run {
         }
         self.graph().prioritise();
         self.wait_until_idle().await;
+        let kept_to_plan = !script_succeeded || self.refuse_undeclared();
         let (orphans, keepers, order, clean) = {
             let graph = self.graph();
             let unhandled = graph.nodes.iter().any(|node| {
@@ -120,6 +152,7 @@ impl Run {
                     if !node.told && !matches!(failure.cause, FailureCause::CleanedUp))
             });
             let clean = script_succeeded
+                && kept_to_plan
                 && !unhandled
                 && graph.poisoned.is_none()
                 && !self.world.cancel.soft.is_cancelled();
@@ -140,8 +173,14 @@ impl Run {
                 clean,
             )
         };
+        let mut unreached = 0;
         let swept = match self.options.phase {
             Phase::Up | Phase::Plan if clean => self.sweep(orphans, keepers, &order).await,
+            // Where the script did not come to its end, nobody knows what it would have declared still.
+            Phase::Up | Phase::Plan | Phase::Destroy if !script_succeeded => {
+                unreached = orphans.len();
+                Swept::default()
+            }
             _ => Swept {
                 left: orphans.iter().map(|record| record.fqn.clone()).collect(),
                 path: Duration::ZERO,
@@ -152,9 +191,9 @@ impl Run {
         } else {
             swept.left
         };
-        let summary = self
-            .conclude(script_succeeded, left, swept.path, "run")
-            .await?;
+        let mut summary = self.summarise(script_succeeded, left, swept.path);
+        summary.unreached = unreached;
+        let summary = self.conclude(summary, "run").await?;
         *finished = Some(summary.clone());
         Ok(summary)
     }
@@ -181,9 +220,8 @@ impl Run {
             .filter_map(|fqn| state.records.get(fqn).cloned())
             .collect();
         let swept = self.sweep(records, Vec::new(), &state.header.order).await;
-        let summary = self
-            .conclude(true, swept.left, swept.path, "destroy")
-            .await?;
+        let summary = self.summarise(true, swept.left, swept.path);
+        let summary = self.conclude(summary, "destroy").await?;
         *finished = Some(summary.clone());
         Ok(summary)
     }
@@ -225,15 +263,8 @@ impl Run {
         self.tasks.reopen();
     }
 
-    /// Checkpoint, deployment record, lock, summary.
-    async fn conclude(
-        &self,
-        script_succeeded: bool,
-        left: Vec<Fqn>,
-        delete_path: Duration,
-        command: &str,
-    ) -> Result<Summary, RunError> {
-        let summary = self.summarise(script_succeeded, left, delete_path);
+    /// Checkpoint, deployment record, lock; says that the run is over.
+    async fn conclude(&self, summary: Summary, command: &str) -> Result<Summary, RunError> {
         if let Some(session) = self.session.as_deref() {
             let written = self.write_end(session, &summary, command).await;
             let released = session.release().await;
@@ -252,17 +283,25 @@ impl Run {
         summary: &Summary,
         command: &str,
     ) -> Result<(), RunError> {
-        let (dirty, declared, empty) = {
+        let (attempted, changed, declared, in_state, empty) = {
             let graph = self.graph();
             if let Some(error) = &graph.poisoned {
                 return Err(RunError::Journal(Arc::clone(error)));
             }
+            let mut in_state: HashSet<Fqn> = graph.prior.keys().cloned().collect();
+            for (fqn, written) in &graph.written {
+                match &written.now {
+                    Some(_) => in_state.insert(fqn.clone()),
+                    None => in_state.remove(fqn),
+                };
+            }
             let declared: Vec<Fqn> = graph.nodes.iter().map(|node| node.fqn.clone()).collect();
-            let kept = graph
-                .nodes
-                .iter()
-                .any(|node| matches!(node.state, NodeState::Done(_)));
-            (graph.dirty, declared, graph.prior.is_empty() && !kept)
+            let changed = graph
+                .written
+                .values()
+                .any(|written| written.now != written.before);
+            let empty = in_state.is_empty();
+            (graph.dirty, changed, declared, in_state, empty)
         };
         // A dropped call after the second signal leaves its intent in the journal; the next run resolves it from there.
         if self.world.cancel.hard.is_cancelled() {
@@ -270,17 +309,19 @@ impl Run {
         }
         let mut header = self.header_with(self.facts());
         if self.options.phase == Phase::Up {
-            let is_declared: std::collections::HashSet<&Fqn> = declared.iter().collect();
+            let is_declared: HashSet<&Fqn> = declared.iter().collect();
             header
                 .order
-                .retain(|fqn| !is_declared.contains(fqn) && summary.left.contains(fqn));
-            header.order.extend(declared);
+                .retain(|fqn| !is_declared.contains(fqn) && in_state.contains(fqn));
+            // What has no record yet has no place either: a run that made nothing leaves the stage as it was.
+            let recorded = declared.into_iter().filter(|fqn| in_state.contains(fqn));
+            header.order.extend(recorded);
         }
-        if dirty {
+        if changed {
             header.deployment = Some(self.deployment.clone());
         }
         session.checkpoint(header).await?;
-        if dirty {
+        if attempted {
             session
                 .record_deployment(self.deployment_record(summary, command))
                 .await?;
@@ -337,7 +378,6 @@ impl Run {
             .nodes
             .iter()
             .filter(|node| node.told && matches!(node.state, NodeState::Failed(_)))
-            .filter(|_| script_succeeded)
             .count();
         let unhandled = (graph.failed.len() + graph.skipped.len()).saturating_sub(handled);
         let outcome = if self.world.cancel.soft.is_cancelled() {
@@ -362,6 +402,7 @@ impl Run {
             handled,
             skipped: graph.skipped.clone(),
             left,
+            unreached: 0,
             elapsed: self.world.clock.monotonic().saturating_sub(self.begin),
             critical_path: path + delete_path,
             calls: self.world.meter.total(),

@@ -19,6 +19,7 @@ mod options;
 pub mod plan;
 mod recover;
 pub mod rename;
+mod renamed;
 mod resolve;
 mod run;
 mod schedule;

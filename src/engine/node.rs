@@ -3,7 +3,7 @@
 //! Everything here is plain data behind the run's one lock; nothing waits and nothing calls out.
 
 use std::{
-    collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
+    collections::{BTreeMap, BinaryHeap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::{
     model::{Fqn, KindSchema, Map, Position, Value},
     provider::{Checked, Provider},
-    state::Record,
+    state::{JournalEntry, Record},
 };
 
 use super::{
@@ -101,6 +101,14 @@ pub(super) struct ReadyNode {
     pub(super) order: std::cmp::Reverse<NodeId>,
 }
 
+/// A resource that the journal of this run names.
+pub(super) struct Written {
+    /// Its record at the beginning.
+    pub(super) before: Option<Arc<Record>>,
+    /// Its record now.
+    pub(super) now: Option<Arc<Record>>,
+}
+
 /// All that a run knows, behind one lock.
 #[derive(Default)]
 pub(super) struct Graph {
@@ -126,6 +134,8 @@ pub(super) struct Graph {
     pub(super) planned: Vec<Arc<PlannedAction>>,
     /// Counts of what happened outside nodes: deletes.
     pub(super) extra_counts: BTreeMap<Action, usize>,
+    /// What the journal made of each resource that it names, beside what was there before.
+    pub(super) written: HashMap<Fqn, Written>,
     /// Whether anything was appended to the journal.
     pub(super) dirty: bool,
     /// Why nothing more may start: the journal failed.
@@ -136,6 +146,33 @@ pub(super) struct Graph {
 }
 
 impl Graph {
+    /// Notes what an entry makes of state. Called before [`Graph::prior`] learns of it.
+    pub(super) fn note_written(&mut self, entry: &JournalEntry) {
+        let prior = &self.prior;
+        let written = &mut self.written;
+        let mut note = |fqn: &Fqn, now: Option<Arc<Record>>| {
+            let before = || prior.get(fqn).cloned();
+            match written.entry(fqn.clone()) {
+                Entry::Occupied(mut entry) => entry.get_mut().now = now,
+                Entry::Vacant(entry) => {
+                    entry.insert(Written {
+                        before: before(),
+                        now,
+                    });
+                }
+            }
+        };
+        match entry {
+            JournalEntry::Record(record) => note(&record.fqn, Some(Arc::clone(record))),
+            JournalEntry::Removed { fqn } => note(fqn, None),
+            JournalEntry::Renamed { from, record } => {
+                note(from, None);
+                note(&record.fqn, Some(Arc::clone(record)));
+            }
+            JournalEntry::Intent(_) | JournalEntry::Header(_) => {}
+        }
+    }
+
     pub(super) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }

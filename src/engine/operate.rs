@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     model::{Fqn, Map, Position},
     provider::{
-        Checked, Existing, FailureKind, Meter, OperationContext, Provider, ProviderError, Touch,
+        Change, Checked, Existing, FailureKind, Meter, OperationContext, Provider, ProviderError,
+        Touch,
     },
     secret::VaultError,
     state::{Intent, JournalEntry, OldObject, Operation, Record, StateError, Status},
@@ -15,15 +16,18 @@ use crate::{
 
 use super::{
     decide::Decision,
+    delete::record_of_old,
     event::{Action, Event},
     failure::FailureCause,
     options::{ResourceOptions, World},
     recover::{from_intent, is_ours, with_intent},
+    renamed::moved_help,
     resolve::map_has_secret,
     run::Run,
 };
 
 /// Everything an operation needs, taken out of the graph so that no lock is held while it runs.
+#[derive(Clone)]
 pub(super) struct Job {
     pub(super) fqn: Fqn,
     pub(super) kind: Arc<str>,
@@ -38,6 +42,25 @@ pub(super) struct Job {
     pub(super) resolved: Map,
     pub(super) props_hash: String,
     pub(super) reference_hashes: BTreeMap<String, String>,
+}
+
+/// What became of an object that stands under the name that is wanted.
+enum Reclaimed {
+    /// There is none.
+    Nothing,
+    /// It had to go. The job no longer knows of it.
+    Removed(Box<Job>),
+    /// It is the resource's object again.
+    Taken(Box<Taken>),
+}
+
+struct Taken {
+    /// The job, in whose record it is no old object any more.
+    job: Job,
+    context: OperationContext,
+    instance: String,
+    /// Its outputs, if it is there.
+    outputs: Option<Map>,
 }
 
 /// A result: what was done and the record that says so, durable already.
@@ -72,7 +95,7 @@ impl Run {
                 Ok((Action::Unchanged, record))
             }
             Decision::Create => self.create(job, None).await,
-            Decision::ResumeCreate => self.resume_create(job).await,
+            Decision::ResumeCreate { anew } => self.resume_create(job, *anew).await,
             Decision::ResumeDelete => {
                 let prior = prior(job)?;
                 let context = self.context(&job.fqn, &prior.physical_name, &prior.instance);
@@ -100,14 +123,38 @@ impl Run {
         }
     }
 
-    /// Makes the object anew after the one in state turned out to be gone: the record goes first, so that a crash from here
-    /// on is the crash of an ordinary create.
+    /// Makes the object anew after the one in state turned out to be gone: that it is gone is durable first, so that a crash
+    /// from here on is the crash of an ordinary create. Objects that earlier replacements left behind stay known.
     async fn create_again(&self, job: &Job) -> Result<Done, FailureCause> {
-        self.append(JournalEntry::Removed {
-            fqn: job.fqn.clone(),
-        })
-        .await?;
-        self.create(job, None).await
+        match self.reclaim(job).await? {
+            Reclaimed::Nothing => self.create_anew(job).await,
+            Reclaimed::Removed(job) => self.create_anew(&job).await,
+            Reclaimed::Taken(taken) => self.go_on_with(&taken, None).await,
+        }
+    }
+
+    async fn create_anew(&self, job: &Job) -> Result<Done, FailureCause> {
+        let instance = self.world.ids.ulid(self.world.clock.now());
+        match job.prior.as_deref() {
+            Some(prior) if !prior.old_objects.is_empty() => {
+                let record = self.unmade(job, prior, &instance)?;
+                self.write(record).await?;
+            }
+            _ => {
+                let fqn = job.fqn.clone();
+                self.append(JournalEntry::Removed { fqn }).await?;
+            }
+        }
+        self.create_instance(job, None, instance).await
+    }
+
+    /// A record of an object that is still to be made, with the objects that earlier replacements left behind.
+    fn unmade(&self, job: &Job, prior: &Record, instance: &str) -> Result<Record, VaultError> {
+        let mut record = self.record(job, None, instance, &Map::new(), false)?;
+        record.status = Status::Creating;
+        record.props_hash = String::new();
+        record.old_objects.clone_from(&prior.old_objects);
+        Ok(record)
     }
 
     /// Makes the object. `old` is the record of the object that it replaces.
@@ -140,7 +187,7 @@ impl Run {
             }
         }
         let intent = self.intend(job, Operation::Create, &instance).await?;
-        let error = match self
+        let mut error = match self
             .call(job, job.provider.create(&context, &job.resolved))
             .await
         {
@@ -160,7 +207,15 @@ impl Run {
                     .await;
             }
         }
-        self.close_failed(old, &intent, &error).await?;
+        self.close_failed(job, old, &intent, &error).await?;
+        if let FailureCause::Provider(error) = &mut error
+            && error.kind == FailureKind::Conflict
+            && let Some(held) = self.held_elsewhere(job)
+        {
+            let (from, to) = (held.fqn.within_stage(), job.fqn.within_stage());
+            let help = format!("state holds it as `{from}`; {}", moved_help(from, to));
+            error.help = Some(help);
+        }
         Err(error)
     }
 
@@ -190,7 +245,9 @@ impl Run {
             .await
         {
             Ok(outputs) => {
-                let record = self.record(job, old, instance, &outputs, adopted)?;
+                // An object that a renamed resource made stays one of ours, to be deleted with its resource.
+                let foreign = adopted && self.held_elsewhere(job).is_none_or(|held| held.adopted);
+                let record = self.record(job, old, instance, &outputs, foreign)?;
                 let action = match (adopted, old) {
                     (true, _) => Action::Adopt,
                     (false, Some(_)) => Action::Replace,
@@ -203,7 +260,7 @@ impl Run {
                 let now = self.world.clock.now();
                 let record = match old {
                     Some(old) => with_intent(old, &intent, now),
-                    None => from_intent(&intent, now),
+                    None => begun(job, &intent, now),
                 };
                 self.write(record).await?;
                 Err(error)
@@ -211,15 +268,17 @@ impl Run {
         }
     }
 
-    /// A create that a crash or a lost answer left open: look first.
-    async fn resume_create(&self, job: &Job) -> Result<Done, FailureCause> {
+    /// A create that a crash or a lost answer left open: look first. With `anew` what is there cannot become what the script
+    /// asks for now.
+    async fn resume_create(&self, job: &Job, anew: bool) -> Result<Done, FailureCause> {
         let prior = prior(job)?;
+        let anew = anew || prior.physical_name != job.checked.physical_name;
         let context = self.context(&job.fqn, &prior.physical_name, &prior.instance);
-        let found = if prior.physical_name == job.checked.physical_name {
+        let found = if !anew {
             self.call(job, job.provider.find(&context, &job.resolved))
                 .await?
         } else {
-            // The script now wants another name: what was made under the old one is removed.
+            // It is looked for as it was asked for then, and removed.
             let props = self.open(&prior.props)?;
             let found = self.call(job, job.provider.find(&context, &props)).await?;
             if let Some(found) = found
@@ -244,7 +303,7 @@ impl Run {
                     .await
             }
             // The same object as before, as far as recovery is concerned: another crash finds it by the same name and mark.
-            _ if prior.physical_name == job.checked.physical_name => {
+            _ if !anew => {
                 self.create_instance(job, None, prior.instance.clone())
                     .await
             }
@@ -277,7 +336,6 @@ impl Run {
                 let mut record =
                     self.record(job, None, &prior.instance, &outputs, prior.adopted)?;
                 record.created_at = prior.created_at;
-                record.old_objects.clone_from(&prior.old_objects);
                 Ok((Action::Update, self.write(record).await?))
             }
             Err(FailureCause::Provider(error)) if error.kind == FailureKind::NotFound => {
@@ -295,30 +353,80 @@ impl Run {
     }
 
     async fn replace(&self, job: &Job, delete_first: bool) -> Result<Done, FailureCause> {
-        let prior = prior(job)?;
-        // A crash may have left the new object behind already. It stops being an old object now, or the sweep would
-        // delete what the script asks for.
-        let half_made = prior
-            .old_objects
-            .iter()
-            .find(|old| old.physical_name == job.checked.physical_name && old.kind == job.kind);
-        if let Some(half_made) = half_made {
-            let mut old = prior.as_ref().clone();
-            old.old_objects
-                .retain(|object| object.instance != half_made.instance);
-            let instance = half_made.instance.clone();
-            let context = self.context(&job.fqn, &half_made.physical_name, &instance);
-            return match self
-                .call(job, job.provider.find(&context, &job.resolved))
-                .await?
-            {
-                Some(found) => {
-                    self.take_over(job, Some(&old), &context, found.outputs, &instance, false)
-                        .await
-                }
-                None => self.create_instance(job, Some(&old), instance).await,
-            };
+        match self.reclaim(job).await? {
+            Reclaimed::Nothing => self.replace_prior(job, delete_first).await,
+            Reclaimed::Removed(job) => self.replace_prior(&job, delete_first).await,
+            Reclaimed::Taken(taken) => {
+                let old = prior(&taken.job)?;
+                self.go_on_with(&taken, Some(old)).await
+            }
         }
+    }
+
+    /// What an earlier run left behind under the name that is wanted now stops being an old object, or the sweep would delete
+    /// what the script asks for. It is taken back, unless it was begun with props that no update changes: then it goes.
+    async fn reclaim(&self, job: &Job) -> Result<Reclaimed, FailureCause> {
+        let left = job.prior.as_ref().and_then(|prior| {
+            let mut old_objects = prior.old_objects.iter();
+            let old = old_objects.find(|old| {
+                old.physical_name == job.checked.physical_name && old.kind == job.kind
+            })?;
+            Some((prior, old))
+        });
+        let Some((prior, old)) = left else {
+            return Ok(Reclaimed::Nothing);
+        };
+        let mut record = prior.as_ref().clone();
+        record
+            .old_objects
+            .retain(|object| object.instance != old.instance);
+        let job_with = |record| Job {
+            prior: Some(record),
+            ..job.clone()
+        };
+        if let Change::Replace(_) = job.provider.diff(&old.props, &job.checked.props) {
+            let old = record_of_old(prior, old);
+            self.delete_object(&job.provider, &old, job.provider.timeout())
+                .await?;
+            return Ok(Reclaimed::Removed(Box::new(job_with(
+                self.write(record).await?,
+            ))));
+        }
+        let context = self.context(&job.fqn, &old.physical_name, &old.instance);
+        let found = self
+            .call(job, job.provider.find(&context, &job.resolved))
+            .await?;
+        Ok(Reclaimed::Taken(Box::new(Taken {
+            job: job_with(Arc::new(record)),
+            context,
+            instance: old.instance.clone(),
+            outputs: found.map(|found| found.outputs),
+        })))
+    }
+
+    async fn go_on_with(
+        &self,
+        taken: &Taken,
+        old: Option<&Arc<Record>>,
+    ) -> Result<Done, FailureCause> {
+        let Taken {
+            job,
+            context,
+            instance,
+            outputs,
+        } = taken;
+        let old = old.map(Arc::as_ref);
+        match outputs {
+            Some(outputs) => {
+                self.take_over(job, old, context, outputs.clone(), instance, false)
+                    .await
+            }
+            None => self.create_instance(job, old, instance.clone()).await,
+        }
+    }
+
+    async fn replace_prior(&self, job: &Job, delete_first: bool) -> Result<Done, FailureCause> {
+        let prior = prior(job)?;
         if !delete_first {
             return self.create(job, Some(prior)).await;
         }
@@ -333,11 +441,7 @@ impl Run {
         })?;
         self.delete_object(&provider, prior, job.provider.timeout())
             .await?;
-        self.append(JournalEntry::Removed {
-            fqn: job.fqn.clone(),
-        })
-        .await?;
-        let (_, record) = self.create(job, None).await?;
+        let (_, record) = self.create_again(job).await?;
         Ok((Action::Replace, record))
     }
 
@@ -388,6 +492,7 @@ impl Run {
     /// After a failed create: what the journal must say so that nothing is lost and nothing is invented.
     async fn close_failed(
         &self,
+        job: &Job,
         old: Option<&Record>,
         intent: &Intent,
         error: &FailureCause,
@@ -396,11 +501,15 @@ impl Run {
             return Ok(());
         }
         let now = self.world.clock.now();
+        let leaves = job
+            .prior
+            .as_ref()
+            .is_some_and(|prior| !prior.old_objects.is_empty());
         let entry = match (old, is_uncertain(error)) {
-            (None, false) => JournalEntry::Removed {
+            (None, false) if !leaves => JournalEntry::Removed {
                 fqn: intent.fqn.clone(),
             },
-            (None, true) => JournalEntry::Record(Arc::new(from_intent(intent, now))),
+            (None, _) => JournalEntry::Record(Arc::new(begun(job, intent, now))),
             (Some(old), false) => JournalEntry::Record(Arc::new(old.clone())),
             (Some(old), true) => JournalEntry::Record(Arc::new(with_intent(old, intent, now))),
         };
@@ -437,7 +546,10 @@ impl Run {
         adopted: bool,
     ) -> Result<Record, VaultError> {
         let now = self.world.clock.now();
-        let mut old_objects = old.map(|old| old.old_objects.clone()).unwrap_or_default();
+        let mut old_objects = old
+            .or(job.prior.as_deref())
+            .map(|old| old.old_objects.clone())
+            .unwrap_or_default();
         // An object that was adopted, or that the script asked to keep, stays when another takes its place.
         if let Some(old) = old
             && !old.retain
@@ -449,8 +561,15 @@ impl Run {
                 instance: old.instance.clone(),
                 props: old.props.clone(),
                 outputs: old.outputs.clone(),
+                begun_at: None,
             });
         }
+        // One that is found by its name only, and whose name the object has now, is the object.
+        old_objects.retain(|old| {
+            !(old.outputs.is_empty()
+                && old.kind == job.kind
+                && old.physical_name == job.checked.physical_name)
+        });
         Ok(Record {
             fqn: job.fqn.clone(),
             kind: job.kind.clone(),
@@ -489,9 +608,11 @@ impl Run {
         let Some(session) = &self.session else {
             return Ok(());
         };
-        match self.write_entry(session.as_ref(), entry).await {
+        match self.write_entry(session.as_ref(), entry.clone()).await {
             Ok(()) => {
-                self.graph().dirty = true;
+                let mut graph = self.graph();
+                graph.dirty = true;
+                graph.note_written(&entry);
                 Ok(())
             }
             Err(error) => {
@@ -538,6 +659,7 @@ impl Run {
             meter,
             events,
             cancel,
+            redact,
             ..
         } = &self.world;
         let (events, name) = (Arc::clone(events), fqn.clone());
@@ -555,6 +677,7 @@ impl Run {
                     message: message.to_owned(),
                 });
             }),
+            redact: Arc::clone(redact),
         }
     }
 
@@ -612,6 +735,15 @@ fn is_uncertain(error: &FailureCause) -> bool {
         FailureCause::Cancelled => true,
         _ => false,
     }
+}
+
+/// A record of an object that may or may not have been made, with those that earlier replacements left behind.
+fn begun(job: &Job, intent: &Intent, now: jiff::Timestamp) -> Record {
+    let mut record = from_intent(intent, now);
+    if let Some(prior) = &job.prior {
+        record.old_objects.clone_from(&prior.old_objects);
+    }
+    record
 }
 
 fn prior(job: &Job) -> Result<&Arc<Record>, FailureCause> {

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    provider::{Access, Meter, Registry},
+    provider::{Access, Meter, Redact, Registry},
     state::SharedStore,
     util::{clock::Clock, ids::Ids},
 };
@@ -55,6 +55,8 @@ pub struct World {
     pub meter: Meter,
     /// How the user stops it.
     pub cancel: Cancel,
+    /// Takes secrets out of what comes from outside.
+    pub redact: Redact,
 }
 
 /// The two steps of Ctrl-C.

@@ -1,7 +1,7 @@
 //! Plans: what a run would do, as data with a hash, written to a file and held to.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use super::{
     decide::{Decision, Verdict},
     declaration::NodeId,
     event::{Action, Event},
-    failure::FailureCause,
+    failure::{Failure, FailureCause},
     node::{Graph, Node, NodeState},
     resolve::{PropsHash, reference_key},
     run::Run,
@@ -90,6 +90,18 @@ pub struct Plan {
     pub serial: u64,
     /// The script it was made from, relative to the project folder.
     pub script: Option<String>,
+    /// The script as the user named it, relative to the folder where the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Whether it takes over objects that are there already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
+    /// Whether it updates resources even when nothing changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+    /// Whether replacing data-bearing kinds was consented to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_data_loss: bool,
     /// What would happen, in order of declaration, deletes last.
     pub actions: Vec<PlannedAction>,
 }
@@ -149,6 +161,15 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether bytes look like a saved plan, also one that this program cannot use.
+    #[must_use]
+    pub fn is_file(bytes: &[u8]) -> bool {
+        serde_json::from_slice::<serde_json::Value>(bytes)
+            .is_ok_and(|json| json.get("hash").is_some() && json.get("plan").is_some())
+    }
+}
+
 impl Run {
     /// The plan so far; whole after `finalize` of a run in phase `Plan`.
     #[must_use]
@@ -161,6 +182,10 @@ impl Run {
             lineage: self.lineage.clone(),
             serial: self.serial,
             script: self.options.script.clone(),
+            file: None,
+            adopt: self.options.adopt,
+            force: self.options.force,
+            allow_data_loss: self.options.allow_data_loss,
             actions: graph
                 .planned
                 .iter()
@@ -336,6 +361,66 @@ impl Run {
         self.world.events.emit(Event::Planned(planned));
     }
 
+    /// What a saved plan says of a resource itself; the objects that its replacements left behind stand further down.
+    fn planned<'a>(&self, plan: &'a Plan, fqn: &Fqn) -> Option<&'a PlannedAction> {
+        let index = self.plan_index.get_or_init(|| {
+            let mut index = HashMap::new();
+            for (at, planned) in plan.actions.iter().enumerate() {
+                index.entry(planned.fqn.clone()).or_insert(at);
+            }
+            index
+        });
+        index.get(fqn).and_then(|at| plan.actions.get(*at))
+    }
+
+    /// With a saved plan at hand: why a resource may not be left as it is.
+    pub(super) fn missed_plan(&self, node: &Node) -> Option<FailureCause> {
+        let plan = self.options.expected_plan.as_deref()?;
+        let planned = self.planned(plan, &node.fqn)?;
+        (planned.action != Action::Unchanged).then(|| {
+            FailureCause::StalePlan(format!(
+                "`{}` would now stay as it is, the plan says {}",
+                node.fqn.within_stage(),
+                planned.action.verb()
+            ))
+        })
+    }
+
+    /// With a saved plan at hand: refuses what it would do to resources that are neither declared nor in state any more.
+    /// Answers whether there is no such.
+    pub(super) fn refuse_undeclared(&self) -> bool {
+        let Some(plan) = &self.options.expected_plan else {
+            return true;
+        };
+        let mut failures = Vec::new();
+        {
+            let mut graph = self.graph();
+            for planned in &plan.actions {
+                let gone = match planned.action {
+                    Action::Unchanged | Action::Delete | Action::Forget => continue,
+                    _ => !graph.by_fqn.contains_key(&planned.fqn),
+                };
+                if gone {
+                    failures.push(Arc::new(Failure {
+                        fqn: planned.fqn.clone(),
+                        kind: planned.kind.clone(),
+                        action: planned.action,
+                        cause: FailureCause::StalePlan(format!(
+                            "`{}` is not declared any more, the plan says {}",
+                            planned.fqn.within_stage(),
+                            planned.action.verb()
+                        )),
+                        position: None,
+                    }));
+                }
+            }
+            graph.failed.extend(failures.iter().cloned());
+        }
+        let kept = failures.is_empty();
+        self.emit_all(failures.into_iter().map(Event::Failed).collect());
+        kept
+    }
+
     /// With a saved plan at hand: refuses whatever it does not foresee.
     pub(super) fn check_against_plan(
         &self,
@@ -350,15 +435,7 @@ impl Run {
         let action = decision.action();
         let name = node.fqn.within_stage();
         let stale = |reason: String| Err(FailureCause::StalePlan(reason));
-        let index = self.plan_index.get_or_init(|| {
-            let actions = plan.actions.iter().enumerate();
-            actions
-                .map(|(index, planned)| (planned.fqn.clone(), index))
-                .collect()
-        });
-        let planned = index
-            .get(&node.fqn)
-            .and_then(|index| plan.actions.get(*index));
+        let planned = self.planned(plan, &node.fqn);
         let Some(planned) = planned else {
             return stale(format!("`{name}` is not in the plan"));
         };

@@ -78,6 +78,7 @@ pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> R
                     instance: intent.instance.clone(),
                     props: intent.props.clone(),
                     outputs: Map::new(),
+                    begun_at: Some(intent.at),
                 });
             }
         }

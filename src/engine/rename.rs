@@ -1,6 +1,9 @@
 //! Renames: a record under another FQN, and everything that refers to it, without touching an object.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     model::{Fqn, Map, Reference, TemplatePart, Value, value::Fingerprint},
@@ -22,6 +25,16 @@ pub enum RenameError {
     /// The new name is taken.
     #[error("`{0}` is in state already")]
     Taken(Fqn),
+    /// One of the two would be a resource and a scope at once.
+    #[error(
+        "`{to}` cannot be: `{other}` is in state, and a name is a resource or a scope, not both"
+    )]
+    InTheWay {
+        /// The new name.
+        to: Fqn,
+        /// What is in state.
+        other: Fqn,
+    },
     /// A name in state differs from the new one only by case.
     #[error("`{0}` in state differs from `{1}` only by case")]
     Spelling(Fqn, Fqn),
@@ -83,6 +96,7 @@ pub fn rename(
     if names.is_empty() {
         return Err(RenameError::Missing(from.clone()));
     }
+    check_nesting(state, &names)?;
     let mut entries = Vec::new();
     for record in state.records.values() {
         let refers = record.depends_on.iter().any(|fqn| names.contains_key(fqn))
@@ -101,6 +115,34 @@ pub fn rename(
         });
     }
     Ok(entries)
+}
+
+/// Refuses a rename that would make a scope of a resource, or the other way round. O(records * depth).
+fn check_nesting(state: &StageState, names: &BTreeMap<Fqn, Fqn>) -> Result<(), RenameError> {
+    let stays = || state.records.keys().filter(|fqn| !names.contains_key(fqn));
+    let staying: HashSet<&str> = stays().map(Fqn::as_str).collect();
+    let coming: HashMap<&str, &Fqn> = names.values().map(|fqn| (fqn.as_str(), fqn)).collect();
+    let in_the_way = |to: &Fqn, other: &str| RenameError::InTheWay {
+        to: to.clone(),
+        other: Fqn::parse(other).unwrap_or_else(|_| to.clone()),
+    };
+    for to in names.values() {
+        if let Some(other) = above(to).find(|name| staying.contains(name)) {
+            return Err(in_the_way(to, other));
+        }
+    }
+    for fqn in stays() {
+        if let Some(to) = above(fqn).find_map(|name| coming.get(name)) {
+            return Err(in_the_way(to, fqn.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// The names of the scopes around a resource, innermost first.
+fn above(fqn: &Fqn) -> impl Iterator<Item = &str> {
+    let text = fqn.as_str();
+    text.rmatch_indices('/').map(|(at, _)| &text[..at])
 }
 
 fn refers_to(value: &Value, names: &BTreeMap<Fqn, Fqn>) -> bool {

@@ -100,7 +100,7 @@ pub(super) fn builtin(node: &Node, name: &str) -> Option<Value> {
     match name {
         "fqn" => Some(Value::string(node.fqn.as_str())),
         "kind" => Some(Value::string(node.kind.as_ref())),
-        "stage" => Some(Value::string(node.fqn.stage().stage.as_str())),
+        "stage" => Some(Value::string(node.fqn.stage().stage.plain())),
         "name" => Some(
             node.output("name")
                 .cloned()

@@ -17,6 +17,7 @@ use crate::{
     model::{Fqn, StagePath},
     secret::{KeyMaterial, Keyring},
     state::{JournalEntry, KeyCheck, LockRequest, Session, StageHeader, StageState, StateError},
+    util::text,
 };
 
 use super::{
@@ -216,13 +217,31 @@ impl Run {
 
 async fn require_stage(world: &World, stage: &StagePath) -> Result<(), RunError> {
     let others = world.store.stages(&stage.app).await?;
-    if others.contains(stage) {
+    // The stages of tests are not listed.
+    if others.contains(stage) || stage.stage.test_parts().is_some() {
         return Ok(());
     }
     Err(RunError::NoSuchStage {
         stage: stage.clone(),
         others,
     })
+}
+
+/// A new stage must not be spelt so that its objects get the names of another stage's.
+async fn check_spelling(world: &World, stage: &StagePath) -> Result<(), RunError> {
+    let spelling = |path: &StagePath| text::sanitise(&path.stage.plain()).replace('_', "-");
+    let own = spelling(stage);
+    let stages = world.store.stages(&stage.app).await?;
+    match stages
+        .into_iter()
+        .find(|other| other != stage && spelling(other) == own)
+    {
+        Some(other) => Err(RunError::SameSpelling {
+            stage: stage.clone(),
+            other,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Opens the stage; says so when it has to wait for another run.
@@ -271,6 +290,9 @@ async fn prepare(
             deployed: deployed.clone(),
             asked: options.target.clone(),
         });
+    }
+    if matches!(options.phase, Phase::Up | Phase::Plan) && state.is_empty() {
+        check_spelling(world, stage).await?;
     }
     if let Some(plan) = &options.expected_plan
         && (plan.lineage != state.lineage || plan.serial != state.serial)

@@ -107,6 +107,9 @@ impl Run {
         if verdict.decision == Decision::Unchanged
             && let Some(record) = &prior
         {
+            if let Some(cause) = self.missed_plan(node) {
+                return Some(self.failed(graph, id, Action::Unchanged, cause));
+            }
             if self.options.phase == Phase::Plan {
                 self.note_planned(
                     graph,
@@ -153,10 +156,15 @@ impl Run {
         if record.protect || node.options.protect == Some(true) {
             return Some(FailureCause::Protected);
         }
+        let old = self
+            .world
+            .registry
+            .get(&record.kind)
+            .map_or(node.schema().delete, |provider| provider.schema().delete);
         // A plan shows the replacement with its reason; only carrying it out needs consent.
         if self.options.phase == Phase::Up
             && !self.options.allow_data_loss
-            && loses_data(node, record, decision)
+            && loses_data(old, record, decision)
         {
             return Some(FailureCause::DataLoss(reasons.clone()));
         }

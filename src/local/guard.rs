@@ -20,19 +20,23 @@ pub(super) async fn only_this_machine(request: Request, next: Next) -> Response 
 }
 
 fn refusal(uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
-    let named = uri.host().or_else(|| {
-        let host = headers.get(header::HOST)?.to_str().ok()?;
-        Some(without_port(host))
-    });
-    if !named.is_some_and(is_this_machine) {
+    // Each name that is given must be right: which of two others go by is not known.
+    let given = headers.get_all(header::HOST).iter();
+    let mut hosts = given
+        .map(|host| host.to_str().ok().map(without_port))
+        .chain(uri.host().map(Some))
+        .peekable();
+    let here = hosts.peek().is_some() && hosts.all(|host| host.is_some_and(is_this_machine));
+    if !here {
         return Some("this server answers to 127.0.0.1, localhost and names below localhost only");
     }
-    let origin = headers.get(header::ORIGIN)?;
-    let from_here = origin
-        .to_str()
-        .ok()
-        .and_then(|origin| origin.split_once("://"))
-        .is_some_and(|(_, host)| is_this_machine(without_port(host)));
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let from_here = origins.all(|origin| {
+        let origin = origin.to_str().ok();
+        origin
+            .and_then(|origin| origin.split_once("://"))
+            .is_some_and(|(_, host)| is_this_machine(without_port(host)))
+    });
     (!from_here).then_some("requests of web pages from elsewhere are refused")
 }
 

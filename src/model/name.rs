@@ -113,13 +113,6 @@ macro_rules! name_type {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = NameError;
-            fn try_from(name: String) -> Result<Self, NameError> {
-                Self::new(name)
-            }
-        }
-
         impl From<$name> for String {
             fn from(name: $name) -> Self {
                 name.0
@@ -149,6 +142,67 @@ name_type!(
     ResourceId,
     "id"
 );
+
+/// What the name of a test's stage begins with. A stage that a person names cannot hold the `:`.
+const TEST: &str = "test:";
+
+impl StageName {
+    /// The stage of test `id` of stage `of`: `test:<id>:<of>`. Nobody can write this name, so tests meet no stage and no
+    /// other stage's tests. `None` when `of` is a test itself.
+    #[must_use]
+    pub fn test(id: &ResourceId, of: &Self) -> Option<Self> {
+        match of.test_parts() {
+            Some(_) => None,
+            None => Some(Self(format!("{TEST}{id}:{of}"))),
+        }
+    }
+
+    /// The test's id and the stage that it belongs to, when this is the stage of a test.
+    #[must_use]
+    pub fn test_parts(&self) -> Option<(&str, &str)> {
+        self.0.strip_prefix(TEST)?.split_once(':')
+    }
+
+    /// The name as it may stand in the names of objects: `test-<id>-<stage>` for a test.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        self.0.replace(':', "-")
+    }
+
+    /// Reads the name of any stage, a test's too, as state and FQNs hold it.
+    fn read(name: &str) -> Result<(), NameError> {
+        const WHAT: &str = "stage name";
+        match name
+            .strip_prefix(TEST)
+            .and_then(|rest| rest.split_once(':'))
+        {
+            Some((id, of)) => check(WHAT, id).and_then(|()| check(WHAT, of)),
+            None => check(WHAT, name),
+        }
+    }
+}
+
+impl TryFrom<String> for StageName {
+    type Error = NameError;
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::read(&name)?;
+        Ok(Self(name))
+    }
+}
+
+impl TryFrom<String> for AppName {
+    type Error = NameError;
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for ResourceId {
+    type Error = NameError;
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
 
 /// One stage of one application: what a run locks and what a state folder holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -249,8 +303,11 @@ impl Fqn {
                 text: text.to_owned(),
             });
         }
-        for part in parts {
-            check("part of a fully qualified name", part)?;
+        for (index, part) in parts.into_iter().enumerate() {
+            match index {
+                1 => StageName::read(part)?,
+                _ => check("part of a fully qualified name", part)?,
+            }
         }
         Ok(Self(text.into()))
     }
@@ -356,6 +413,23 @@ mod tests {
         }
         assert!(ResourceId::new("x".repeat(MAX_NAME_LENGTH + 1)).is_err());
         assert!(ResourceId::new("main-db").is_ok());
+    }
+
+    #[test]
+    fn the_stage_of_a_test_is_none_that_a_person_can_name() {
+        let (id, dev) = (
+            ResourceId::new("smoke").unwrap(),
+            StageName::new("dev").unwrap(),
+        );
+        let test = StageName::test(&id, &dev).unwrap();
+        assert_eq!(test.test_parts(), Some(("smoke", "dev")));
+        assert_eq!(test.plain(), "test-smoke-dev");
+        assert!(StageName::new(test.as_str()).is_err());
+        assert_eq!(StageName::try_from(test.to_string()), Ok(test.clone()));
+        assert!(StageName::test(&id, &test).is_none());
+        let fqn = Fqn::parse("shop/test:smoke:dev/db").unwrap();
+        assert_eq!(fqn.stage().stage, test);
+        assert!(Fqn::parse("shop/a:b/db").is_err());
     }
 
     #[test]

@@ -124,7 +124,12 @@ pub struct OperationContext {
     pub cancel: CancellationToken,
     /// Tells the user what a long operation is doing.
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Takes every secret that the run knows out of a text that came from outside, before it is kept.
+    pub redact: Redact,
 }
+
+/// Takes secrets out of a text.
+pub type Redact = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 impl fmt::Debug for OperationContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use rhai::{Dynamic, Engine, FnPtr, ImmutableString, Map, Module, NativeCallContext};
 
 use crate::{
-    engine::{Event, Phase, Run},
-    model::{AppName, ScopePath, diagnostic::codes},
+    engine::{Event, Outcome as EngineOutcome, Phase, Run, diagnose::label},
+    model::{AppName, Diagnostic, ScopePath, StageName, StagePath, diagnostic::codes},
+    util::text,
 };
 
 use super::{
     fault::{self, Fault, Outcome},
-    host::Host,
+    host::{Host, Rename},
     lazy::{Lazy, SecretValue},
     options,
     scope::{self, ScopeRef},
@@ -115,54 +116,154 @@ fn secret(host: &Host, context: &NativeCallContext, value: &Dynamic) -> Outcome<
     host.secret(&text)
 }
 
-/// `test(id, closure)`: the closure in a run of its own, in scope `id` of stage `test`, which is destroyed afterwards.
+/// `test(id, closure)`: the closure in a run of its own, in a stage of its own, which is destroyed before and afterwards.
 fn test(host: &Host, context: &NativeCallContext, id: &str, function: &FnPtr) -> Outcome<Dynamic> {
     let outer = host.run("test")?;
     if outer.options().phase != Phase::Up {
         return Ok(Dynamic::UNIT);
     }
     let id = scope::resource_id(id)?;
+    let stage = StageName::test(&id, &outer.stage().stage).ok_or_else(|| {
+        fault::fail_with_help(
+            codes::RUNTIME,
+            format!("test `{id}` stands inside another test"),
+            "put it behind the other one; within a test, `alchemy.run(\"..\", || ..)` groups resources",
+        )
+    })?;
+    let stage = StagePath::new(outer.stage().app.clone(), stage);
     let engine = context.engine();
-    let run = host
-        .session()?
-        .launcher
-        .launch_test(outer.stage().app.clone())
-        .map_err(|diagnostic| Fault::new(diagnostic).raise())?;
-    let path = run
-        .enter_scope(&ScopePath::root(), &id, host.position(context))
-        .map_err(|error| super::report::declare_error(host, context, &error))?;
+    // What an interrupted test left would let this one pass for nothing.
+    sweep(host, engine, &stage)?;
+    let Some(run) = launch(host, &stage, Phase::Up)? else {
+        return Ok(Dynamic::UNIT);
+    };
     let scopes = {
         let mut state = host.state();
         state.run = Some(Arc::clone(&run));
-        std::mem::take(&mut state.scopes)
+        std::mem::replace(&mut state.scopes, vec![ScopePath::root()])
     };
-    let result = scope::inside(host, context, path.clone(), function);
+    let result = scope::call_with_scope(context, function, ScopePath::root());
     {
         let mut state = host.state();
         state.run = Some(outer);
         state.scopes = scopes;
     }
-    let swept = sweep(host, engine, &run, &path);
-    let message = match (&result, &swept) {
-        (Ok(_), Ok(())) => format!("test `{id}`: passed"),
-        (Ok(_), Err(_)) => format!("test `{id}`: passed, but what it made could not be deleted"),
-        (Err(_), _) => format!("test `{id}`: failed"),
+    let ended = host.wait_to_end(engine, run.finalize(result.is_ok()))?;
+    // A stopped program deletes nothing any more; the next run of the test begins with that.
+    let stopped = host.options.cancel.soft.is_cancelled();
+    let swept = match stopped {
+        true => Ok(()),
+        false => sweep(host, engine, &stage),
+    };
+    let whole = matches!(&ended, Ok(summary) if summary.outcome == EngineOutcome::Succeeded);
+    let message = match (result.is_ok() && whole, &swept) {
+        (true, Ok(())) => format!("test `{id}`: passed"),
+        (true, Err(_)) => {
+            format!("test `{id}`: passed, but what it made could not be deleted")
+        }
+        (false, _) if stopped => {
+            format!("test `{id}`: stopped; what it made stays until its next run")
+        }
+        (false, _) => format!("test `{id}`: failed"),
     };
     host.emit(Event::Log {
         message,
         position: None,
     });
     let value = result?;
+    ended.map_err(|error| Fault::new(error.diagnostic()).raise())?;
+    if !whole {
+        return Err(fault::fail_with_help(
+            codes::RUNTIME,
+            format!("test `{id}` failed: a resource in it did"),
+            "the errors above say why",
+        ));
+    }
     swept?;
     Ok(value)
 }
 
-fn sweep(host: &Host, engine: &Engine, run: &Arc<Run>, path: &ScopePath) -> Outcome<()> {
-    let cleaned = host.wait_to_end(engine, run.cleanup_scope(path))?;
-    let ended = host.wait_to_end(engine, run.finalize(true))?;
-    cleaned
-        .and(ended.map(drop))
-        .map_err(|error| fault::fail(codes::STATE_IO, error.to_string()))
+fn launch(host: &Host, stage: &StagePath, phase: Phase) -> Outcome<Option<Arc<Run>>> {
+    host.session()?
+        .launcher
+        .launch_test(stage.clone(), phase)
+        .map_err(|diagnostic| Fault::new(diagnostic).raise())
+}
+
+/// Destroys all that state has of a test.
+fn sweep(host: &Host, engine: &Engine, stage: &StagePath) -> Outcome<()> {
+    let Some(run) = launch(host, stage, Phase::Destroy)? else {
+        return Ok(());
+    };
+    let summary = host
+        .wait_to_end(engine, run.destroy())?
+        .map_err(|error| Fault::new(error.diagnostic()).raise())?;
+    if summary.left.is_empty() {
+        return Ok(());
+    }
+    Err(fault::fail_with_help(
+        codes::RUNTIME,
+        format!(
+            "{} of a test could not be deleted",
+            text::plural(summary.left.len(), "resource")
+        ),
+        "the errors above say why; the next run of the test tries again",
+    ))
+}
+
+/// `moved(from, to)`: answers whether anything moved.
+fn moved(
+    host: &Host,
+    context: &NativeCallContext,
+    scope: &ScopePath,
+    from: &str,
+    to: &str,
+) -> Outcome<bool> {
+    let run = host.run("moved")?;
+    let moved = host
+        .wait(context.engine(), run.moved(scope, from, to))?
+        .map_err(|error| Fault::new(error.diagnostic()).raise())?;
+    let rename = Rename {
+        call: format!("moved(\"{from}\", \"{to}\")"),
+        names: moved.names,
+        position: host.position(context),
+        run,
+    };
+    host.state().renames.push(rename);
+    Ok(moved.moved)
+}
+
+/// A rename whose new name nobody declared does nothing, or loses what it moved: most likely one of the names is wrong.
+pub(super) fn warn_of_lost_renames(host: &Host) {
+    let renames = std::mem::take(&mut host.state().renames);
+    for rename in renames {
+        let phase = rename.run.options().phase;
+        let known = rename.names.iter().any(|name| rename.run.is_declared(name));
+        if known || rename.run.is_partial() || !matches!(phase, Phase::Up | Phase::Plan) {
+            continue;
+        }
+        let names: Vec<String> = rename
+            .names
+            .iter()
+            .map(|name| format!("`{}`", name.within_stage()))
+            .collect();
+        let mut warning = Diagnostic::warning(
+            codes::NOT_IN_STATE,
+            format!(
+                "`{}`: the script does not declare {}",
+                rename.call,
+                names.join(" or ")
+            ),
+        )
+        .with_help("correct the new name, within the scope or the stage, or remove the line");
+        warning.labels.extend(label(
+            rename.position.as_ref(),
+            &|name| host.source_file(name),
+            "",
+            true,
+        ));
+        host.emit(Event::Diagnostic(Box::new(warning)));
+    }
 }
 
 /// Puts the constant `alchemy` in front of every script and module.
@@ -190,7 +291,7 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
 fn register_attributes(engine: &mut Engine, host: &Arc<Host>) {
     let on = Arc::clone(host);
     engine.register_get("stage", move |_: &mut ScopeRef| -> Outcome<String> {
-        Ok(on.run("alchemy.stage")?.stage().stage.to_string())
+        Ok(on.run("alchemy.stage")?.stage().stage.plain())
     });
     let on = Arc::clone(host);
     engine.register_get("name", move |scope: &mut ScopeRef| -> Outcome<String> {
@@ -281,21 +382,19 @@ fn register_methods(engine: &mut Engine, host: &Arc<Host>) {
               function: FnPtr| { test(&on, &context, &id, &function) },
     );
     let on = Arc::clone(host);
-    let moved = move |context: NativeCallContext,
-                      from: ImmutableString,
-                      to: ImmutableString|
-          -> Outcome<bool> {
-        let run = on.run("moved")?;
-        let moved = on.wait(context.engine(), run.moved(&from, &to))?;
-        moved.map_err(|error| fault::fail(codes::STATE_IO, error.to_string()))
-    };
-    engine.register_fn("moved", moved.clone());
+    engine.register_fn(
+        "moved",
+        move |context: NativeCallContext, from: ImmutableString, to: ImmutableString| {
+            moved(&on, &context, &on.scope(), &from, &to)
+        },
+    );
+    let on = Arc::clone(host);
     engine.register_fn(
         "moved",
         move |context: NativeCallContext,
-              _: &mut ScopeRef,
+              scope: &mut ScopeRef,
               from: ImmutableString,
-              to: ImmutableString| moved(context, from, to),
+              to: ImmutableString| { moved(&on, &context, &scope.path(&on), &from, &to) },
     );
     // The end of the script finalizes; a call before it sets how.
     let on = Arc::clone(host);

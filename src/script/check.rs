@@ -1,22 +1,21 @@
 //! Looks through a script before anything is touched: names, functions and their arity, props in literal maps, modules.
+//! This file walks files and their syntax; what is asked of a name is in `names`, of literal props in `props`.
+
+mod names;
+mod props;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
-use rhai::{ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+use rhai::{ASTNode, Engine, Expr, Position, Stmt};
 
-use crate::{
-    model::{Diagnostic, Prop, PropType, diagnostic::codes, schema::find_prop, schema::snake_case},
-    util::text,
-};
+use crate::model::{Diagnostic, diagnostic::codes};
 
 use super::{
-    convert,
     host::Host,
     modules,
-    natives::resources::{self, COMMON_OPTIONS},
     signature::{self, Form},
     sources::Loaded,
 };
@@ -325,264 +324,6 @@ impl<'a> Checker<'a> {
             _ => {}
         }
     }
-
-    fn variable(
-        &mut self,
-        name: &str,
-        namespace: &rhai::Namespace,
-        position: Position,
-        names: &Names,
-    ) {
-        if !namespace.is_empty() {
-            let root = namespace.root().to_owned();
-            self.namespace(&root, namespace.position(), names);
-            return;
-        }
-        if name == "alchemy"
-            || self.script.contains_key(name)
-            || names.iter().any(|known| known == name)
-        {
-            return;
-        }
-        let known = names.iter().map(String::as_str).chain(["alchemy"]);
-        let diagnostic =
-            Diagnostic::error(codes::UNKNOWN_VARIABLE, format!("no variable `{name}`"));
-        let diagnostic = if self.functions.arities.contains_key(name) {
-            diagnostic.with_help(format!("`{name}` is a function: call it with `{name}(..)`"))
-        } else if self.is_global(name) {
-            diagnostic.with_help(format!(
-                "functions do not see variables of the script: pass it in, or declare `const {name}` and write `global::{name}`"
-            ))
-        } else {
-            match text::suggestions(name, known, 1).first() {
-                Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
-                None => diagnostic.with_help(format!("declare it first: `let {name} = ..;`")),
-            }
-        };
-        self.problem(diagnostic, position);
-    }
-
-    /// Whether the script declares the name at its top level.
-    fn is_global(&self, name: &str) -> bool {
-        self.loaded
-            .ast
-            .statements()
-            .iter()
-            .any(|statement| matches!(statement, Stmt::Var(var, ..) if var.0.name == name))
-    }
-
-    fn namespace(&mut self, root: &str, position: Position, names: &Names) {
-        let fixed = ["global", "json", "yaml", "toml"];
-        let known = names.iter().map(String::as_str).chain(fixed);
-        // A function sees the imports of its file.
-        let imported =
-            self.loaded.ast.statements().iter().any(
-                |statement| matches!(statement, Stmt::Import(parts, _) if parts.1.name == root),
-            );
-        if imported || known.clone().any(|name| name == root) {
-            return;
-        }
-        let diagnostic = Diagnostic::error(codes::UNKNOWN_VARIABLE, format!("no module `{root}`"));
-        let standard = format!("alch/{root}");
-        let help = if modules::standard().contains(&standard) {
-            format!("import it first: `import \"{standard}\" as {root};`")
-        } else {
-            match text::suggestions(root, known, 1).first() {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("import it first: `import \"./file\" as {root};`"),
-            }
-        };
-        self.problem(diagnostic.with_help(help), position);
-    }
-
-    fn call(&mut self, call: &FnCallExpr, position: Position, method: bool, names: &mut Names) {
-        for argument in &call.args {
-            self.expression(argument, names);
-        }
-        if call.is_operator_call() {
-            return;
-        }
-        if call.is_qualified() {
-            let root = call.namespace.root().to_owned();
-            self.namespace(&root, call.namespace.position(), names);
-            return;
-        }
-        self.known_function(call, position, method, names);
-        self.literal_props(call);
-    }
-
-    fn known_function(
-        &mut self,
-        call: &FnCallExpr,
-        position: Position,
-        method: bool,
-        names: &Names,
-    ) {
-        let name = call.name.as_str();
-        if name.contains('$') || name.starts_with("__") {
-            return;
-        }
-        let count = call.args.len();
-        let native = self.functions.arities.get(name);
-        let script = self.script.get(name);
-        let fits = if method {
-            // A key of a map may hold a closure, which is called like a method.
-            native.is_some() || script.is_some() || self.keys.contains(name)
-        } else {
-            native.is_some_and(|counts| counts.contains(&count))
-                || script.is_some_and(|counts| counts.contains(&count))
-        };
-        let resource_arity = resources::function(name).is_some() && script.is_none();
-        if fits && !(method && resource_arity && !(1..=2).contains(&count)) {
-            return;
-        }
-        let diagnostic = if !method && names.iter().any(|known| known == name) {
-            Diagnostic::error(
-                codes::UNKNOWN_FUNCTION,
-                format!("`{name}` is a variable, not a function"),
-            )
-            .with_help(format!("call the closure in it with `{name}.call(..)`"))
-        } else if resource_arity {
-            Diagnostic::error(
-                codes::WRONG_ARGUMENTS,
-                format!(
-                    "`{name}` takes (id) or (id, props); you passed {}",
-                    text::plural(count, "argument")
-                ),
-            )
-            .with_help(format!("write `{name}(\"my-id\", #{{ .. }})`"))
-        } else if let Some(counts) = script.filter(|_| !method) {
-            let diagnostic = wrong_arity(name, counts, count);
-            let defined = self.loaded.ast.iter_functions().filter(|f| f.name == name);
-            defined.fold(diagnostic, |diagnostic, function| {
-                let parameters = function.params.join(", ");
-                diagnostic.with_help(format!("it is defined as `fn {name}({parameters})`"))
-            })
-        } else if native.is_some() {
-            let forms: Vec<String> = self
-                .functions
-                .forms
-                .iter()
-                .filter(|form| form.name == name)
-                .map(|form| format!("({})", form.parameters.join(", ")))
-                .collect();
-            Diagnostic::error(
-                codes::WRONG_ARGUMENTS,
-                format!(
-                    "`{name}` takes {}; you passed {}",
-                    forms.join(" or "),
-                    text::plural(count, "argument")
-                ),
-            )
-        } else {
-            let known = self.functions.arities.keys().chain(self.script.keys());
-            signature::unknown(name, known.map(String::as_str))
-        };
-        self.problem(diagnostic, position);
-    }
-
-    /// Keys of literal props that the kind does not have.
-    fn literal_props(&mut self, call: &FnCallExpr) {
-        let Some(Expr::Map(map, _)) = call.args.last() else {
-            return;
-        };
-        let (kind, keys) = match resources::function(&call.name) {
-            Some(function) => (function.kind, map),
-            None => return,
-        };
-        let Some(provider) = self.host.options.registry.get(kind) else {
-            return;
-        };
-        let schema = provider.schema();
-        if schema.open_props {
-            return;
-        }
-        self.object(&call.name, &schema.props, &keys.0, true);
-    }
-
-    fn object(&mut self, owner: &str, props: &[Prop], keys: &[(rhai::Ident, Expr)], top: bool) {
-        for (key, value) in keys {
-            let name = key.name.as_str();
-            if let Some(prop) = find_prop(props, name) {
-                self.nested(owner, prop.name, &prop.ty, value);
-                continue;
-            }
-            if top && COMMON_OPTIONS.contains(&name) {
-                continue;
-            }
-            let common = COMMON_OPTIONS.into_iter().filter(|_| top);
-            let known: Vec<&str> = props.iter().map(|prop| prop.name).chain(common).collect();
-            let help = match text::suggestions(name, known.iter().copied(), 1).first() {
-                Some(near) if name.contains('_') => format!("did you mean `{}`?", snake_case(near)),
-                Some(near) => format!("did you mean `{near}`?"),
-                None => {
-                    let list: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-                    format!("it takes {}", list.join(", "))
-                }
-            };
-            self.problem(
-                Diagnostic::error(
-                    codes::UNKNOWN_PROP,
-                    format!("unknown prop `{name}` of `{owner}`"),
-                )
-                .with_help(help),
-                key.pos,
-            );
-        }
-    }
-
-    fn nested(&mut self, owner: &str, name: &str, ty: &PropType, value: &Expr) {
-        match (ty, value) {
-            (PropType::Object(props), Expr::Map(map, _)) => {
-                self.object(&format!("{owner}.{name}"), props, &map.0, false);
-            }
-            (PropType::List(item), Expr::Array(items, _)) => {
-                for (index, value) in items.iter().enumerate() {
-                    self.nested(owner, &format!("{name}.{index}"), item, value);
-                }
-            }
-            (PropType::MapOf(item), Expr::Map(map, _)) => {
-                for (key, value) in &map.0 {
-                    self.nested(&format!("{owner}.{name}"), &key.name, item, value);
-                }
-            }
-            (ty, value) => self.literal_type(owner, name, ty, value),
-        }
-    }
-
-    /// A literal of a type that the prop can never have.
-    fn literal_type(&mut self, owner: &str, name: &str, ty: &PropType, value: &Expr) {
-        let (found, position) = match value {
-            Expr::BoolConstant(_, position) => ("bool", position),
-            Expr::IntegerConstant(_, position) => ("integer", position),
-            Expr::FloatConstant(_, position) => ("number", position),
-            Expr::StringConstant(_, position) => ("string", position),
-            Expr::Map(_, position) => ("map", position),
-            Expr::Array(_, position) => ("array", position),
-            _ => return,
-        };
-        let fits = match ty {
-            PropType::String | PropType::OneOf(_) => found == "string",
-            PropType::Bool => found == "bool",
-            PropType::Integer { .. } => found == "integer",
-            PropType::Number => matches!(found, "integer" | "number"),
-            PropType::List(_) => found == "array",
-            PropType::MapOf(_) | PropType::Object(_) => found == "map",
-            PropType::Any | PropType::Binding | PropType::Either(_) | PropType::Resource(_) => true,
-        };
-        if !fits {
-            let expected = crate::provider::validate::describe(ty);
-            let message = format!(
-                "`{name}` of `{owner}`: expected {expected}, found {}",
-                convert::type_words(found)
-            );
-            let mut diagnostic = Diagnostic::error(codes::WRONG_TYPE, message);
-            diagnostic
-                .help
-                .extend(crate::provider::validate::type_help(ty).map(str::to_owned));
-            self.problem(diagnostic, *position);
-        }
-    }
 }
 
 /// A place that can be compared.
@@ -610,15 +351,4 @@ fn owner(bodies: &Bodies, at: Position) -> Option<Key> {
         .rev()
         .find(|(start, (end, _))| around(start, *end))
         .map(|(start, _)| *start)
-}
-
-fn wrong_arity(name: &str, counts: &BTreeSet<usize>, count: usize) -> Diagnostic {
-    let counts: Vec<String> = counts
-        .iter()
-        .map(|count| text::plural(*count, "argument"))
-        .collect();
-    Diagnostic::error(
-        codes::WRONG_ARGUMENTS,
-        format!("`{name}` takes {}; you passed {count}", counts.join(" or ")),
-    )
 }

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use crate::{
     engine::{Cancel, Event, EventSink, NodeId, Phase, Run},
     model::{
-        AppName, Diagnostic, Position, Reference, ScopePath, Secret, SourceFile, StageName, Value,
-        diagnostic::codes,
+        AppName, Diagnostic, Fqn, Position, Reference, ScopePath, Secret, SourceFile, StageName,
+        StagePath, Value, diagnostic::codes,
     },
     provider::{Access, Meter, Registry},
     secret::Redactor,
@@ -86,11 +86,11 @@ pub trait Launcher: Send + Sync {
     /// Why it cannot start.
     fn launch(&self, app: AppName, options: AppOptions) -> Result<Arc<Run>, Diagnostic>;
 
-    /// Starts the run of a test scope, in the stage `test`.
+    /// Starts a run of a test's stage; `None` when there is no state to destroy.
     ///
     /// # Errors
     /// Why it cannot start.
-    fn launch_test(&self, app: AppName) -> Result<Arc<Run>, Diagnostic>;
+    fn launch_test(&self, stage: StagePath, phase: Phase) -> Result<Option<Arc<Run>>, Diagnostic>;
 }
 
 /// What is only there while a script runs, not while it is checked.
@@ -117,8 +117,20 @@ pub(super) struct State {
     pub(super) last_unknown: Option<Reference>,
     /// Whether another one was read before it: then it may not be the one that an error without a name is about.
     pub(super) several_unknown: bool,
+    /// What the script called `moved` with.
+    pub(super) renames: Vec<Rename>,
     /// Ids that the script keeps for itself with `registerResource`.
     pub(super) registered: HashSet<(ScopePath, String)>,
+}
+
+/// A call of `moved`.
+pub(super) struct Rename {
+    /// As written.
+    pub(super) call: String,
+    /// What the new name can mean.
+    pub(super) names: Vec<Fqn>,
+    pub(super) position: Option<Position>,
+    pub(super) run: Arc<Run>,
 }
 
 /// Shared by every function of one script.

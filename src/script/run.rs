@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use rhai::{Dynamic, Engine, EvalAltResult, Scope};
+use rhai::{AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, Map, Position, Scope};
 use tokio::runtime::Handle;
 
 use crate::{
-    engine::{Phase, Run, RunError, Summary},
+    engine::{DeleteOptions, Phase, Run, RunError, Summary},
     model::{Diagnostic, ScopePath, Value, diagnostic::codes},
 };
 
 use super::{
-    convert, engine, fault,
+    app, convert, engine,
+    fault::{self, Outcome},
     host::{Host, HostOptions, Launcher, Session, Stop},
+    options,
     program::{Program, on_large_stack},
     report, scope,
 };
@@ -46,13 +48,14 @@ pub fn run(
     on_large_stack(move || {
         let engine = engine::build(&host);
         let evaluated = engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &main.ast);
-        finish(&host, &engine, evaluated)
+        finish(&host, &engine, &main.ast, evaluated)
     })
 }
 
 fn finish(
     host: &Arc<Host>,
     engine: &Engine,
+    ast: &AST,
     evaluated: Result<Dynamic, Box<EvalAltResult>>,
 ) -> ScriptResult {
     let mut result = ScriptResult {
@@ -63,7 +66,16 @@ fn finish(
     let mut failed = None;
     match evaluated {
         Ok(value) => result.value = convert::to_value(host, &value).unwrap_or_default(),
-        Err(error) if is_stop(&error) => {}
+        Err(error) if is_stop(&error) => {
+            if let Err(error) = read_ahead(host, ast) {
+                result.error = Some(report::evaluation(
+                    error,
+                    &host.sources,
+                    engine,
+                    host.main.as_deref(),
+                ));
+            }
+        }
         Err(error) => {
             if scope::decided_in_plan(host, &error, &ScopePath::root()).is_none() {
                 failed = fault::find(&error).and_then(|fault| fault.failed().cloned());
@@ -81,6 +93,12 @@ fn finish(
         return result;
     };
     warn_of_hidden_decision(host);
+    match &failed {
+        // What ended the script was not handled by it.
+        Some(failure) => run.not_handled(&failure.fqn),
+        None if result.error.is_none() => app::warn_of_lost_renames(host),
+        None => {}
+    }
     match conclude(host, engine, &run, result.error.is_none()) {
         Ok(summary) => {
             // The failure that ended the script is in the summary, with its place; once is enough.
@@ -120,6 +138,50 @@ fn warn_of_hidden_decision(host: &Host) {
     host.emit(crate::engine::Event::Diagnostic(Box::new(
         diagnostic.with_note("the script caught it; what is declared behind it may come otherwise"),
     )));
+}
+
+/// A destroy ends the script at its first resource, so it does not come to a `finalize(#{ .. })` at the end. Its options hold
+/// all the same: they are read from the text, and what is not plain there stops the destroy before it deletes.
+fn read_ahead(host: &Host, ast: &AST) -> Outcome<()> {
+    let run = host.run("finalize")?;
+    if run.has_delete_options() {
+        return Ok(());
+    }
+    let mut calls: Vec<(Option<Map>, Position)> = Vec::new();
+    ast.walk(&mut |nodes: &[ASTNode]| {
+        if let Some(ASTNode::Expr(
+            Expr::MethodCall(call, position) | Expr::FnCall(call, position),
+        )) = nodes.last()
+            && call.name == "finalize"
+            && let Some(options) = call.args.last()
+        {
+            let options = options.get_literal_value(None).and_then(Dynamic::try_cast);
+            calls.push((options, *position));
+        }
+        true
+    });
+    let mut found: Option<DeleteOptions> = None;
+    for (options, position) in calls {
+        let Some(map) = options else {
+            let mut error = fault::fail_with_help(
+                codes::RUNTIME,
+                "a destroy does not come to this `finalize`, and cannot read its options from the text",
+                "put it right behind `alchemy(..)`, or write its values out; nothing was deleted",
+            );
+            error.set_position(position);
+            return Err(error);
+        };
+        let base = found.as_ref().unwrap_or(&run.options().delete);
+        let dry_run = found.as_ref().is_some_and(|options| options.dry_run);
+        let mut options = options::delete_options(map, base)?;
+        // Which of several calls would be reached is not known here; what deletes nothing wins.
+        options.dry_run |= dry_run;
+        found = Some(options);
+    }
+    if let Some(options) = found {
+        run.set_delete_options(options);
+    }
+    Ok(())
 }
 
 fn is_stop(error: &EvalAltResult) -> bool {

@@ -99,7 +99,12 @@ fn enter(
             .map_err(|error| report::declare_error(host, context, &error))?
     };
     match inside(host, context, scope.clone(), function) {
-        Ok(value) => Ok(value),
+        Ok(value) => {
+            if cleanup && run.options().phase == Phase::Up {
+                end_cleanly(host, context, &run, &scope)?;
+            }
+            Ok(value)
+        }
         Err(error) => {
             if let Some(unknown) = decided_in_plan(host, &error, &scope) {
                 return Ok(Dynamic::from(unknown));
@@ -110,6 +115,22 @@ fn enter(
             Err(error)
         }
     }
+}
+
+/// Waits for all that a scope with `onFailure: "cleanup"` declared. Where something failed that the script did not hear of, the
+/// scope is removed again, and its failure is the script's.
+fn end_cleanly(
+    host: &Host,
+    context: &NativeCallContext,
+    run: &Arc<Run>,
+    scope: &ScopePath,
+) -> Outcome<()> {
+    let Some(failure) = host.wait(context.engine(), run.failure_in(scope))? else {
+        return Ok(());
+    };
+    cleanup_scope(host, context, run, scope)?;
+    let diagnostic = report::failure(&failure, &host.sources);
+    Err(Fault::failure(diagnostic, failure).raise())
 }
 
 fn cleanup_scope(

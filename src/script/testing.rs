@@ -136,7 +136,7 @@ impl Provider for Fake {
         let explicit = crate::provider::text_prop(&props, "name").map(str::to_owned);
         let physical_name = explicit
             .clone()
-            .unwrap_or_else(|| format!("{}-{}", context.id, context.stage.stage));
+            .unwrap_or_else(|| format!("{}-{}", context.id, context.stage.stage.plain()));
         Ok(Checked {
             identity: Some(format!("{}:{physical_name}", self.schema.kind)),
             explicit_name: explicit.is_some(),
@@ -311,8 +311,7 @@ struct Start {
 }
 
 impl Start {
-    fn start(&self, app: AppName, stage: &str, phase: Phase) -> Result<Arc<Run>, Diagnostic> {
-        let stage = StagePath::new(app, StageName::new(stage).unwrap());
+    fn start(&self, stage: StagePath, phase: Phase) -> Result<Arc<Run>, Diagnostic> {
         let options = RunOptions {
             phase,
             adopt: false,
@@ -340,12 +339,19 @@ impl Start {
 
 impl Launcher for Start {
     fn launch(&self, app: AppName, options: AppOptions) -> Result<Arc<Run>, Diagnostic> {
-        let stage = options.stage.map_or("dev".to_owned(), String::from);
-        self.start(app, &stage, options.phase.unwrap_or(self.phase))
+        let stage = options
+            .stage
+            .unwrap_or_else(|| StageName::new("dev").unwrap());
+        let stage = StagePath::new(app, stage);
+        self.start(stage, options.phase.unwrap_or(self.phase))
     }
 
-    fn launch_test(&self, app: AppName) -> Result<Arc<Run>, Diagnostic> {
-        self.start(app, "test", Phase::Up)
+    fn launch_test(&self, stage: StagePath, phase: Phase) -> Result<Option<Arc<Run>>, Diagnostic> {
+        let state = self.runtime.block_on(self.world.store.load(&stage));
+        match (phase, state) {
+            (Phase::Destroy, Ok(None)) => Ok(None),
+            _ => self.start(stage, phase).map(Some),
+        }
     }
 }
 
@@ -438,6 +444,7 @@ impl Stage {
             Ok(program) => {
                 sources = Box::new(program.sources());
                 let world = EngineWorld {
+                    redact: Arc::new(str::to_owned),
                     store: Arc::new(self.store.clone()) as SharedStore,
                     registry: Arc::clone(&options.registry),
                     clock: Arc::new(SystemClock),

@@ -1,7 +1,15 @@
 //! Secrets: one key per stage and run, sealing of single values, and redaction of all output.
 
+mod error;
+mod key_file;
+mod keyring;
 pub mod redact;
-pub mod vault;
+mod vault;
 
+pub use error::VaultError;
+pub use keyring::{KeyMaterial, Keyring};
 pub use redact::Redactor;
-pub use vault::{KeyMaterial, Keyring, Vault, VaultError};
+pub use vault::Vault;
+
+#[cfg(test)]
+mod tests;

@@ -170,6 +170,18 @@ conformance! {
         assert_eq!(store.stages(&stage("app/dev").app).await.unwrap(), [stage("app/dev")]);
     }
 
+    the_stage_of_a_test_is_kept_but_not_listed => |subject| {
+        let test = fqn("app/test:smoke:dev/a").stage();
+        let session = (subject.reopen)().open(&test, request()).await.unwrap();
+        session.append(vec![put("app/test:smoke:dev/a", 1)]).await.unwrap();
+        session.checkpoint(header(&["app/test:smoke:dev/a"])).await.unwrap();
+        session.release().await.unwrap();
+        let store = (subject.reopen)();
+        assert_eq!(names(&store.load(&test).await.unwrap().unwrap()), ["app/test:smoke:dev/a"]);
+        assert!(load(&store).await.is_none());
+        assert!(store.stages(&test.app).await.unwrap().is_empty());
+    }
+
     a_renamed_record_leaves_its_old_name => |subject| {
         let session = open(&(subject.reopen)()).await;
         session.append(vec![put("app/dev/old", 1)]).await.unwrap();

@@ -113,7 +113,10 @@ impl Store for MemoryStore {
 
     async fn stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
         let data = locked(&self.data);
-        let stages = data.stages.keys().filter(|stage| stage.app == *app);
+        let stages = data
+            .stages
+            .keys()
+            .filter(|stage| stage.app == *app && stage.stage.test_parts().is_none());
         Ok(stages.cloned().collect())
     }
 

@@ -125,7 +125,7 @@ pub trait Store: Send + Sync {
     /// [`StateError`] when that cannot be read.
     async fn apps(&self) -> Result<Vec<AppName>, StateError>;
 
-    /// The stages of an application that have state.
+    /// The stages of an application that have state. Those of its tests are not among them.
     ///
     /// # Errors
     /// [`StateError`] when that cannot be read.

@@ -109,6 +109,9 @@ pub struct OldObject {
     /// Its outputs.
     #[serde(serialize_with = "serialize_map", deserialize_with = "deserialize_map")]
     pub outputs: Map,
+    /// When its making was begun, for an object that may never have been made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<Timestamp>,
 }
 
 /// What an operation does to an object.

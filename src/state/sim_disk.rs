@@ -3,9 +3,13 @@
 //! It tells apart what was written from what would survive a power failure: the content of a file is durable from its sync on,
 //! names from the sync of their folder on. Every change and every sync is a numbered *effect*; a [`Fault`] strikes at one of
 //! them. After a crash the disk answers nothing but errors until [`SimDisk::reboot`], which decides by [`Loss`] what is left.
+//! This file is the disk as the store sees it; what it is made of is in `machine`, what a crash takes away in `loss`.
+
+mod loss;
+mod machine;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,6 +18,10 @@ use std::{
 
 use jiff::Timestamp;
 
+pub use self::loss::Loss;
+use self::machine::{
+    Change, Content, Inode, Machine, Node, Share, down, half, not_found, parent_of,
+};
 use super::disk::{AppendFile, Disk, Entry, Guard};
 use crate::util::clock::Clock;
 
@@ -32,203 +40,11 @@ pub enum Fault {
     Short(ErrorKind),
 }
 
-/// What a crash takes away of that which was not synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// Nothing: the process died, the machine did not.
-    Nothing,
-    /// Everything.
-    Everything,
-    /// Some of it, by this seed: a part of each folder's changes from the first on, and of each file's new bytes any sectors.
-    Some(u64),
-}
-
-type Inode = u64;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Node {
-    Folder,
-    File(Inode),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Content {
-    bytes: Vec<u8>,
-    durable: Vec<u8>,
-    modified: Timestamp,
-}
-
-/// A change of the names in a folder.
-#[derive(Debug, Clone)]
-enum Change {
-    Put(PathBuf, Node),
-    Remove(PathBuf),
-    Rename(PathBuf, PathBuf),
-}
-
-type Tree = BTreeMap<PathBuf, Node>;
-
-#[derive(Default)]
-struct Machine {
-    tree: Tree,
-    durable: Tree,
-    /// Changes of each folder that are not durable, in order.
-    pending: BTreeMap<PathBuf, Vec<Change>>,
-    contents: BTreeMap<Inode, Content>,
-    next_inode: Inode,
-    guards: BTreeSet<PathBuf>,
-    effects: u64,
-    trace: Vec<String>,
-    fault: Option<(u64, Fault)>,
-    is_down: bool,
-    /// Counts reboots: open files of an earlier life are dead.
-    life: u64,
-}
-
 /// A disk in memory; clones share it.
 #[derive(Clone)]
 pub struct SimDisk {
     machine: Arc<Mutex<Machine>>,
     clock: Arc<dyn Clock>,
-}
-
-/// How much of an effect is to be done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Share {
-    All,
-    Half,
-}
-
-fn down() -> io::Error {
-    io::Error::other("the simulated machine is down")
-}
-
-fn not_found(path: &Path) -> io::Error {
-    io::Error::new(
-        ErrorKind::NotFound,
-        format!("no such file in the simulation: {}", path.display()),
-    )
-}
-
-fn apply(tree: &mut Tree, change: &Change) {
-    match change {
-        Change::Put(path, node) => {
-            tree.insert(path.clone(), *node);
-        }
-        Change::Remove(path) => tree.retain(|other, _| !other.starts_with(path)),
-        Change::Rename(from, to) => {
-            if let Some(node) = tree.remove(from) {
-                tree.insert(to.clone(), node);
-            }
-        }
-    }
-}
-
-fn parent_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
-}
-
-impl Machine {
-    /// Counts an effect and does it, or what the fault leaves of it.
-    fn effect(
-        &mut self,
-        name: &str,
-        path: &Path,
-        work: impl FnOnce(&mut Self, Share) -> io::Result<()>,
-    ) -> io::Result<()> {
-        if self.is_down {
-            return Err(down());
-        }
-        self.effects += 1;
-        self.trace.push(format!("{name} {}", path.display()));
-        let fault = match self.fault {
-            Some((at, fault)) if at == self.effects => Some(fault),
-            _ => None,
-        };
-        match fault {
-            None => work(self, Share::All),
-            Some(Fault::Error(kind)) => Err(kind.into()),
-            Some(Fault::Short(kind)) => {
-                work(self, Share::Half)?;
-                Err(kind.into())
-            }
-            Some(fault) => {
-                let result = match fault {
-                    Fault::CrashTorn => work(self, Share::Half),
-                    Fault::CrashAfter => work(self, Share::All),
-                    _ => Ok(()),
-                };
-                self.is_down = true;
-                result.and(Err(down()))
-            }
-        }
-    }
-
-    fn change(&mut self, change: Change) {
-        let folder = match &change {
-            Change::Put(path, _) | Change::Remove(path) | Change::Rename(_, path) => {
-                parent_of(path)
-            }
-        };
-        apply(&mut self.tree, &change);
-        self.pending
-            .entry(folder.to_owned())
-            .or_default()
-            .push(change);
-    }
-
-    fn file(&self, path: &Path) -> io::Result<Inode> {
-        match self.tree.get(path) {
-            Some(Node::File(inode)) => Ok(*inode),
-            Some(Node::Folder) => Err(ErrorKind::IsADirectory.into()),
-            None => Err(not_found(path)),
-        }
-    }
-
-    fn new_file(&mut self, path: &Path) -> io::Result<Inode> {
-        let folder = parent_of(path);
-        if !folder.as_os_str().is_empty() && self.tree.get(folder) != Some(&Node::Folder) {
-            return Err(not_found(folder));
-        }
-        self.next_inode += 1;
-        self.contents.insert(self.next_inode, Content::default());
-        self.change(Change::Put(path.to_owned(), Node::File(self.next_inode)));
-        Ok(self.next_inode)
-    }
-
-    fn content(&mut self, inode: Inode) -> &mut Content {
-        self.contents.entry(inode).or_default()
-    }
-
-    fn sync_file(&mut self, path: &Path) -> io::Result<()> {
-        let inode = self.file(path)?;
-        let content = self.content(inode);
-        content.durable = content.bytes.clone();
-        Ok(())
-    }
-
-    fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
-        // The folder that relative paths begin in.
-        let path = if path == Path::new(".") {
-            Path::new("")
-        } else {
-            path
-        };
-        if !path.as_os_str().is_empty() && !self.tree.contains_key(path) {
-            return Err(not_found(path));
-        }
-        for change in self.pending.remove(path).unwrap_or_default() {
-            apply(&mut self.durable, &change);
-        }
-        Ok(())
-    }
-}
-
-fn half(bytes: &[u8], share: Share) -> &[u8] {
-    match share {
-        Share::All => bytes,
-        Share::Half => &bytes[..bytes.len() / 2],
-    }
 }
 
 impl SimDisk {
@@ -285,91 +101,7 @@ impl SimDisk {
 
     /// Ends every open file and guard, takes away what `loss` says, and goes on without a fault.
     pub fn reboot(&self, loss: Loss) {
-        let mut machine = self.machine();
-        let machine = &mut *machine;
-        if loss != Loss::Nothing {
-            let mut random = Random(match loss {
-                Loss::Some(seed) => seed.wrapping_mul(2).wrapping_add(1),
-                _ => 0,
-            });
-            let keeps_some = matches!(loss, Loss::Some(_));
-            let mut tree = std::mem::take(&mut machine.durable);
-            for changes in std::mem::take(&mut machine.pending).values() {
-                let kept = if keeps_some {
-                    random.below(changes.len() + 1)
-                } else {
-                    0
-                };
-                for change in &changes[..kept] {
-                    apply(&mut tree, change);
-                }
-            }
-            let folders: Tree = tree.clone();
-            tree.retain(|path, _| {
-                path.ancestors()
-                    .skip(1)
-                    .filter(|folder| !folder.as_os_str().is_empty() && folder.parent().is_some())
-                    .all(|folder| folders.get(folder) == Some(&Node::Folder))
-            });
-            machine.tree = tree;
-            for content in machine.contents.values_mut() {
-                content.bytes = if keeps_some {
-                    survivors(&content.durable, &content.bytes, &mut random)
-                } else {
-                    content.durable.clone()
-                };
-            }
-        }
-        machine.durable = machine.tree.clone();
-        machine.pending.clear();
-        for content in machine.contents.values_mut() {
-            content.durable = content.bytes.clone();
-        }
-        machine.guards.clear();
-        machine.fault = None;
-        machine.is_down = false;
-        machine.life += 1;
-    }
-}
-
-const SECTOR: usize = 512;
-
-/// Of the bytes that were not synced, any sectors; those between that were not written are zero.
-fn survivors(durable: &[u8], bytes: &[u8], random: &mut Random) -> Vec<u8> {
-    if durable == bytes {
-        return bytes.to_vec();
-    }
-    if !bytes.starts_with(durable) {
-        // Rewritten in place: all or nothing is enough of a test, for nothing that matters is written so.
-        return if random.below(2) == 0 {
-            durable.to_vec()
-        } else {
-            bytes.to_vec()
-        };
-    }
-    let mut out = bytes[..durable.len() + random.below(bytes.len() - durable.len() + 1)].to_vec();
-    let mut begin = durable.len();
-    while begin < out.len() {
-        let end = ((begin / SECTOR + 1) * SECTOR).min(out.len());
-        if random.below(8) == 0 {
-            out[begin..end].fill(0);
-        }
-        begin = end;
-    }
-    out
-}
-
-/// A small generator (SplitMix64): equal seeds, equal losses.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^= value >> 31;
-        usize::try_from(value % (limit as u64)).unwrap_or(0)
+        self.machine().reboot(loss);
     }
 }
 
@@ -672,54 +404,4 @@ impl Drop for SimGuard {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::util::clock::SystemClock;
-
-    fn disk() -> SimDisk {
-        SimDisk::new(Arc::new(SystemClock))
-    }
-
-    #[test]
-    fn only_what_was_synced_outlives_a_power_failure() {
-        let disk = disk();
-        let path = Path::new("a/b");
-        disk.create_dir_all(Path::new("a")).unwrap();
-        disk.write(path, b"one").unwrap();
-        disk.sync_file(path).unwrap();
-        disk.reboot(Loss::Everything);
-        assert!(!disk.exists(path).unwrap(), "its name was not synced");
-
-        disk.create_dir_all(Path::new("a")).unwrap();
-        disk.write(path, b"one").unwrap();
-        disk.sync_file(path).unwrap();
-        disk.sync_dir(Path::new("a")).unwrap();
-        disk.reboot(Loss::Everything);
-        assert!(!disk.exists(path).unwrap(), "that of its folder was not");
-
-        disk.create_dir_all(Path::new("a")).unwrap();
-        disk.write(path, b"one").unwrap();
-        disk.sync_file(path).unwrap();
-        disk.sync_dir(Path::new("a")).unwrap();
-        disk.sync_dir(Path::new("")).unwrap();
-        disk.open_append(path).unwrap().append(b"two").unwrap();
-        disk.reboot(Loss::Everything);
-        assert_eq!(disk.read(path).unwrap(), b"one");
-    }
-
-    #[test]
-    fn faults_strike_where_they_were_asked_to() {
-        let disk = disk();
-        disk.strike(2, Fault::Short(ErrorKind::StorageFull));
-        disk.write(Path::new("a"), b"1234").unwrap();
-        let error = disk.write(Path::new("b"), b"1234").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::StorageFull);
-        assert_eq!(disk.read(Path::new("b")).unwrap(), b"12");
-        disk.strike(1, Fault::CrashAfter);
-        assert!(disk.write(Path::new("b"), b"1234").is_err());
-        assert!(disk.is_down() && disk.read(Path::new("b")).is_err());
-        disk.reboot(Loss::Nothing);
-        assert_eq!(disk.read(Path::new("b")).unwrap(), b"1234");
-        assert_eq!(disk.trace(), ["write a", "write b", "write b"]);
-    }
-}
+mod tests;

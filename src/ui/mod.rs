@@ -11,6 +11,7 @@ pub mod printer;
 pub mod prompt;
 pub mod run_log;
 pub mod style;
+pub mod summary;
 pub mod table;
 
 pub use diff::Detail;

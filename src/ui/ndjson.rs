@@ -195,6 +195,7 @@ fn summary(summary: &Summary) -> Json {
         "failed": summary.failed.iter().map(|failure| failed(failure)).collect::<Vec<_>>(),
         "skipped": names(&summary.skipped),
         "left": names(&summary.left),
+        "unreached": summary.unreached,
         "elapsed_ms": millis(summary.elapsed),
         "critical_path_ms": millis(summary.critical_path),
         "calls": summary.calls,
@@ -233,7 +234,7 @@ mod tests {
 {"type":"apply_complete","at":"1970-01-01T00:00:00Z","action":"create","duration_ms":53,"fqn":"my-app/dev/database/main-db","kind":"cloudflare::D1Database","physical_name":"main-db-dev"}
 {"type":"apply_errored","at":"1970-01-01T00:00:00Z","action":"create","fqn":"my-app/dev/api","kind":"cloudflare::Worker","message":"a Worker of that name exists","position":null}
 {"type":"apply_skipped","at":"1970-01-01T00:00:00Z","because":"my-app/dev/api","fqn":"my-app/dev/route"}
-{"type":"change_summary","at":"1970-01-01T00:00:00Z","app":"my-app","calls":41,"counts":{"adopted":0,"created":3,"deleted":0,"failed":1,"forgotten":0,"replaced":0,"skipped":1,"unchanged":120,"updated":0},"critical_path_ms":3200,"elapsed_ms":4100,"failed":[{"action":"create","fqn":"my-app/dev/api","kind":"cloudflare::Worker","message":"a Worker of that name exists","position":null}],"handled":0,"left":[],"outcome":"partial","phase":"up","skipped":["my-app/dev/route"],"stage":"dev"}
+{"type":"change_summary","at":"1970-01-01T00:00:00Z","app":"my-app","calls":41,"counts":{"adopted":0,"created":3,"deleted":0,"failed":1,"forgotten":0,"replaced":0,"skipped":1,"unchanged":120,"updated":0},"critical_path_ms":3200,"elapsed_ms":4100,"failed":[{"action":"create","fqn":"my-app/dev/api","kind":"cloudflare::Worker","message":"a Worker of that name exists","position":null}],"handled":0,"left":[],"outcome":"partial","phase":"up","skipped":["my-app/dev/route"],"stage":"dev","unreached":0}
 
 "#]]
         );

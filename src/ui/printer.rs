@@ -25,8 +25,9 @@ use crate::{
     ui::{
         diff::Detail,
         ndjson,
-        plain::{Explain, Line, Plain, PlainOptions, Stream, Verbosity, unhandled},
+        plain::{Line, Plain, PlainOptions, Stream, Verbosity},
         run_log::{LogPath, RunLog},
+        summary::{Explain, unhandled},
     },
     util::{clock::Clock, fs::FsError},
 };

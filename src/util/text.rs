@@ -1,6 +1,6 @@
 //! Small text helpers: did-you-mean, plurals, durations, cutting names to a limit.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// The candidates nearest to `word`, best first, at most `count`; empty when none is near enough to be a typo.
 pub fn suggestions<'a>(
@@ -13,8 +13,9 @@ pub fn suggestions<'a>(
         .into_iter()
         .map(|candidate| {
             let other = candidate.to_lowercase();
-            let prefix =
-                !lower.is_empty() && (other.starts_with(&lower) || lower.starts_with(&other));
+            // A candidate of one or two characters begins far too many words.
+            let prefix = !lower.is_empty()
+                && (other.starts_with(&lower) || (other.len() > 2 && lower.starts_with(&other)));
             // One slip in a short word weighs too much with Jaro-Winkler.
             let slip = lower.len() > 2 && strsim::damerau_levenshtein(&lower, &other) == 1;
             let near = if prefix || slip { 0.85 } else { 0.0 };
@@ -80,9 +81,42 @@ pub fn fit_name(name: &str, limit: usize, unique: &str) -> String {
     format!("{}-{}", keep.trim_end_matches(['-', '_']), &hash[..6])
 }
 
+/// A physical name made of `whole`: sanitised, within `limits` characters, ending in six characters of the hash of `unique`
+/// where it was too long or where names that differ would end up as one.
+#[must_use]
+pub fn made_name(
+    whole: &str,
+    limits: RangeInclusive<usize>,
+    underscores: bool,
+    unique: &str,
+) -> String {
+    let mut name = sanitise(whole);
+    if !underscores {
+        name = name.replace('_', "-");
+    }
+    let trimmed = name.trim_matches(['-', '_']);
+    let (least, limit) = limits.into_inner();
+    if trimmed.len() >= least && whole.is_ascii() {
+        return fit_name(trimmed, limit, unique);
+    }
+    let hash = blake3::hash(unique.as_bytes()).to_hex();
+    let joined = format!("{trimmed}-{}", &hash[..6]);
+    fit_name(joined.trim_start_matches('-'), limit, unique)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_differ_stay_different() {
+        let made = |whole: &str| made_name(whole, 1..=20, true, whole);
+        assert_eq!(made("g-main-dev"), "g-main-dev");
+        let (laughing, grinning) = (made("g-\u{1f600}-dev"), made("g-\u{1f601}-dev"));
+        assert_ne!(laughing, grinning);
+        assert!(laughing.starts_with("g---dev-"), "{laughing}");
+        assert_eq!(made("a-name-that-is-much-too-long").len(), 20);
+    }
 
     #[test]
     fn near_names_are_suggested_and_far_ones_are_not() {

@@ -36,6 +36,13 @@ exit 0
 Plan: 3 to create, 0 to update, 0 to delete, 0 unchanged
 -- stderr
 alch: app shop, stage dev, phase plan, target local
+warning[E0208]: `note` is called `note.txt` in every stage
+ --> alchemy.run.rhai:7:1
+  |
+7 | File("note", #{ path: "note.txt", content: db.ref("id") });
+  | ^^^^
+  |
+  = help: put `${alchemy.stage}` into it; a `name` may be left out, then alch makes one; to share the object, pass `adopt: true`
 
 "#]]);
 }

@@ -30,6 +30,7 @@ pub(crate) struct Thing {
     pub(crate) id: String,
     pub(crate) value: i64,
     pub(crate) place: String,
+    pub(crate) soil: String,
     pub(crate) uses: Vec<String>,
     pub(crate) protect: bool,
     pub(crate) adopt: bool,
@@ -41,6 +42,7 @@ pub(crate) fn thing(id: &str, value: i64) -> Thing {
         id: id.to_owned(),
         value,
         place: "here".to_owned(),
+        soil: "sand".to_owned(),
         uses: Vec::new(),
         protect: false,
         adopt: false,
@@ -55,6 +57,11 @@ impl Thing {
 
     pub(crate) fn at(mut self, place: &str) -> Self {
         self.place = place.to_owned();
+        self
+    }
+
+    pub(crate) fn on(mut self, soil: &str) -> Self {
+        self.soil = soil.to_owned();
         self
     }
 
@@ -225,6 +232,11 @@ impl Simulation {
                 .get(&name)
                 .unwrap_or_else(|| panic!("{context}: no {name}"));
             assert_eq!(object.value, Value::Int(thing.value), "{context}: {name}");
+            assert_eq!(
+                object.soil,
+                Value::string(thing.soil.clone()),
+                "{context}: {name}"
+            );
         }
         for record in state.records.values() {
             assert!(
@@ -249,6 +261,7 @@ async fn drive(
     registry.add(cloud);
     let meter = Meter::default();
     let world = World {
+        redact: Arc::new(str::to_owned),
         store,
         registry,
         clock,
@@ -313,6 +326,10 @@ fn empty_plan() -> Plan {
         lineage: String::new(),
         serial: 0,
         script: None,
+        file: None,
+        adopt: false,
+        force: false,
+        allow_data_loss: false,
         actions: Vec::new(),
     }
 }
@@ -340,6 +357,7 @@ pub(crate) fn declaration(thing: &Thing) -> Declaration {
     let mut props = Map::from([
         ("value".to_owned(), Value::Int(thing.value)),
         ("place".to_owned(), Value::string(thing.place.clone())),
+        ("soil".to_owned(), Value::string(thing.soil.clone())),
     ]);
     if !uses.is_empty() {
         props.insert("uses".to_owned(), Value::Array(uses));

@@ -8,6 +8,8 @@ use alch::{
     state::sim_disk::{Fault, Loss},
 };
 
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
 use super::harness::{Kill, Life, Simulation, Thing, thing};
 
 struct Scenario {
@@ -114,6 +116,109 @@ fn die_and_recover(scenario: &Scenario, seed: u64, kills: &[Kill]) -> Option<()>
         );
     }
     Some(())
+}
+
+/// A program of up to four things, any of them in one of two places and on one of two soils.
+fn program(rng: &mut StdRng) -> Vec<Thing> {
+    let mut things: Vec<Thing> = Vec::new();
+    for id in ["a", "b", "c", "d"] {
+        if rng.random_bool(0.3) {
+            continue;
+        }
+        let mut one = thing(id, rng.random_range(0..3));
+        if rng.random_bool(0.3) {
+            one = one.at("there");
+        }
+        if rng.random_bool(0.3) {
+            one = one.on("rock");
+        }
+        if let Some(last) = things.last()
+            && rng.random_bool(0.4)
+        {
+            one = one.uses(&[&last.id]);
+        }
+        things.push(one);
+    }
+    things
+}
+
+fn brief(things: &[Thing]) -> String {
+    let one = |thing: &Thing| {
+        let Thing {
+            id,
+            value,
+            place,
+            soil,
+            uses,
+            ..
+        } = thing;
+        format!("{id}={value} {place} {soil} {uses:?}")
+    };
+    things.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// Whatever was killed, and whatever the script says by then: nothing doubled, nothing orphaned, everything as declared.
+#[test]
+fn a_death_before_another_script_is_survived() {
+    let mut deaths = 0;
+    for seed in 0..18 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (first, second, third, last) = (
+            program(&mut rng),
+            program(&mut rng),
+            program(&mut rng),
+            program(&mut rng),
+        );
+        let (step, twice) = (rng.random_range(4..9), rng.random_bool(0.5));
+        for (index, way) in ways().into_iter().enumerate() {
+            for point in (u64::from(rng.random_range(0..step as u32))..).step_by(step) {
+                let mut simulation = Simulation::new(seed);
+                simulation.live(&first, &Life::default()).unwrap().summary();
+                let killed = |kill| Life {
+                    kill,
+                    ..Life::default()
+                };
+                if simulation.live(&second, &killed(way(point))).is_some() {
+                    break;
+                }
+                let other = ways()[(index + 1) % ways().len()];
+                if twice && simulation.live(&third, &killed(other(point / 2))).is_none() {
+                    deaths += 1;
+                }
+                deaths += 1;
+                let context = format!("seed {seed}, way {index}, point {point}, twice {twice}");
+                let ended = simulation.live(&last, &Life::default()).unwrap();
+                assert!(
+                    ended
+                        .result
+                        .as_ref()
+                        .is_ok_and(|summary| summary.failed.is_empty()),
+                    "{context}: {:?}\n{}\n{}\n{}\n{}\n{}",
+                    ended.result,
+                    ended.events.join("\n"),
+                    brief(&first),
+                    brief(&second),
+                    brief(&third),
+                    brief(&last)
+                );
+                let told = [
+                    ("first", brief(&first)),
+                    ("killed", brief(&second)),
+                    ("killed, if twice", brief(&third)),
+                    ("last", brief(&last)),
+                ];
+                let context = format!("{context}\n{told:#?}\n{}\n", ended.events.join("\n"));
+                simulation.assert_settled(&last, &context);
+                let again = simulation.live(&last, &Life::default()).unwrap();
+                again.summary();
+                assert_eq!(
+                    again.calls, 0,
+                    "{context}: the run after the recovery called"
+                );
+            }
+        }
+    }
+    assert!(deaths > 500, "only {deaths} deaths were tried");
 }
 
 /// The ways in which a life can end at a point.

@@ -252,8 +252,8 @@ fn a_plan_says_what_a_run_does_and_writes_nothing() {
     let ended = up(&mut simulation, &things);
     assert_eq!(
         ended.summary().count(Action::Delete),
-        2,
-        "the orphan and the replaced object"
+        1,
+        "the orphan; what was replaced is part of its replacement"
     );
     let plan = simulation.live(&things, &life).unwrap().plan;
     assert!(plan.is_empty(), "{plan:?}");

@@ -163,6 +163,7 @@ impl EventSink for EventLog {
 pub(crate) struct Object {
     pub(crate) id: String,
     pub(crate) value: Value,
+    pub(crate) soil: Value,
     pub(crate) created_at: Timestamp,
 }
 
@@ -190,6 +191,12 @@ impl SimCloud {
             props: vec![
                 Prop::new("value", PropType::Any, "what it holds"),
                 Prop::new("place", PropType::String, "where it lies").replaces(),
+                Prop::new(
+                    "soil",
+                    PropType::String,
+                    "what it stands on; no part of its name",
+                )
+                .replaces(),
                 Prop::new("name", PropType::String, "its name"),
                 Prop::new("uses", PropType::Any, "what it refers to"),
             ],
@@ -321,6 +328,7 @@ impl Provider for SimCloud {
             let object = Object {
                 id: format!("id-{id}"),
                 value: value_of(props),
+                soil: props.get("soil").cloned().unwrap_or_default(),
                 created_at: now,
             };
             let answer = outputs(&name, &object);

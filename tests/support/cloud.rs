@@ -20,7 +20,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
-use super::Project;
+use super::{Project, exchange::Exchange};
 
 /// How long every call takes.
 const LATENCY: Duration = Duration::from_millis(50);
@@ -42,6 +42,8 @@ struct Seen {
     shut: bool,
     /// Calls that are answered with an error instead of being passed on: a method and part of a path.
     refused: Option<(String, String)>,
+    /// Requests and answers in full, where they are kept.
+    exchanges: Option<Vec<Exchange>>,
 }
 
 struct Counter {
@@ -83,6 +85,22 @@ impl ServedCloud {
     /// A cloud that answers at once.
     pub(crate) fn quick() -> Self {
         Self::start(1, "", Duration::ZERO)
+    }
+
+    /// A cloud that answers at once and keeps every request with its answer.
+    pub(crate) fn recording() -> Self {
+        let cloud = Self::quick();
+        cloud.counter.seen().exchanges = Some(Vec::new());
+        cloud
+    }
+
+    /// What was kept since the last time.
+    pub(crate) fn take_exchanges(&self) -> Vec<Exchange> {
+        let mut seen = self.counter.seen();
+        seen.exchanges
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     fn start(width: usize, gated: &'static str, latency: Duration) -> Self {
@@ -214,14 +232,40 @@ async fn count(State(counter): State<Arc<Counter>>, request: Request, next: Next
     if name.starts_with(counter.gated) {
         pass_gate(&counter).await;
     }
-    let answer = if refused {
+    let kept = counter.seen().exchanges.is_some().then(|| {
+        let target = parts.uri.path_and_query();
+        Exchange {
+            method: parts.method.to_string(),
+            target: target.map(ToString::to_string).unwrap_or_default(),
+            request_headers: parts.headers.clone(),
+            request: bytes.clone(),
+            status: 0,
+            answer: Bytes::new(),
+        }
+    });
+    let mut answer = if refused {
         refusal()
     } else {
         next.run(Request::from_parts(parts, Body::from(bytes)))
             .await
     };
+    if let Some(exchange) = kept {
+        answer = keep(&counter, exchange, answer).await;
+    }
     counter.seen().in_flight -= 1;
     answer
+}
+
+/// Adds an exchange to those that are kept; answers what came in.
+async fn keep(counter: &Counter, mut exchange: Exchange, answer: Response) -> Response {
+    let (parts, body) = answer.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    exchange.status = parts.status.as_u16();
+    exchange.answer = bytes.clone();
+    if let Some(kept) = &mut counter.seen().exchanges {
+        kept.push(exchange);
+    }
+    Response::from_parts(parts, Body::from(bytes))
 }
 
 async fn pass_gate(counter: &Counter) {

@@ -12,6 +12,7 @@ use std::{
 use snapbox::IntoData;
 
 pub(crate) mod cloud;
+pub(crate) mod exchange;
 pub(crate) mod served;
 
 /// The built binary.

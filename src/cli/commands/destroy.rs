@@ -16,8 +16,9 @@ use crate::{
         signals::Signals,
         wiring::{self, Host, Start},
     },
-    engine::{Phase, Run},
+    engine::{Phase, Run, RunError},
     model::{StagePath, diagnostic::codes},
+    secret::VaultError,
     state::{Record, StageState},
     util::text::plural,
 };
@@ -59,8 +60,24 @@ pub(in crate::cli) fn run(context: &Context, args: &DestroyArgs) -> Result<Exit,
         let world = host.world(Arc::clone(&project.store));
         let run = Run::start(world, stage, settings.key(None), options).await?;
         run.destroy().await
-    })?;
+    });
+    let summary = summary.map_err(without_script)?;
     Ok(signals.exit().unwrap_or_else(|| Exit::of_summary(&summary)))
+}
+
+/// This command does not see the password that the script passes.
+fn without_script(error: RunError) -> CliError {
+    let missing = matches!(&error, RunError::Vault(VaultError::MissingPassword { .. }));
+    let mut error = CliError::from(error);
+    if missing {
+        for diagnostic in &mut error.diagnostics {
+            diagnostic.help = vec![
+                "set `ALCHEMY_PASSWORD`, or let the script give it: `alch run --destroy`"
+                    .to_owned(),
+            ];
+        }
+    }
+    error
 }
 
 fn ask(

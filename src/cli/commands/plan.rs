@@ -1,5 +1,7 @@
 //! `alch plan`.
 
+use std::path::Path;
+
 use crate::{
     cli::{
         Context,
@@ -8,12 +10,15 @@ use crate::{
         error::CliError,
         exit::Exit,
     },
-    engine::Phase,
+    engine::{Phase, Plan},
     model::diagnostic::codes,
     util::fs,
 };
 
 pub(in crate::cli) fn run(context: &Context, args: &PlanArgs) -> Result<Exit, CliError> {
+    if let Some(file) = &args.out {
+        may_overwrite(context, file)?;
+    }
     let request = Request {
         phase: Some(Phase::Plan),
         adopt: args.adopt,
@@ -26,7 +31,10 @@ pub(in crate::cli) fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Cl
     let Some(run) = deployed.run.filter(|_| deployed.exit == Exit::Success) else {
         return Ok(deployed.exit);
     };
-    let plan = run.plan();
+    let plan = Plan {
+        file: Some(args.script.file.display().to_string()),
+        ..run.plan()
+    };
     if let Some(file) = &args.out {
         if run.is_partial() {
             return Err(CliError::new(
@@ -54,4 +62,16 @@ pub(in crate::cli) fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Cl
         return Ok(Exit::Changes);
     }
     Ok(Exit::Success)
+}
+
+/// A slip in the name must not cost the script: only a plan, or an empty file, is written over.
+fn may_overwrite(context: &Context, file: &Path) -> Result<(), CliError> {
+    match fs::read_if_present(&context.environment.folder.join(file))? {
+        Some(bytes) if !bytes.is_empty() && !Plan::is_file(&bytes) => Err(CliError::usage(
+            format!("`{}` is there already and is no plan", file.display()),
+        )
+        .with_note("nothing was changed")
+        .with_help("choose another name: `alch plan --out plan.json`")),
+        _ => Ok(()),
+    }
 }

@@ -177,7 +177,16 @@ fn validate(context: &Context, args: &StageArgs, all: bool) -> Result<Exit, CliE
     let stages = if all {
         project.stages()?
     } else {
-        vec![project.stage(context, args)?.0]
+        let stage = project.stage(context, args)?.0;
+        // A damaged stage may not be in the list, but then something is found in it.
+        let whole = project
+            .runtime
+            .block_on(project.store.validate(&stage))?
+            .is_empty();
+        if whole && !project.stages()?.contains(&stage) {
+            return Err(project.no_stage(&stage)?);
+        }
+        vec![stage]
     };
     let mut damaged = 0;
     for stage in &stages {

@@ -19,6 +19,7 @@ mod queue_messages;
 mod queues;
 mod r2;
 mod r2_objects;
+mod r2_settings;
 mod workers;
 
 use std::{sync::Arc, time::Duration};

@@ -1,4 +1,5 @@
-//! R2 buckets and their settings: CORS, lifecycle, lock, public access. Objects are in `r2_objects`.
+//! R2 buckets: their routes, creating, listing, reading, deleting. Objects are in `r2_objects`, the settings of a bucket in
+//! `r2_settings`.
 //!
 //! The header `cf-r2-jurisdiction` selects a separate name space in every call.
 
@@ -14,7 +15,7 @@ use super::{
     envelope::{ApiResult, ok, ok_with_info},
     error::ApiError,
     page::number,
-    r2_objects as objects,
+    r2_objects as objects, r2_settings as settings,
 };
 use crate::{
     local::{Cloud, control::is_conflict, data, layout},
@@ -27,7 +28,6 @@ const EXISTS: u32 = 10004;
 const BAD_NAME: u32 = 10005;
 const NOT_FOUND: u32 = 10006;
 const NOT_EMPTY: u32 = 10008;
-const NO_CORS: u32 = 10059;
 const LIST_LIMIT: i64 = 1000;
 const LOCATIONS: [&str; 6] = ["apac", "eeur", "enam", "weur", "wnam", "oc"];
 const STORAGE_CLASSES: [&str; 2] = ["Standard", "InfrequentAccess"];
@@ -41,21 +41,21 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         .route(&one, get(run(read)).patch(run(update)).delete(run(delete)))
         .route(
             &format!("{one}/cors"),
-            get(run(read_cors))
-                .put(run(write_cors))
-                .delete(run(delete_cors)),
+            get(run(settings::read_cors))
+                .put(run(settings::write_cors))
+                .delete(run(settings::delete_cors)),
         )
         .route(
             &format!("{one}/lifecycle"),
-            get(run(read_lifecycle)).put(run(write_lifecycle)),
+            get(run(settings::read_lifecycle)).put(run(settings::write_lifecycle)),
         )
         .route(
             &format!("{one}/lock"),
-            get(run(read_lock)).put(run(write_lock)),
+            get(run(settings::read_lock)).put(run(settings::write_lock)),
         )
         .route(
             &format!("{one}/domains/managed"),
-            get(run(read_public)).put(run(write_public)),
+            get(run(settings::read_public)).put(run(settings::write_public)),
         )
         .route(
             &format!("{one}/objects"),
@@ -73,12 +73,12 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 pub(super) struct Bucket {
     jurisdiction: String,
     name: String,
-    id: String,
+    pub(super) id: String,
     created_at: String,
     location: String,
     /// The class of objects that are stored without saying one.
     pub(super) storage_class: String,
-    public: bool,
+    pub(super) public: bool,
 }
 
 impl Bucket {
@@ -150,7 +150,8 @@ fn no_bucket() -> ApiError {
     ApiError::not_found(NOT_FOUND, "The specified bucket does not exist.")
 }
 
-fn find(cloud: &Cloud, call: &Call) -> Result<Bucket, ApiError> {
+/// The bucket of the path, read in a turn of its own at the database.
+pub(super) fn find(cloud: &Cloud, call: &Call) -> Result<Bucket, ApiError> {
     cloud.control.run(|connection| require(connection, call))
 }
 
@@ -322,126 +323,6 @@ fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
     ok(&json!({}))
 }
 
-fn setting(cloud: &Cloud, call: &Call, kind: &str) -> Result<Option<Value>, ApiError> {
-    cloud.control.run(|connection| {
-        let bucket = require(connection, call)?;
-        let body: Option<String> = connection
-            .query_row(
-                "SELECT body FROM r2_settings WHERE bucket = ?1 AND kind = ?2",
-                [bucket.id.as_str(), kind],
-                |row| row.get(0),
-            )
-            .optional()?;
-        body.map(|body| serde_json::from_str(&body).map_err(ApiError::internal))
-            .transpose()
-    })
-}
-
-fn write_setting(cloud: &Cloud, call: &Call, kind: &str, required: &[&str]) -> ApiResult {
-    let body = call.object(INVALID)?;
-    let rules = match body.get("rules") {
-        None | Some(Value::Null) => &[][..],
-        Some(Value::Array(rules)) => rules,
-        Some(_) => {
-            return Err(ApiError::bad_request(INVALID, "`rules` must be an array"));
-        }
-    };
-    for (index, rule) in rules.iter().enumerate() {
-        for field in required {
-            if rule.get(field).is_none_or(Value::is_null) {
-                return Err(ApiError::bad_request(
-                    INVALID,
-                    format!("rule {index} has no `{field}`"),
-                ));
-            }
-        }
-    }
-    let text = json!({"rules": rules}).to_string();
-    cloud.control.write(|transaction| {
-        let bucket = require(transaction, call)?;
-        transaction.execute(
-            "INSERT OR REPLACE INTO r2_settings(bucket, kind, body) VALUES(?1, ?2, ?3)",
-            [bucket.id.as_str(), kind, &text],
-        )?;
-        Ok::<_, ApiError>(())
-    })?;
-    ok(&json!({}))
-}
-
-fn read_cors(cloud: &Cloud, call: &Call) -> ApiResult {
-    let body = setting(cloud, call, "cors")?
-        .ok_or_else(|| ApiError::not_found(NO_CORS, "The CORS configuration does not exist."))?;
-    ok(&body)
-}
-
-fn write_cors(cloud: &Cloud, call: &Call) -> ApiResult {
-    write_setting(cloud, call, "cors", &["allowed"])
-}
-
-fn delete_cors(cloud: &Cloud, call: &Call) -> ApiResult {
-    cloud.control.write(|transaction| {
-        let bucket = require(transaction, call)?;
-        transaction.execute(
-            "DELETE FROM r2_settings WHERE bucket = ?1 AND kind = 'cors'",
-            [&bucket.id],
-        )?;
-        Ok::<_, ApiError>(())
-    })?;
-    ok(&json!({}))
-}
-
-fn read_lifecycle(cloud: &Cloud, call: &Call) -> ApiResult {
-    // What every new bucket has until somebody says otherwise.
-    let default = json!({"rules": [{
-        "id": "Default Multipart Abort Rule",
-        "enabled": true,
-        "conditions": {"prefix": ""},
-        "abortMultipartUploadsTransition": {"condition": {"type": "Age", "maxAge": 604_800}},
-    }]});
-    ok(&setting(cloud, call, "lifecycle")?.unwrap_or(default))
-}
-
-fn write_lifecycle(cloud: &Cloud, call: &Call) -> ApiResult {
-    write_setting(cloud, call, "lifecycle", &["id", "enabled", "conditions"])
-}
-
-fn read_lock(cloud: &Cloud, call: &Call) -> ApiResult {
-    ok(&setting(cloud, call, "lock")?.unwrap_or(json!({"rules": []})))
-}
-
-fn write_lock(cloud: &Cloud, call: &Call) -> ApiResult {
-    write_setting(cloud, call, "lock", &["id", "enabled", "condition"])
-}
-
-fn public_value(bucket: &Bucket) -> Value {
-    json!({
-        "bucketId": bucket.id,
-        "domain": format!("pub-{}.r2.dev", bucket.id),
-        "enabled": bucket.public,
-    })
-}
-
-fn read_public(cloud: &Cloud, call: &Call) -> ApiResult {
-    ok(&public_value(&find(cloud, call)?))
-}
-
-fn write_public(cloud: &Cloud, call: &Call) -> ApiResult {
-    let body = call.object(INVALID)?;
-    let enabled = body
-        .get("enabled")
-        .and_then(Value::as_bool)
-        .ok_or_else(|| ApiError::bad_request(INVALID, "`enabled` must be true or false"))?;
-    let bucket = cloud.control.write(|transaction| {
-        let bucket = require(transaction, call)?;
-        transaction.execute(
-            "UPDATE r2_buckets SET public = ?2 WHERE id = ?1",
-            params![bucket.id, enabled],
-        )?;
-        require(transaction, call)
-    })?;
-    ok(&public_value(&bucket))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -493,59 +374,6 @@ mod tests {
             let body = json!({"name": name});
             assert_eq!(client.fails("POST", PATH, Some(body)).await, (400, 10005));
         }
-    }
-
-    #[tokio::test]
-    async fn settings_replace_and_end_with_the_bucket() {
-        let client = Client::new();
-        client
-            .ok("POST", PATH, Some(json!({"name": "files"})))
-            .await;
-        let one = format!("{PATH}/files");
-        let cors = format!("{one}/cors");
-        assert_eq!(client.fails("GET", &cors, None).await, (404, 10059));
-        let rules = json!({"rules": [{"allowed": {"origins": ["*"], "methods": ["GET"]}}]});
-        client.ok("PUT", &cors, Some(rules.clone())).await;
-        assert_eq!(client.ok("GET", &cors, None).await["result"], rules);
-        assert_eq!(
-            client
-                .fails("PUT", &cors, Some(json!({"rules": [{}]})))
-                .await,
-            (400, 10040)
-        );
-        client.ok("DELETE", &cors, None).await;
-        assert_eq!(client.fails("GET", &cors, None).await, (404, 10059));
-        let lifecycle = client.ok("GET", &format!("{one}/lifecycle"), None).await;
-        assert_eq!(lifecycle["result"]["rules"][0]["enabled"], true);
-        client
-            .ok("PUT", &format!("{one}/lock"), Some(json!({"rules": []})))
-            .await;
-        let public = client
-            .ok(
-                "PUT",
-                &format!("{one}/domains/managed"),
-                Some(json!({"enabled": true})),
-            )
-            .await;
-        assert_eq!(public["result"]["enabled"], true);
-        let (status, patched) = client
-            .send(
-                "PATCH",
-                &one,
-                &[("cf-r2-storage-class", "InfrequentAccess")],
-                Vec::new(),
-            )
-            .await;
-        assert_eq!(status.as_u16(), 200);
-        assert_eq!(patched["result"]["storage_class"], "InfrequentAccess");
-        client.ok("DELETE", &one, None).await;
-        client
-            .ok("POST", PATH, Some(json!({"name": "files"})))
-            .await;
-        let public = client
-            .ok("GET", &format!("{one}/domains/managed"), None)
-            .await;
-        assert_eq!(public["result"]["enabled"], false);
     }
 
     #[tokio::test]

@@ -10,7 +10,10 @@ use serde::{
     ser::{SerializeMap as _, SerializeSeq as _},
 };
 
-use super::{Map, Value, decode_marked, escape_key};
+use super::{
+    Map, Value,
+    json::{decode_marked, escape_key},
+};
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

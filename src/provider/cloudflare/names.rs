@@ -97,28 +97,17 @@ impl NameRule {
     }
 
     fn make(&self, naming: Naming, context: &CheckContext) -> String {
+        let stage = context.stage.stage.plain();
         let mut parts: Vec<&str> = Vec::new();
         if naming == Naming::App {
             parts.push(context.stage.app.as_str());
             parts.extend(context.scope.parts().iter().map(|part| part.as_str()));
         }
         parts.push(&context.id);
-        parts.push(context.stage.stage.as_str());
+        parts.push(&stage);
         let whole = parts.join("-");
-        let mut name = text::sanitise(&whole);
-        if !self.underscores {
-            name = name.replace('_', "-");
-        }
-        let trimmed = name.trim_matches(['-', '_']);
-        // Ids that differ in what was replaced would end in one name.
-        let lost = trimmed.len() < self.least || !whole.is_ascii();
-        let unique = context.fqn.as_str();
-        if lost {
-            let hash = blake3::hash(unique.as_bytes()).to_hex();
-            let joined = format!("{trimmed}-{}", &hash[..6]);
-            return text::fit_name(joined.trim_start_matches('-'), self.limit, unique);
-        }
-        text::fit_name(trimmed, self.limit, unique)
+        let limits = self.least..=self.limit;
+        text::made_name(&whole, limits, self.underscores, context.fqn.as_str())
     }
 
     fn allows(&self, name: &str) -> bool {

@@ -120,6 +120,7 @@ pub(crate) fn context(physical_name: &str) -> OperationContext {
         meter: Meter::default(),
         cancel: CancellationToken::new(),
         progress: Arc::new(|_| {}),
+        redact: Arc::new(str::to_owned),
     }
 }
 

@@ -311,12 +311,18 @@ async fn run(context: &OperationContext, props: &Map) -> Result<Map, ProviderErr
         };
         let mut message = format!("`{}` {how}", shown(props));
         if !lines.is_empty() {
-            message.push_str(&format!(":\n{}", hide(&lines.join("\n"), &secrets)));
+            message.push_str(&format!(
+                ":\n{}",
+                (context.redact)(&hide(&lines.join("\n"), &secrets))
+            ));
         }
         return Err(ProviderError::new(FailureKind::Refused, message)
             .with_help(format!("run it by hand in `{}`", folder.display())));
     }
-    let text = |bytes: &[u8]| Value::String(hide(&String::from_utf8_lossy(bytes), &secrets));
+    let text = |bytes: &[u8]| {
+        let own = hide(&String::from_utf8_lossy(bytes), &secrets);
+        Value::String((context.redact)(&own))
+    };
     Ok(Map::from([
         ("exitCode".to_owned(), Value::Int(0)),
         ("stdout".to_owned(), text(&out.kept)),
@@ -340,7 +346,8 @@ fn chooses_code(variable: &str) -> bool {
     variable == "PATH" || variable.starts_with("LD_") || variable.starts_with("DYLD_")
 }
 
-/// Outputs are stored in the open: the secrets that the command was given must not come back in them.
+/// Outputs are stored in the open: the secrets that the command was given must not come back in them, whatever the run knows
+/// of others.
 fn hide(text: &str, secrets: &[&str]) -> String {
     let mut out = text.to_owned();
     for secret in secrets.iter().filter(|secret| secret.len() >= 4) {

@@ -219,7 +219,7 @@ impl Provider for File {
             known: Map::from([("path".to_owned(), Value::from(path.as_str()))]),
             identity: Some(identity(&context.folder, &path)),
             physical_name: path,
-            explicit_name: false,
+            explicit_name: true,
         })
     }
 
@@ -246,15 +246,19 @@ impl Provider for File {
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
         let given = text_prop(props, "path").unwrap_or_default();
-        let there = look(context.folder.join(given)).await?;
-        if there.is_some_and(|bytes| bytes != content(props)) {
+        // Equal content is no proof that it is ours: another stage may have written it, and a destroy would remove it there.
+        if let Some(bytes) = look(context.folder.join(given)).await? {
+            let (how, verb) = match bytes == content(props) {
+                true => ("the same", "take it over"),
+                false => ("other", "overwrite it"),
+            };
             return Err(ProviderError::new(
                 FailureKind::Conflict,
-                format!("the file `{given}` is there already, with other content"),
+                format!("the file `{given}` is there already, with {how} content"),
             )
-            .with_help(
-                "overwrite it with `adopt: true` (or `--adopt`), or choose another `path`",
-            ));
+            .with_help(format!(
+                "{verb} with `adopt: true` (or `--adopt`), or choose another `path`, such as one with `${{alchemy.stage}}` in it"
+            )));
         }
         write(context, props).await
     }
@@ -369,8 +373,8 @@ mod tests {
         fs::write_atomic(&folder.path().join("a.txt"), b"ours").unwrap();
         let found = kind.find(&context, &props).await.unwrap().unwrap();
         assert_eq!(found.ours, Some(true));
-        kind.create(&context, &props).await.unwrap();
-        assert_eq!(mode_of(&folder.path().join("a.txt")), 0o644);
+        let error = kind.create(&context, &props).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Conflict);
     }
 
     #[tokio::test]

@@ -165,13 +165,13 @@ impl HttpRequest {
             .iter()
             .filter(|(name, _)| *name != http::header::SET_COOKIE)
             .map(|(name, value)| {
-                let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                let text = (context.redact)(&String::from_utf8_lossy(value.as_bytes()));
                 (name.as_str().to_owned(), Value::String(text))
             })
             .collect();
         Ok(Map::from([
             ("status".to_owned(), Value::Int(status.as_u16().into())),
-            ("body".to_owned(), Value::String(body)),
+            ("body".to_owned(), Value::String((context.redact)(&body))),
             ("headers".to_owned(), Value::Map(headers)),
         ]))
     }

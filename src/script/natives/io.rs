@@ -5,7 +5,7 @@ use std::{path::Path, process::Stdio, sync::Arc};
 use rhai::{Array, Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCallContext};
 
 use crate::{
-    engine::Event,
+    engine::{Event, Phase},
     model::diagnostic::codes,
     util::fs::{self, FsError},
 };
@@ -32,6 +32,16 @@ fn read_text(host: &Host, path: &str) -> Outcome<String> {
 
 fn write(host: &Host, path: &str, bytes: &[u8]) -> Outcome<()> {
     let real = host.options.access.write(path).map_err(fault::refused)?;
+    if let Some(phase @ (Phase::Plan | Phase::Read)) = host.phase() {
+        host.emit(Event::Log {
+            message: format!(
+                "`{path}` is not written: phase {} changes nothing",
+                phase.as_str()
+            ),
+            position: None,
+        });
+        return Ok(());
+    }
     let folder = real.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)
         .and_then(|()| fs::write_atomic(&real, bytes))

@@ -171,11 +171,11 @@ fn a_test_scope_is_destroyed_whatever_happens() {
     runs(
         r##"test("t1", || { let b = Bucket("b"); print(b.fqn); b.id }); print(app.stage);"##,
         str![[r#"
-my-app/test/t1/b
+my-app/test:t1:dev/b
 log: test `t1`: passed
 dev
-create t1/b {}
-delete t1/b {}
+create b {}
+delete b {}
 "#]],
     );
     runs(
@@ -185,8 +185,8 @@ log: test `t1`: failed
 E0106: assertion
   --> 2:44 `throw "asser`
       2:1 `test("t1", |` in this closure
-create t1/b {}
-delete t1/b {}
+create b {}
+delete b {}
 "#]],
     );
 }

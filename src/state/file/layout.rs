@@ -16,6 +16,8 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 
 /// Names within the root folder that are not applications.
 const ROOT_NAMES: [&str; 2] = ["locks", "local"];
+/// Within an application's folder, and within that of its locks: where its tests are.
+const TESTS: &str = "test";
 /// Names within an application's or stage's folder that are files.
 const FILE_NAMES: [&str; 4] = [STATE, JOURNAL, "state.json.tmp", "journal.wal.tmp"];
 
@@ -61,9 +63,11 @@ pub(crate) struct StageLayout {
     pub(crate) root: PathBuf,
     /// `<app>`
     pub(crate) app_folder: PathBuf,
-    /// `<app>/<stage>`
+    /// The folders between that and `folder`; only those of tests are so deep.
+    pub(crate) between: Vec<PathBuf>,
+    /// `<app>/<stage>`, or `<app>/test/<test id>/<stage>`
     pub(crate) folder: PathBuf,
-    /// `locks/<app>`
+    /// `locks/<app>`, or `locks/<app>/test/<test id>`
     pub(crate) locks_folder: PathBuf,
     /// `locks/<app>/<stage>.lock`
     pub(crate) lock: PathBuf,
@@ -74,16 +78,35 @@ pub(crate) struct StageLayout {
 impl StageLayout {
     pub(crate) fn new(root: &Path, stage: &StagePath) -> Self {
         let app_folder = app_folder(root, &stage.app);
-        let locks_folder = locks_folder(root, &stage.app);
-        let name = escape(stage.stage.as_str(), &FILE_NAMES);
+        let mut locks_folder = locks_folder(root, &stage.app);
+        let mut between = Vec::new();
+        let mut parent = app_folder.clone();
+        let name = match stage.stage.test_parts() {
+            Some((id, of)) => {
+                for part in [TESTS, &escape(id, &FILE_NAMES)] {
+                    parent.push(part);
+                    between.push(parent.clone());
+                    locks_folder.push(part);
+                }
+                escape(of, &FILE_NAMES)
+            }
+            None if stage.stage.as_str() == TESTS => format!("%{TESTS}"),
+            None => escape(stage.stage.as_str(), &FILE_NAMES),
+        };
         Self {
             root: root.to_owned(),
-            folder: app_folder.join(&name),
+            folder: parent.join(&name),
+            between,
             lock: locks_folder.join(format!("{name}.lock")),
             guard: locks_folder.join(format!("{name}.guard")),
             app_folder,
             locks_folder,
         }
+    }
+
+    /// The folder that holds [`StageLayout::folder`].
+    pub(crate) fn parent(&self) -> &Path {
+        self.between.last().unwrap_or(&self.app_folder)
     }
 
     /// `<app>/state.json`
@@ -172,6 +195,20 @@ mod tests {
             ".alchemy/my-app/prod/resources/x/state.json"
         );
         assert_eq!(path(layout.lock), ".alchemy/locks/my-app/prod.lock");
+    }
+
+    #[test]
+    fn tests_have_folders_and_locks_that_no_stage_has() {
+        let id = crate::model::ResourceId::new("smoke").unwrap();
+        let test = StageName::test(&id, &StageName::new("dev").unwrap()).unwrap();
+        let stage = StagePath::new(AppName::new("my-app").unwrap(), test);
+        let test = StageLayout::new(Path::new(".alchemy"), &stage);
+        assert!(test.folder.ends_with(".alchemy/my-app/test/smoke/dev"));
+        assert!(test.lock.ends_with("locks/my-app/test/smoke/dev.lock"));
+        let stage = layout("my-app", "test");
+        assert!(stage.folder.ends_with("my-app/%test"));
+        assert!(stage.lock.ends_with("locks/my-app/%test.lock"));
+        assert_eq!(unescape("%test"), "test");
     }
 
     #[test]

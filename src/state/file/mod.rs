@@ -1,19 +1,22 @@
 //! The file store: state under the `.alchemy` folder, as DESIGN section 6 draws it.
 //!
 //! A stage is a checkpoint (stage record and one file a resource) and a journal of what happened since. What is durable is
-//! decided in `journal` and `checkpoint`, what is believed when reading in `recover`, who may write in `lock`.
+//! decided in `writer` and `checkpoint`, what is believed when reading in `recover`, who may write in `lock`.
 
 mod backup;
 mod checkpoint;
 mod envelope;
+mod files;
 mod journal;
 mod layout;
 mod lock;
 mod process;
 mod recover;
+mod removal;
 mod session;
 mod store;
 mod validate;
+mod writer;
 
 #[cfg(test)]
 mod crash_tests;

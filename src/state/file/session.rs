@@ -13,11 +13,11 @@ use async_trait::async_trait;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{
-    checkpoint::Writer,
     envelope::io_error,
     journal::Payloads,
     layout::StageLayout,
     lock::{self, HEARTBEATS_PER_TTL},
+    writer::Writer,
 };
 use crate::{
     model::{ResourceId, StagePath},

@@ -9,7 +9,6 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    checkpoint::Writer,
     envelope::{corrupt, io_error, parse, unseal},
     layout::{self, StageLayout},
     lock::{self, Attempt, DEFAULT_TTL},
@@ -17,6 +16,7 @@ use super::{
     recover::{self, Loaded},
     session::{Core, FileSession},
     validate,
+    writer::Writer,
 };
 use crate::{
     model::{AppName, StageName, StagePath},

@@ -9,7 +9,7 @@ use super::{
         envelope::{ApiResult, ok},
         error::ApiError,
     },
-    INVALID, model, versions,
+    INVALID, model, store, versions,
 };
 use crate::local::Cloud;
 
@@ -135,7 +135,7 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
             )
             .map(|(id, item)| json!({"version_id": id, "percentage": item["percentage"]}))
             .collect();
-        let id = model::store_deployment(
+        let id = store::deployment(
             transaction,
             &script.name,
             "api",

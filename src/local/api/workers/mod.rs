@@ -11,6 +11,7 @@ mod schedules;
 mod scripts;
 mod secrets;
 mod settings;
+mod store;
 mod upload;
 mod versions;
 

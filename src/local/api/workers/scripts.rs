@@ -11,7 +11,7 @@ use super::{
     },
     bindings,
     model::{self, Format, Script, Version, bound},
-    upload,
+    store, upload,
 };
 use crate::{
     local::{Cloud, control::seal_key, layout},
@@ -73,7 +73,7 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
         {
             shared.insert("tags".to_owned(), tags.clone());
         }
-        model::store_script(transaction, name, &shared)?;
+        store::script(transaction, name, &shared)?;
         let bindings = bindings::resolve(
             &bindings::Context {
                 connection: transaction,
@@ -84,13 +84,13 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
             },
             upload.metadata.get("bindings"),
         )?;
-        model::store_contents(cloud, &upload.contents)?;
+        store::contents(cloud, &upload.contents)?;
         let draft = upload.draft(bindings);
-        let version = model::publish(transaction, name, &draft, "upload")?;
-        let unused = model::prune(transaction, name)?;
+        let version = store::publish(transaction, name, &draft, "upload")?;
+        let unused = store::prune(transaction, name)?;
         Ok::<_, ApiError>((model::require(transaction, name)?, version, unused))
     })?;
-    model::sweep(cloud, &unused)?;
+    store::sweep(cloud, &unused)?;
     let mut map = summary(&script, Some(&version));
     map.insert(
         "deployment_id".to_owned(),
@@ -188,7 +188,7 @@ pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         transaction.execute("DELETE FROM scripts WHERE name = ?1", [&script.name])?;
         Ok::<_, ApiError>(hashes)
     })?;
-    model::sweep(cloud, &hashes)?;
+    store::sweep(cloud, &hashes)?;
     ok(&Value::Null)
 }
 

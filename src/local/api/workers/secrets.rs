@@ -10,6 +10,7 @@ use super::{
     },
     INVALID, bindings,
     model::{self, Draft},
+    store,
 };
 use crate::local::{Cloud, control::seal_key};
 
@@ -81,10 +82,10 @@ fn change(cloud: &Cloud, call: &Call, set: &[Value], removed: &[&str]) -> Result
             draft.bindings.retain(|old| old["name"] != binding["name"]);
             draft.bindings.push(binding);
         }
-        model::publish(transaction, &script.name, &draft, "secret")?;
-        model::prune(transaction, &script.name)
+        store::publish(transaction, &script.name, &draft, "secret")?;
+        store::prune(transaction, &script.name)
     })?;
-    model::sweep(cloud, &unused)
+    store::sweep(cloud, &unused)
 }
 
 fn checked(secret: Value) -> Result<Value, ApiError> {

@@ -11,7 +11,7 @@ use super::{
     },
     INVALID, bindings,
     model::{self, Draft, Script, Version},
-    upload,
+    store, upload,
 };
 use crate::local::{Cloud, control::seal_key};
 
@@ -69,7 +69,7 @@ pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
         let mut script = model::require_called(transaction, call)?;
         let mut version = model::require_latest(transaction, &script.name)?;
         merge(&mut script.settings, upload::shared(&body));
-        model::store_script(transaction, &script.name, &script.settings)?;
+        store::script(transaction, &script.name, &script.settings)?;
         let versioned = upload::versioned(&body);
         let mut unused = Vec::new();
         if !versioned.is_empty() || body.contains_key("bindings") {
@@ -88,12 +88,12 @@ pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
                     body.get("bindings"),
                 )?;
             }
-            version = model::publish(transaction, &script.name, &draft, "settings")?;
-            unused = model::prune(transaction, &script.name)?;
+            version = store::publish(transaction, &script.name, &draft, "settings")?;
+            unused = store::prune(transaction, &script.name)?;
         }
         Ok::<_, ApiError>((value(&script, &version), unused))
     })?;
-    model::sweep(cloud, &unused)?;
+    store::sweep(cloud, &unused)?;
     ok(&value)
 }
 
@@ -112,7 +112,7 @@ pub(super) fn update_script(cloud: &Cloud, call: &Call) -> ApiResult {
     let script = cloud.control.write(|transaction| {
         let mut script = model::require_called(transaction, call)?;
         merge(&mut script.settings, upload::shared(&body));
-        model::store_script(transaction, &script.name, &script.settings)?;
+        store::script(transaction, &script.name, &script.settings)?;
         Ok::<_, ApiError>(script)
     })?;
     ok(&Value::Object(upload::shown_shared(&script.settings)))
@@ -268,6 +268,19 @@ mod tests {
                 )
                 .await,
             (400, 10021)
+        );
+    }
+
+    #[tokio::test]
+    async fn switches_of_observability_that_were_left_out_are_shown() {
+        let client = Client::new();
+        let metadata = json!({"observability": {"logs": {"enabled": true}}});
+        upload(&client, "api", metadata).await;
+        let read = client.ok("GET", &format!("{SCRIPT}/settings"), None).await;
+        let logs = json!({"enabled": true, "invocation_logs": true});
+        assert_eq!(
+            read["result"]["observability"],
+            json!({"enabled": false, "logs": logs})
         );
     }
 

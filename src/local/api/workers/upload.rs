@@ -287,5 +287,21 @@ pub(super) fn shown_shared(shared: &Map<String, Value>) -> Map<String, Value> {
     ]
     .into_iter()
     .map(|(name, default)| (name.to_owned(), setting(shared, name, default)))
+    .map(|(name, value)| match name.as_str() {
+        "observability" => (name, all_switches(value)),
+        _ => (name, value),
+    })
     .collect()
+}
+
+/// Observability with its switches all said, as answers have them; clients may leave them out.
+fn all_switches(mut observability: Value) -> Value {
+    if let Value::Object(map) = &mut observability {
+        if let Some(Value::Object(logs)) = map.get_mut("logs") {
+            logs.entry("enabled").or_insert(json!(false));
+            logs.entry("invocation_logs").or_insert(json!(true));
+        }
+        map.entry("enabled").or_insert(json!(false));
+    }
+    observability
 }

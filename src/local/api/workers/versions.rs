@@ -11,7 +11,7 @@ use super::{
     },
     INVALID, bindings,
     model::{self, Version},
-    upload,
+    store, upload,
 };
 use crate::local::{Cloud, control::seal_key};
 
@@ -93,13 +93,13 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
             },
             upload.metadata.get("bindings"),
         )?;
-        model::store_contents(cloud, &upload.contents)?;
+        store::contents(cloud, &upload.contents)?;
         let draft = upload.draft(bindings);
-        let version = model::store_version(transaction, &script.name, &draft)?;
-        let unused = model::prune(transaction, &script.name)?;
+        let version = store::version(transaction, &script.name, &draft)?;
+        let unused = store::prune(transaction, &script.name)?;
         Ok::<_, ApiError>((version, unused))
     })?;
-    model::sweep(cloud, &unused)?;
+    store::sweep(cloud, &unused)?;
     let mut value = details(&version);
     value["startup_time_ms"] = json!(0);
     ok(&value)

@@ -168,7 +168,16 @@ pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
         .entry("observability".to_owned())
         .or_insert_with(|| Value::Map(Map::new()));
     if let Value::Map(map) = observability {
-        map.entry("enabled".to_owned()).or_insert(Value::Bool(true));
+        let enabled = map
+            .entry("enabled".to_owned())
+            .or_insert(Value::Bool(true))
+            .clone();
+        // The API wants both said wherever logs are spoken of.
+        if let Some(Value::Map(logs)) = map.get_mut("logs") {
+            logs.entry("enabled".to_owned()).or_insert(enabled);
+            logs.entry("invocationLogs".to_owned())
+                .or_insert(Value::Bool(true));
+        }
     }
     let crons = props
         .entry("crons".to_owned())

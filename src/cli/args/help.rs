@@ -1,0 +1,131 @@
+//! What stands below the help of each command: examples, and what `alch trust` is about.
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  alch run                            deploy alchemy.run.rhai to stage `dev`, on the local cloud
+  alch plan --stage prod              show what a deploy to `prod` would change
+  alch run --stage prod --target cloudflare
+  alch destroy --stage pr-123         delete everything of a stage, from state alone
+  alch state ls                       list what is deployed
+
+`alch help COMMAND` tells more; `alch help exit-codes` lists how alch ends.";
+
+pub(super) const RUN_EXAMPLES: &str = "\
+Examples:
+  alch run                                  alchemy.run.rhai, stage `dev`, local cloud
+  alch run infra/site.rhai --stage pr-123
+  alch run --destroy --stage pr-123         delete everything, kinds that the script defines too
+  alch run --plan plan.json                 exactly what `alch plan --out plan.json` showed
+  alch run -- one two                       `arguments` of the script";
+
+pub(super) const PLAN_EXAMPLES: &str = "\
+Examples:
+  alch plan --brief
+  alch plan --out plan.json && alch run --plan plan.json
+  alch plan --detailed-exitcode             exit code 2 when there are changes";
+
+pub(super) const DESTROY_EXAMPLES: &str = "\
+Examples:
+  alch destroy --stage pr-123               asks before it deletes
+  alch destroy --stage pr-123 --yes         for machines";
+
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  alch completions bash > ~/.local/share/bash-completion/completions/alch
+  alch completions fish > ~/.config/fish/completions/alch.fish";
+
+pub(super) const READ_EXAMPLES: &str = "\
+Examples:
+  alch read
+  alch read --stage prod --json";
+
+pub(super) const STAGES_EXAMPLES: &str = "\
+Examples:
+  alch stages
+  alch stages --app shop";
+
+pub(super) const CHECK_EXAMPLES: &str = "\
+Examples:
+  alch check
+  alch check infra/site.rhai --json";
+
+pub(super) const LS_EXAMPLES: &str = "\
+Examples:
+  alch state ls --stage prod
+  alch state ls database             only that scope";
+
+pub(super) const SHOW_EXAMPLES: &str = "\
+Examples:
+  alch state show database/main-db --stage prod";
+
+pub(super) const MV_EXAMPLES: &str = "\
+Examples:
+  alch state mv main-db database/main-db
+  alch state mv database storage     a whole scope";
+
+pub(super) const RM_EXAMPLES: &str = "\
+Examples:
+  alch state rm database/main-db     asks before it forgets
+  alch state rm database/main-db --yes";
+
+pub(super) const SCOPE_LIST_EXAMPLES: &str = "\
+Examples:
+  alch scope list
+  alch scope list --app shop";
+
+pub(super) const INSPECT_EXAMPLES: &str = "\
+Examples:
+  alch scope inspect --stage prod";
+
+pub(super) const SCOPE_STATE_EXAMPLES: &str = "\
+Examples:
+  alch scope state --stage prod
+  alch scope state database";
+
+pub(super) const VALIDATE_EXAMPLES: &str = "\
+Examples:
+  alch scope validate --stage prod
+  alch scope validate --all";
+
+pub(super) const LOCKS_EXAMPLES: &str = "\
+Examples:
+  alch scope locks
+  alch scope locks --app shop --stage prod";
+
+pub(super) const UNLOCK_EXAMPLES: &str = "\
+Examples:
+  alch scope unlock --stage prod
+  alch scope unlock --stage prod --force   also when it is not known that the holder is dead";
+
+pub(super) const TRUST_HELP: &str = "\
+A script may read and write its own folder. Programs, network hosts and other paths need permission: by the flags
+`--allow-exec`, `--allow-net`, `--allow-read`, `--allow-write`, or by alch.toml beside the script:
+
+  [permissions]
+  exec = [\"git\"]                 # or true; a shell command needs \"sh\"
+  net = [\"api.example.com\"]
+  read = [\"../shared\"]
+  write = [\"../out\"]
+
+Such a file may come with a script from someone else, so it counts only once you have read it and trusted it; a changed
+file has to be trusted again. Machines pass `--trust`, or the flags. Deleting asks for the same permissions as making.
+
+Examples:
+  alch trust
+  alch trust infra
+  alch trust --revoke";
+
+pub(super) const SERVE_HELP: &str = "\
+A Worker answers at http://NAME.localhost:PORT, where NAME is the name it was deployed with.
+`alch run` in the same project deploys into the same data, and the Worker reloads. The API answers
+clients that send the token. Ctrl-C stops.
+
+Examples:
+  alch local serve
+  alch local serve --port 0 --token mine --json";
+
+pub(super) const PREPARE_HELP: &str = "\
+Workers run on Cloudflare's own workerd with the simulators that Miniflare publishes. Both are
+looked for in node_modules of the project and above, then in the user's cache folder; what is
+missing comes once through npm into that folder. Instead, $ALCH_WORKERD_PATH can name the workerd
+binary, and $ALCH_SIMULATORS_PATH the folder dist/src/workers of the miniflare package.";

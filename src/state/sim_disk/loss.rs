@@ -1,0 +1,103 @@
+//! What a crash takes away: the end of one life of the machine and the beginning of the next.
+
+use super::machine::{Machine, Node, Tree, apply};
+
+/// What a crash takes away of that which was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing: the process died, the machine did not.
+    Nothing,
+    /// Everything.
+    Everything,
+    /// Some of it, by this seed: a part of each folder's changes from the first on, and of each file's new bytes any sectors.
+    Some(u64),
+}
+
+impl Machine {
+    /// Ends every open file and guard, takes away what `loss` says, and goes on without a fault.
+    pub(super) fn reboot(&mut self, loss: Loss) {
+        if loss != Loss::Nothing {
+            let mut random = Random(match loss {
+                Loss::Some(seed) => seed.wrapping_mul(2).wrapping_add(1),
+                _ => 0,
+            });
+            let keeps_some = matches!(loss, Loss::Some(_));
+            let mut tree = std::mem::take(&mut self.durable);
+            for changes in std::mem::take(&mut self.pending).values() {
+                let kept = if keeps_some {
+                    random.below(changes.len() + 1)
+                } else {
+                    0
+                };
+                for change in &changes[..kept] {
+                    apply(&mut tree, change);
+                }
+            }
+            let folders: Tree = tree.clone();
+            tree.retain(|path, _| {
+                path.ancestors()
+                    .skip(1)
+                    .filter(|folder| !folder.as_os_str().is_empty() && folder.parent().is_some())
+                    .all(|folder| folders.get(folder) == Some(&Node::Folder))
+            });
+            self.tree = tree;
+            for content in self.contents.values_mut() {
+                content.bytes = if keeps_some {
+                    survivors(&content.durable, &content.bytes, &mut random)
+                } else {
+                    content.durable.clone()
+                };
+            }
+        }
+        self.durable = self.tree.clone();
+        self.pending.clear();
+        for content in self.contents.values_mut() {
+            content.durable = content.bytes.clone();
+        }
+        self.guards.clear();
+        self.fault = None;
+        self.is_down = false;
+        self.life += 1;
+    }
+}
+
+const SECTOR: usize = 512;
+
+/// Of the bytes that were not synced, any sectors; those between that were not written are zero.
+fn survivors(durable: &[u8], bytes: &[u8], random: &mut Random) -> Vec<u8> {
+    if durable == bytes {
+        return bytes.to_vec();
+    }
+    if !bytes.starts_with(durable) {
+        // Rewritten in place: all or nothing is enough of a test, for nothing that matters is written so.
+        return if random.below(2) == 0 {
+            durable.to_vec()
+        } else {
+            bytes.to_vec()
+        };
+    }
+    let mut out = bytes[..durable.len() + random.below(bytes.len() - durable.len() + 1)].to_vec();
+    let mut begin = durable.len();
+    while begin < out.len() {
+        let end = ((begin / SECTOR + 1) * SECTOR).min(out.len());
+        if random.below(8) == 0 {
+            out[begin..end].fill(0);
+        }
+        begin = end;
+    }
+    out
+}
+
+/// A small generator (SplitMix64): equal seeds, equal losses.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut value = self.0;
+        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        value ^= value >> 31;
+        usize::try_from(value % (limit as u64)).unwrap_or(0)
+    }
+}

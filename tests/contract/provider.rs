@@ -1,0 +1,433 @@
+//! What the provider sends: every kind, every prop, through create, no-op, update, replace, adopt, refusals and delete.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use alch::{
+    model::{KindSchema, Prop, PropType},
+    provider::{
+        Registry,
+        cloudflare::{self, Client},
+    },
+};
+
+use super::{Verdict, description};
+use crate::support::{Project, cloud::ServedCloud};
+
+/// One run of a script.
+struct Step {
+    script: &'static str,
+    arguments: &'static [&'static str],
+    code: i32,
+}
+
+const fn run(script: &'static str) -> Step {
+    Step {
+        script,
+        arguments: &["run", "--target", "cloudflare", "--allow-data-loss"],
+        code: 0,
+    }
+}
+
+/// The same with everything read from the cloud first.
+const fn refresh(script: &'static str) -> Step {
+    Step {
+        arguments: &[
+            "run",
+            "--target",
+            "cloudflare",
+            "--allow-data-loss",
+            "--force",
+        ],
+        ..run(script)
+    }
+}
+
+/// A run of another stage, whose objects are somebody else's to this one.
+const fn elsewhere(script: &'static str) -> Step {
+    Step {
+        arguments: &["run", "--target", "cloudflare", "--stage", "other"],
+        ..run(script)
+    }
+}
+
+/// A run that the cloud refuses.
+const fn refused(script: &'static str) -> Step {
+    Step {
+        code: 4,
+        ..run(script)
+    }
+}
+
+const DESTROY: Step = Step {
+    script: "",
+    arguments: &["destroy", "--yes", "--delete-adopted"],
+    code: 0,
+};
+
+/// Objects that somebody else made: method, path, body.
+type Foreign = (&'static str, &'static str, &'static str);
+
+/// Runs the steps against a served cloud; answers the operations that were called, in the order of their names.
+#[track_caller]
+fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
+    let Some(description) = description() else {
+        return Vec::new();
+    };
+    let cloud = ServedCloud::recording();
+    let mut project = Project::new();
+    cloud.serve_to(&mut project);
+    project.file("migrations/0001_first.sql", "CREATE TABLE a(id INTEGER);");
+    project.file("more/0001_first.sql", "CREATE TABLE a(id INTEGER);");
+    project.file(
+        "more/0002_second.sql",
+        "CREATE TABLE b(id INTEGER); INSERT INTO b VALUES(1);",
+    );
+    project.file(
+        "src/main.js",
+        "import { a } from './a.js';\nexport default { a };\n",
+    );
+    project.file("src/a.js", "export const a = 1;\n");
+    for (method, path, body) in foreign {
+        let (status, answer) = cloud.call(method, path, body);
+        assert_eq!(status, 200, "{answer}");
+    }
+    cloud.take_exchanges();
+    for step in steps {
+        if !step.script.is_empty() {
+            let script = format!("alchemy(\"contract\");\n{}", step.script);
+            project.file("alchemy.run.rhai", script);
+        }
+        project.alch(step.arguments).code(step.code);
+    }
+    let mut verdict = Verdict::default();
+    for exchange in cloud.take_exchanges() {
+        verdict.add(description, &exchange, true);
+    }
+    verdict.assert_fits();
+    let called: BTreeSet<&String> = verdict.succeeded.union(&verdict.failed).collect();
+    let called = called.into_iter();
+    called
+        .map(|name| name.replace("/accounts/{account_id}/", ""))
+        .collect()
+}
+
+#[track_caller]
+fn assert_sent(foreign: &[Foreign], steps: &[Step], expected: &[&str]) {
+    if description().is_some() {
+        assert_eq!(sent(foreign, steps), expected);
+    }
+}
+
+const D1: &str = r#"
+Database("plain");
+Database("near", #{ primaryLocationHint: "weur", migrations: "migrations", readReplication: #{ mode: "auto" } });
+Database("europe", #{ jurisdiction: "eu", migrationsDir: "migrations", migrationsTable: "applied", naming: "app" });
+Database("named", #{ name: "first-name" });
+"#;
+const D1_CHANGED: &str = r#"
+Database("plain", #{ readReplication: #{ mode: "auto" } });
+Database("near", #{ primaryLocationHint: "weur", migrations: "more" });
+Database("europe", #{ jurisdiction: "eu", migrationsDir: "more", migrationsTable: "applied", naming: "app" });
+Database("named", #{ name: "second-name" });
+Database("theirs", #{ name: "theirs", adopt: true });
+"#;
+const D1_REFUSED: &str = r#"
+Database("taken", #{ name: "theirs" });
+"#;
+
+#[test]
+fn databases() {
+    let theirs = ("POST", "d1/database", r#"{"name":"theirs"}"#);
+    assert_sent(
+        &[theirs],
+        &[
+            refused(D1_REFUSED),
+            run(D1),
+            run(D1),
+            run(D1_CHANGED),
+            refresh(D1_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE d1/database/{database_id}",
+            "GET d1/database",
+            "GET d1/database/{database_id}",
+            "PATCH d1/database/{database_id}",
+            "POST d1/database",
+            "POST d1/database/{database_id}/query",
+        ],
+    );
+}
+
+const KV: &str = r#"
+KV("plain");
+KV("full", #{ values: [
+    #{ key: "text", value: "text" },
+    #{ key: "data", value: #{ a: [1, 2] }, metadata: #{ owner: "me" } },
+    #{ key: "ttl", value: "x", expirationTtl: 3600 },
+    #{ key: "at", value: secret("x"), expiration: 4102444800 },
+] });
+KV("titled", #{ title: "A title" });
+KV("named", #{ name: "first-name", naming: "app" });
+"#;
+const KV_CHANGED: &str = r#"
+KV("plain");
+KV("full", #{ values: [#{ key: "text", value: "other" }] });
+KV("titled", #{ title: "Another title" });
+KV("named", #{ name: "second-name", naming: "app" });
+KV("theirs", #{ name: "theirs", adopt: true });
+"#;
+const KV_REFUSED: &str = r#"
+KV("taken", #{ name: "theirs" });
+"#;
+
+#[test]
+fn namespaces() {
+    let theirs = ("POST", "storage/kv/namespaces", r#"{"title":"theirs"}"#);
+    assert_sent(
+        &[theirs],
+        &[
+            refused(KV_REFUSED),
+            run(KV),
+            run(KV),
+            run(KV_CHANGED),
+            refresh(KV_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE storage/kv/namespaces/{namespace_id}",
+            "GET storage/kv/namespaces",
+            "GET storage/kv/namespaces/{namespace_id}",
+            "POST storage/kv/namespaces",
+            "PUT storage/kv/namespaces/{namespace_id}",
+            "PUT storage/kv/namespaces/{namespace_id}/bulk",
+        ],
+    );
+}
+
+const R2: &str = r#"
+Bucket("plain");
+Bucket("far", #{ locationHint: "apac", storageClass: "InfrequentAccess", empty: true });
+Bucket("europe", #{ jurisdiction: "eu", devDomain: true, naming: "stage" });
+Bucket("open", #{
+    allowPublicAccess: true,
+    cors: [#{
+        id: "pages",
+        allowed: #{ origins: ["https://example.com"], methods: ["GET"], headers: ["x-a"] },
+        exposeHeaders: ["etag"],
+        maxAgeSeconds: 60,
+    }],
+    lifecycle: [#{
+        id: "old", enabled: true, conditions: #{ prefix: "" },
+        deleteObjectsTransition: #{ condition: #{ type: "Age", maxAge: 86400 } },
+    }],
+    lock: [#{ id: "keep", enabled: true, prefix: "a/", condition: #{ type: "Age", maxAgeSeconds: 60 } }],
+});
+Bucket("named", #{ name: "first-name" });
+"#;
+const R2_CHANGED: &str = r#"
+Bucket("plain", #{ devDomain: true });
+Bucket("far", #{ locationHint: "apac", storageClass: "Standard", empty: true });
+Bucket("europe", #{ jurisdiction: "eu", devDomain: false, naming: "stage" });
+Bucket("open");
+Bucket("named", #{ name: "second-name" });
+Bucket("theirs", #{ name: "theirs", adopt: true, empty: true });
+"#;
+const R2_REFUSED: &str = r#"
+Bucket("taken", #{ name: "theirs" });
+"#;
+
+#[test]
+fn buckets() {
+    let theirs = ("POST", "r2/buckets", r#"{"name":"theirs"}"#);
+    let object = ("PUT", "r2/buckets/theirs/objects/key", "content");
+    assert_sent(
+        &[theirs, object],
+        &[
+            refused(R2_REFUSED),
+            run(R2),
+            run(R2),
+            run(R2_CHANGED),
+            refresh(R2_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE r2/buckets/{bucket_name}",
+            "DELETE r2/buckets/{bucket_name}/cors",
+            "DELETE r2/buckets/{bucket_name}/objects",
+            "GET r2/buckets/{bucket_name}",
+            "GET r2/buckets/{bucket_name}/domains/managed",
+            "GET r2/buckets/{bucket_name}/objects",
+            "PATCH r2/buckets/{bucket_name}",
+            "POST r2/buckets",
+            "PUT r2/buckets/{bucket_name}/cors",
+            "PUT r2/buckets/{bucket_name}/domains/managed",
+            "PUT r2/buckets/{bucket_name}/lifecycle",
+            "PUT r2/buckets/{bucket_name}/lock",
+        ],
+    );
+}
+
+const QUEUES: &str = r#"
+Queue("plain");
+Queue("full", #{ settings: #{ deliveryDelay: 5, deliveryPaused: true, messageRetentionPeriod: 600 } });
+Queue("named", #{ name: "first-name", naming: "app" });
+"#;
+const QUEUES_CHANGED: &str = r#"
+Queue("plain", #{ settings: #{ deliveryPaused: true } });
+Queue("full");
+Queue("named", #{ name: "second-name", naming: "app" });
+Queue("theirs", #{ name: "theirs", adopt: true });
+"#;
+const QUEUES_REFUSED: &str = r#"
+Queue("taken", #{ name: "theirs" });
+"#;
+
+#[test]
+fn queues() {
+    let theirs = ("POST", "queues", r#"{"queue_name":"theirs"}"#);
+    assert_sent(
+        &[theirs],
+        &[
+            refused(QUEUES_REFUSED),
+            run(QUEUES),
+            run(QUEUES),
+            run(QUEUES_CHANGED),
+            refresh(QUEUES_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE queues/{queue_id}",
+            "GET queues",
+            "GET queues/{queue_id}",
+            "PATCH queues/{queue_id}",
+            "POST queues",
+        ],
+    );
+}
+
+const WORKERS: &str = r#"
+let db = Database("db");
+let kv = KV("kv");
+let bucket = Bucket("bucket", #{ jurisdiction: "eu" });
+let queue = Queue("queue");
+let other = Worker("other", #{ script: "export default {}", url: false });
+Worker("api", #{
+    entrypoint: "src/main.js",
+    bindings: #{ DB: db, KV: kv, BUCKET: bucket, QUEUE: queue, OTHER: other, KEY: secret("hidden"), DATA: #{ a: [1, ()] }, N: 1 },
+    env: #{ TEXT: "text" },
+    compatibilityDate: "2026-01-01",
+    compatibilityFlags: ["global_navigator"],
+    compatibility: "node",
+    crons: ["0 2 * * *"],
+    placement: #{ mode: "smart" },
+    observability: #{
+        enabled: true, headSamplingRate: 0.5,
+        logs: #{ enabled: true, invocationLogs: true, persist: true, destinations: ["sink"], headSamplingRate: 1 },
+        traces: #{ enabled: true, persist: false, destinations: [], headSamplingRate: 0.1 },
+    },
+    url: true,
+    limits: #{ cpuMs: 50, subrequests: 10 },
+    tags: ["a"],
+    logpush: true,
+});
+Worker("near", #{ script: "export default {}", placement: #{ mode: "targeted", region: "aws:us-east-1" } });
+Worker("host", #{ script: "export default {}", placement: #{ mode: "targeted", host: "example.com:5432" } });
+Worker("hostname", #{ script: "export default {}", placement: #{ mode: "targeted", hostname: "example.com" } });
+Worker("quiet", #{ script: "export default {}", observability: #{ logs: #{ enabled: false } } });
+Worker("named", #{ name: "first-name", script: "export default {}", naming: "app" });
+"#;
+const WORKERS_CHANGED: &str = r#"
+let other = Worker("other", #{ script: "export default { a: 1 }", url: true });
+Worker("api", #{ entrypoint: "src/main.js", bindings: #{ OTHER: other }, url: false });
+Worker("named", #{ name: "second-name", script: "export default {}", naming: "app" });
+Worker("theirs", #{ name: "theirs", script: "export default {}", adopt: true });
+"#;
+const WORKERS_THEIRS: &str = r#"
+Worker("theirs", #{ name: "theirs", script: "export default {}" });
+"#;
+const WORKERS_BROKEN: &str = r#"
+Worker("taken", #{ name: "theirs", script: "export default {}" });
+let gone = Queue("gone", #{ name: "gone" });
+Worker("dangling", #{ script: "export default {}", limits: #{ cpuMs: 1 }, bindings: #{ QUEUE: gone } });
+"#;
+
+#[test]
+fn workers() {
+    assert_sent(
+        &[],
+        &[
+            elsewhere(WORKERS_THEIRS),
+            refused(WORKERS_BROKEN),
+            run(WORKERS),
+            run(WORKERS),
+            run(WORKERS_CHANGED),
+            refresh(WORKERS_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE d1/database/{database_id}",
+            "DELETE queues/{queue_id}",
+            "DELETE r2/buckets/{bucket_name}",
+            "DELETE storage/kv/namespaces/{namespace_id}",
+            "DELETE workers/scripts/{script_name}",
+            "GET workers/scripts/{script_name}/deployments",
+            "GET workers/scripts/{script_name}/settings",
+            "GET workers/scripts/{script_name}/subdomain",
+            "GET workers/services/{service_name}",
+            "GET workers/subdomain",
+            "POST d1/database",
+            "POST queues",
+            "POST r2/buckets",
+            "POST storage/kv/namespaces",
+            "POST workers/scripts/{script_name}/subdomain",
+            "PUT workers/scripts/{script_name}",
+            "PUT workers/scripts/{script_name}/schedules",
+        ],
+    );
+}
+
+/// The names of props, with those inside them.
+fn names(props: &[Prop], out: &mut BTreeSet<&'static str>) {
+    for prop in props {
+        out.insert(prop.name);
+        inside(&prop.ty, out);
+    }
+}
+
+fn inside(ty: &PropType, out: &mut BTreeSet<&'static str>) {
+    match ty {
+        PropType::Object(props) => names(props, out),
+        PropType::List(item) | PropType::MapOf(item) => inside(item, out),
+        PropType::Either(types) => types.iter().for_each(|ty| inside(ty, out)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_scripts_here_use_every_prop_of_every_kind() {
+    let registry = Registry::new();
+    let never = Box::new(|| unreachable!("nothing is called"));
+    cloudflare::register(&registry, &Arc::new(Client::over_router("local", never)));
+    let scripts = [
+        ("cloudflare::D1Database", D1),
+        ("cloudflare::KVNamespace", KV),
+        ("cloudflare::Queue", QUEUES),
+        ("cloudflare::R2Bucket", R2),
+        ("cloudflare::Worker", WORKERS),
+    ];
+    let kinds: Vec<String> = registry.kinds().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        kinds,
+        scripts.map(|(kind, _)| kind),
+        "a kind without scripts here"
+    );
+    for (kind, script) in scripts {
+        let provider = registry.get(kind).expect("a kind");
+        let schema: &KindSchema = provider.schema();
+        let mut wanted = BTreeSet::new();
+        names(&schema.props, &mut wanted);
+        wanted.retain(|name| !script.contains(&format!("{name}:")));
+        assert!(wanted.is_empty(), "{kind}: no script here uses {wanted:?}");
+    }
+}
