@@ -32,6 +32,7 @@ Commands:
   stages       List the stages that have state
   state        Look at and edit what state knows of single resources
   scope        Look at stages and scopes as a whole, and at their locks
+  local        The embedded local cloud and the runtime of its Workers
   trust        Give a project the permissions that its alch.toml asks for, until that file changes
   check        Check a script without running it
   explain      Explain an error id such as E0114, or list them all

@@ -67,6 +67,9 @@ pub enum Command {
     /// Look at stages and scopes as a whole, and at their locks.
     #[command(subcommand)]
     Scope(ScopeCommand),
+    /// The embedded local cloud and the runtime of its Workers.
+    #[command(subcommand)]
+    Local(LocalCommand),
     /// Give a project the permissions that its alch.toml asks for, until that file changes.
     #[command(after_help = help::TRUST_HELP)]
     Trust(TrustArgs),
@@ -407,6 +410,36 @@ pub struct CheckArgs {
     /// The script.
     #[arg(value_name = "FILE", default_value = DEFAULT_SCRIPT)]
     pub file: PathBuf,
+}
+
+/// `alch local`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LocalCommand {
+    /// Serve the local cloud of this project: Cloudflare's API, and every Worker that is deployed.
+    #[command(after_help = help::SERVE_HELP)]
+    Serve(LocalServeArgs),
+    /// Obtain what runs Workers, without starting anything: for images and machines that will be offline.
+    #[command(after_help = help::PREPARE_HELP)]
+    Prepare,
+}
+
+/// `alch local serve`.
+#[derive(Debug, Clone, Args)]
+pub struct LocalServeArgs {
+    /// The port of the Workers; 0 takes any free one.
+    #[arg(short, long, value_name = "PORT", default_value_t = 8787)]
+    pub port: u16,
+    /// The port of the API; the one after `--port` when not given, or any free one.
+    #[arg(long, value_name = "PORT")]
+    pub api_port: Option<u16>,
+    /// The token that clients of the API must send; a random one when not given.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "ALCH_LOCAL_TOKEN",
+        hide_env_values = true
+    )]
+    pub token: Option<String>,
 }
 
 /// `alch trust`.

@@ -165,6 +165,7 @@ fn dispatch(context: &Context, command: Command) -> Exit {
         Command::Stages(args) => commands::stages::run(context, &args),
         Command::State(command) => commands::state::run(context, &command),
         Command::Scope(command) => commands::scope::run(context, &command),
+        Command::Local(command) => commands::local::run(context, &command),
         Command::Trust(args) => commands::trust::run(context, &args),
         Command::Check(args) => commands::check::run(context, &args),
         Command::Explain(args) => commands::explain::run(context, &args),

@@ -412,9 +412,14 @@ fn use_target(
     Ok(())
 }
 
+/// The data folder of a project's local cloud.
+pub(super) fn local_folder(project: &Path) -> PathBuf {
+    project.join(STATE_FOLDER).join("local")
+}
+
 /// The client of the embedded local cloud, which is opened at the first call.
 fn local_client(project: &Path, latency: Option<Duration>) -> Arc<Client> {
-    let folder = project.join(STATE_FOLDER).join("local");
+    let folder = local_folder(project);
     Arc::new(Client::over_router(
         crate::local::ACCOUNT_ID,
         Box::new(move || {

@@ -105,6 +105,12 @@ pub enum ControlError {
         /// The Worker.
         script: String,
     },
+    /// What is stored makes no sense.
+    #[error("the local cloud's database cannot be used: {reason}")]
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
     /// SQLite failed.
     #[error("the local cloud's database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),

@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod layout;
+pub mod runtime;
 
 mod control;
 mod data;
@@ -53,6 +54,12 @@ pub enum CloudError {
         /// What the operating system said.
         #[source]
         source: std::io::Error,
+    },
+    /// Another process runs the Workers of the folder.
+    #[error("another `alch local serve` runs the Workers of `{}`", folder.display())]
+    Served {
+        /// The data folder.
+        folder: PathBuf,
     },
     /// The server stopped with an error.
     #[error("the local cloud's server stopped")]

@@ -165,5 +165,6 @@ pub mod codes {
         OTHER_TARGET = 410, "The stage was deployed to another target.";
         NOT_IN_STATE = 411, "A resource is declared but was never deployed.";
         USAGE = 501, "The command line does not make sense.";
+        LOCAL_RUNTIME = 502, "The local cloud cannot be served, or cannot run Workers.";
     }
 }

@@ -153,6 +153,14 @@ pub fn sync_dir(folder: &Path) -> FsResult<()> {
     wrap("sync", folder, handle.sync_all())
 }
 
+/// Moves a file or folder within one file system.
+///
+/// # Errors
+/// [`FsError`] when that is not possible; a folder that is there and not empty is never replaced.
+pub fn rename(from: &Path, to: &Path) -> FsResult<()> {
+    wrap("move", from, fs::rename(from, to))
+}
+
 /// Removes a file; a missing one is fine.
 ///
 /// # Errors

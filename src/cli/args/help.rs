@@ -114,3 +114,18 @@ Examples:
   alch trust
   alch trust infra
   alch trust --revoke";
+
+pub(super) const SERVE_HELP: &str = "\
+A Worker answers at http://NAME.localhost:PORT, where NAME is the name it was deployed with.
+`alch run` in the same project deploys into the same data, and the Worker reloads. The API answers
+clients that send the token. Ctrl-C stops.
+
+Examples:
+  alch local serve
+  alch local serve --port 0 --token mine --json";
+
+pub(super) const PREPARE_HELP: &str = "\
+Workers run on Cloudflare's own workerd with the simulators that Miniflare publishes. Both are
+looked for in node_modules of the project and above, then in the user's cache folder; what is
+missing comes once through npm into that folder. Instead, $ALCH_WORKERD_PATH can name the workerd
+binary, and $ALCH_SIMULATORS_PATH the folder dist/src/workers of the miniflare package.";

@@ -4,6 +4,7 @@ pub(super) mod check;
 pub(super) mod completions;
 pub(super) mod destroy;
 pub(super) mod explain;
+pub(super) mod local;
 pub(super) mod plan;
 pub(super) mod read;
 pub(super) mod run;

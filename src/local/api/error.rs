@@ -125,6 +125,19 @@ impl From<FsError> for ApiError {
     }
 }
 
+impl From<ApiError> for ControlError {
+    /// For callers inside this program, who want no HTTP answer.
+    fn from(error: ApiError) -> Self {
+        let first = error
+            .errors
+            .first()
+            .and_then(|error| error["message"].as_str());
+        Self::Unreadable {
+            reason: first.unwrap_or("unknown").to_owned(),
+        }
+    }
+}
+
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

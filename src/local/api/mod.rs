@@ -34,7 +34,9 @@ use axum::{
 use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
-pub(super) use self::workers::{latest_version, revealed};
+pub(super) use self::workers::{
+    DeployedModule, DeployedWorker, deployed, jurisdiction, latest_version, revealed,
+};
 use super::Cloud;
 
 /// How the API is offered.

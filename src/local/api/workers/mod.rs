@@ -4,6 +4,7 @@
 //! Durable Objects, routes and custom domains are not here: an upload that needs them is refused, not half stored.
 
 mod bindings;
+mod deployed;
 mod deployments;
 mod model;
 mod schedules;
@@ -22,6 +23,7 @@ use axum::{
 };
 
 pub(in crate::local) use self::bindings::revealed;
+pub(in crate::local) use self::deployed::{DeployedModule, DeployedWorker, deployed, jurisdiction};
 pub(in crate::local) use self::model::latest_version;
 pub(super) use self::model::{producers, require};
 use super::{account_path, call::run};

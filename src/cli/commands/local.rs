@@ -1,0 +1,249 @@
+//! `alch local`: the embedded local cloud as a server, and the runtime that its Workers need.
+
+use std::{
+    error::Error as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    cli::{
+        Context,
+        args::{LocalCommand, LocalServeArgs},
+        environment::Environment,
+        error::CliError,
+        exit::Exit,
+        select::Project,
+        wiring,
+    },
+    local::{
+        self, Cloud, CloudError, ServeOptions,
+        runtime::{
+            self, Event, RuntimeError, RuntimeOptions,
+            packages::{self, PackageError, Packages, Places},
+        },
+    },
+    model::{Diagnostic, diagnostic::codes},
+    ui::Ui,
+    util::fs::FsError,
+};
+
+pub(in crate::cli) fn run(context: &Context, command: &LocalCommand) -> Result<Exit, CliError> {
+    match command {
+        LocalCommand::Serve(args) => serve(context, args),
+        LocalCommand::Prepare => prepare(context),
+    }
+}
+
+/// `alch local serve`.
+fn serve(context: &Context, args: &LocalServeArgs) -> Result<Exit, CliError> {
+    let project = Project::find(context)?;
+    let options = RuntimeOptions {
+        folder: absolute(&wiring::local_folder(&project.folder))?,
+        port: args.port,
+        places: places(&context.environment, &project.folder),
+    };
+    project
+        .runtime
+        .block_on(until_stopped(context, args, options))
+}
+
+async fn until_stopped(
+    context: &Context,
+    args: &LocalServeArgs,
+    options: RuntimeOptions,
+) -> Result<Exit, CliError> {
+    let refused = |error: std::io::Error| {
+        CliError::new(codes::LOCAL_RUNTIME, "cannot watch for signals").with_note(error.to_string())
+    };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    let cloud = Cloud::open(&options.folder).map_err(|error| unserved(&error))?;
+    let api_port = args.api_port.unwrap_or_else(|| {
+        args.port
+            .checked_add(1)
+            .filter(|_| args.port != 0)
+            .unwrap_or(0)
+    });
+    let server = local::serve(
+        cloud,
+        ServeOptions {
+            port: api_port,
+            token: args.token.clone(),
+            latency: Duration::ZERO,
+        },
+    )
+    .await
+    .map_err(|error| unserved(&error))?;
+    let ui = Arc::clone(&context.ui);
+    let runtime =
+        runtime::start(options, move |event| show(&ui, event)).map_err(|error| unserved(&error))?;
+    let text = format!(
+        "API      {}\ntoken    {}\nWorkers  {}",
+        server.base_url(),
+        server.token,
+        runtime.url("NAME")
+    );
+    context.ui.result(
+        "local_serve",
+        json!({
+            "api": server.base_url(),
+            "token": server.token,
+            "account": local::ACCOUNT_ID,
+            "workers": runtime.url("NAME"),
+        }),
+        text,
+    );
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    runtime.shutdown().await;
+    server.shutdown().await.map_err(|error| unserved(&error))?;
+    Ok(Exit::Success)
+}
+
+/// Shows what the runtime says.
+fn show(ui: &Ui, event: Event) {
+    match event {
+        Event::Running(workers) => {
+            let text: Vec<String> = workers
+                .iter()
+                .map(|worker| format!("running  {}", worker.url))
+                .collect();
+            let items: Vec<_> = workers
+                .iter()
+                .map(|worker| json!({ "name": worker.name, "url": worker.url }))
+                .collect();
+            ui.result(
+                "local_workers",
+                json!({ "workers": items }),
+                text.join("\n"),
+            );
+        }
+        Event::Broken { worker, reason } => {
+            ui.diagnostic(Diagnostic::error(
+                codes::LOCAL_RUNTIME,
+                format!("the Worker `{worker}` cannot start: {reason}"),
+            ));
+        }
+        Event::Notice(text) => ui.note(text),
+        Event::Printed { level, message } => ui.note(format!("{level}: {message}")),
+        Event::Failed(error) => {
+            for diagnostic in failed(&error).diagnostics {
+                ui.diagnostic(diagnostic);
+            }
+        }
+    }
+}
+
+fn failed(error: &RuntimeError) -> CliError {
+    match error {
+        RuntimeError::Package(error) => missing(error),
+        other => CliError::new(codes::LOCAL_RUNTIME, other.to_string())
+            .with_help("it is tried again; a new deployment or Ctrl-C ends the waiting"),
+    }
+}
+
+fn unserved(error: &CloudError) -> CliError {
+    let mut shown = CliError::new(codes::LOCAL_RUNTIME, error.to_string());
+    if let Some(cause) = error.source() {
+        shown = shown.with_note(cause.to_string());
+    }
+    match error {
+        CloudError::Served { .. } => {
+            shown.with_help("stop it first, or use it: it serves this project")
+        }
+        _ => shown,
+    }
+}
+
+/// The runtime is told absolute paths only.
+fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(path).map_err(|error| FsError::new("find", path, error).into())
+}
+
+/// `alch local prepare`.
+fn prepare(context: &Context) -> Result<Exit, CliError> {
+    let places = places(&context.environment, &Project::find(context)?.folder);
+    let packages = wiring::runtime()?.block_on(obtain(&places, &context.ui))?;
+    let text = format!(
+        "workerd     {}\nsimulators  {}",
+        packages.workerd.display(),
+        packages.simulators.display()
+    );
+    context.ui.result(
+        "local_runtime",
+        json!({
+            "workerd": packages.workerd.display().to_string(),
+            "simulators": packages.simulators.display().to_string(),
+        }),
+        text,
+    );
+    Ok(Exit::Success)
+}
+
+async fn obtain(places: &Places, ui: &Ui) -> Result<Packages, CliError> {
+    packages::obtain(places, &|line| ui.note(line))
+        .await
+        .map_err(|error| missing(&error))
+}
+
+/// Where the packages of the runtime are looked for.
+fn places(environment: &Environment, project: &Path) -> Places {
+    let named = |variable: &str| {
+        environment
+            .get(variable)
+            .map(|path| environment.folder.join(path))
+    };
+    Places {
+        workerd: named(packages::WORKERD_VARIABLE),
+        simulators: named(packages::SIMULATORS_VARIABLE),
+        project: project.to_owned(),
+        cache: cache(environment).join("alch").join("runtime"),
+    }
+}
+
+/// The user's cache folder; one that is not absolute counts as not set, as its specification says.
+fn cache(environment: &Environment) -> PathBuf {
+    let named = environment.get("XDG_CACHE_HOME").map(PathBuf::from);
+    named
+        .filter(|path| path.is_absolute())
+        .or_else(|| Some(Path::new(environment.get("HOME")?).join(".cache")))
+        .unwrap_or_else(|| environment.folder.join(".cache"))
+}
+
+fn missing(error: &PackageError) -> CliError {
+    let diagnostic = CliError::new(codes::LOCAL_RUNTIME, error.to_string());
+    let by_hand = format!(
+        "or set `{}` and `{}`; `alch help local prepare` says what they name",
+        packages::WORKERD_VARIABLE,
+        packages::SIMULATORS_VARIABLE
+    );
+    match error {
+        PackageError::NoNpm { source, .. } => diagnostic
+            .with_note(source.to_string())
+            .with_help("install Node.js, whose npm obtains it once; running needs no Node")
+            .with_help(by_hand),
+        PackageError::Npm { .. } => diagnostic
+            .with_help(
+                "check the network and npm's configuration, then `alch local prepare` tries again",
+            )
+            .with_help(by_hand),
+        PackageError::Integrity { .. } => diagnostic.with_help(
+            "the registry that npm is configured for answers with something else: ask who runs it",
+        ),
+        PackageError::File(error) => diagnostic.with_note(error.source.to_string()),
+        PackageError::Named { variable, .. } => {
+            diagnostic.with_help(format!("correct `{variable}` or unset it"))
+        }
+        PackageError::Machine { .. } => {
+            diagnostic.with_help("the API of the local cloud works without it")
+        }
+        PackageError::Archive { .. } => diagnostic.with_help("`alch local prepare` tries again"),
+    }
+}

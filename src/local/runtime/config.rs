@@ -1,0 +1,463 @@
+//! Writes the configuration of `workerd`: every deployed Worker, the simulators behind its bindings, and the entry Worker.
+//!
+//! Text in, text out; nothing is read or started here. Secrets stay out of the text: the configuration names environment
+//! variables of the process, and their values are handed over beside it.
+//!
+//! Invariant: no name or value that a user chose can end the string it stands in ([`quoted`]).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::Path,
+};
+
+use serde_json::{Value, json};
+
+use crate::local::{
+    api::{DeployedModule, DeployedWorker, jurisdiction},
+    layout,
+};
+
+/// What a Worker runs with that names no compatibility date: the oldest there is, as at Cloudflare.
+const OLDEST_DATE: &str = "2021-11-02";
+/// The date of the simulators and of the entry Worker.
+const OWN_DATE: &str = "2023-07-24";
+/// The Worker in front of all others.
+const ENTRY: &str = include_str!("entry.js");
+/// Stands for a Worker that cannot run.
+const ABSENT: &str = "export default { fetch(request, env) { throw new Error(env.REASON); } };";
+/// The prefix of the services that are Workers of the user.
+pub(super) const WORKER: &str = "worker:";
+
+/// What the configuration is made from, besides the Workers.
+#[derive(Debug)]
+pub(super) struct Setting<'a> {
+    /// The data folder of the local cloud, absolute.
+    pub(super) folder: &'a Path,
+    /// The folder of the simulators, absolute.
+    pub(super) simulators: &'a Path,
+    /// The newest compatibility date that the binary knows.
+    pub(super) newest_date: &'a str,
+    /// Workers that cannot run, with the reason.
+    pub(super) broken: &'a BTreeMap<String, String>,
+}
+
+/// A configuration.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Config {
+    /// The file.
+    pub(super) text: String,
+    /// The environment variables that it names.
+    pub(super) variables: Vec<(String, String)>,
+    /// What is different here from Cloudflare, for the user.
+    pub(super) notices: Vec<String>,
+}
+
+impl Config {
+    /// Tells configurations apart; nothing of a secret can be read from it.
+    pub(super) fn fingerprint(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.text.as_bytes());
+        for (name, value) in &self.variables {
+            for part in [name, value] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part.as_bytes());
+            }
+        }
+        hasher.finalize()
+    }
+}
+
+/// Writes the configuration for `workers`.
+pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config {
+    let mut writer = Writer {
+        setting,
+        config: Config::default(),
+        services: Vec::new(),
+        simulated: BTreeMap::new(),
+        absent: BTreeSet::new(),
+        running: workers
+            .iter()
+            .map(|worker| worker.name.as_str())
+            .filter(|name| !setting.broken.contains_key(*name))
+            .collect(),
+    };
+    writer.entry(workers);
+    for worker in workers {
+        match setting.broken.get(&worker.name) {
+            Some(reason) => writer.absent(&worker.name, reason),
+            None => writer.worker(worker),
+        }
+    }
+    for name in std::mem::take(&mut writer.absent) {
+        if !setting.broken.contains_key(&name) {
+            writer.absent(&name, "it is not deployed");
+        }
+    }
+    writer.simulators();
+    writer.finish()
+}
+
+/// A string as the language of the configuration wants it.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            control if control.is_ascii_control() => {
+                out.push_str(&format!("\\x{:02x}", u32::from(control)));
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn embed(path: &Path) -> String {
+    format!("embed {}", quoted(&path.to_string_lossy()))
+}
+
+/// A product that a simulator stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Product {
+    D1,
+    Kv,
+    Queues,
+    R2,
+}
+
+impl Product {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::D1 => "d1",
+            Self::Kv => "kv",
+            Self::Queues => "queues",
+            Self::R2 => "r2",
+        }
+    }
+
+    fn script(self) -> &'static str {
+        match self {
+            Self::D1 => "d1/database.worker.js",
+            Self::Kv => "kv/namespace.worker.js",
+            Self::Queues => "queues/broker.worker.js",
+            Self::R2 => "r2/bucket.worker.js",
+        }
+    }
+
+    /// The key of its storage objects, whose last part is the name of the class.
+    fn unique_key(self) -> &'static str {
+        match self {
+            Self::D1 => layout::D1_CLASS,
+            Self::Kv => layout::KV_CLASS,
+            Self::Queues => "miniflare-QueueBrokerObject",
+            Self::R2 => layout::R2_CLASS,
+        }
+    }
+
+    fn class(self) -> &'static str {
+        self.unique_key()
+            .split_once('-')
+            .map_or(self.unique_key(), |(_, class)| class)
+    }
+}
+
+/// The products whose data lies in files, by the name of their folder.
+pub(super) const FOLDERS: [&str; 3] = ["d1", "kv", "r2"];
+
+struct Writer<'a> {
+    setting: &'a Setting<'a>,
+    config: Config,
+    services: Vec<String>,
+    /// The simulated things that are bound, by product.
+    simulated: BTreeMap<Product, BTreeSet<String>>,
+    /// Workers that are bound and not there.
+    absent: BTreeSet<String>,
+    running: BTreeSet<&'a str>,
+}
+
+impl Writer<'_> {
+    fn entry(&mut self, workers: &[DeployedWorker]) {
+        let bindings: Vec<String> = workers
+            .iter()
+            .map(|worker| {
+                let service = quoted(&format!("{WORKER}{}", worker.name));
+                format!("(name = {service}, service = {service})")
+            })
+            .collect();
+        self.services.push(format!(
+            "(name = \"entry\", worker = (compatibilityDate = \"{OWN_DATE}\", \
+             modules = [(name = \"alch-entry.js\", esModule = {})], bindings = [{}]))",
+            quoted(ENTRY),
+            bindings.join(", ")
+        ));
+    }
+
+    /// A Worker that only says why it does not run.
+    fn absent(&mut self, name: &str, reason: &str) {
+        let reason = format!("the Worker `{name}` cannot run: {reason}");
+        self.services.push(format!(
+            "(name = {}, worker = (compatibilityDate = \"{OWN_DATE}\", \
+             modules = [(name = \"absent.js\", esModule = {})], bindings = [(name = \"REASON\", text = {})]))",
+            quoted(&format!("{WORKER}{name}")),
+            quoted(ABSENT),
+            quoted(&reason)
+        ));
+    }
+
+    fn worker(&mut self, worker: &DeployedWorker) {
+        let bindings: Vec<String> = worker
+            .bindings
+            .iter()
+            .filter_map(|binding| {
+                let name = binding["name"].as_str()?;
+                let value = self.binding(worker, name, binding)?;
+                Some(format!("(name = {}, {value})", quoted(name)))
+            })
+            .collect();
+        let date = self.date(worker);
+        let flags: Vec<String> = worker
+            .compatibility_flags
+            .iter()
+            .map(|flag| quoted(flag))
+            .collect();
+        // The ids make a new bucket of an old name a new configuration.
+        let ids = worker.incarnations.join(" ");
+        self.services.push(format!(
+            "# {} {ids}\n    (name = {}, worker = (compatibilityDate = {}, compatibilityFlags = [{}], {}, bindings = [{}]))",
+            worker.version,
+            quoted(&format!("{WORKER}{}", worker.name)),
+            quoted(&date),
+            flags.join(", "),
+            self.code(worker),
+            bindings.join(", ")
+        ));
+    }
+
+    /// The compatibility date, not newer than the binary.
+    fn date(&mut self, worker: &DeployedWorker) -> String {
+        let newest = self.setting.newest_date;
+        let date = worker.compatibility_date.as_deref().unwrap_or(OLDEST_DATE);
+        if date <= newest {
+            return date.to_owned();
+        }
+        self.config.notices.push(format!(
+            "Worker `{}` asks for the compatibility date {date}; the runtime here knows {newest} and uses that",
+            worker.name
+        ));
+        newest.to_owned()
+    }
+
+    fn content(&self, module: &DeployedModule) -> String {
+        embed(&layout::modules_folder(self.setting.folder).join(&module.hash))
+    }
+
+    fn code(&self, worker: &DeployedWorker) -> String {
+        let (first, others): (Vec<_>, Vec<_>) = worker
+            .modules
+            .iter()
+            .partition(|module| module.name == worker.entry);
+        if worker.service_syntax {
+            let script = first.first().map(|module| self.content(module));
+            return format!("serviceWorkerScript = {}", script.unwrap_or_default());
+        }
+        // The first module is the one that is run.
+        let modules: Vec<String> = first
+            .into_iter()
+            .chain(others)
+            .filter_map(|module| {
+                let kind = module_kind(&module.content_type)?;
+                let content = self.content(module);
+                Some(format!(
+                    "(name = {}, {kind} = {content})",
+                    quoted(&module.name)
+                ))
+            })
+            .collect();
+        format!("modules = [{}]", modules.join(", "))
+    }
+
+    /// The value of a binding; none for what there is not here, which is said.
+    fn binding(&mut self, worker: &DeployedWorker, name: &str, binding: &Value) -> Option<String> {
+        let field = |name: &str| binding[name].as_str().unwrap_or_default();
+        let kind = field("type");
+        Some(match kind {
+            "plain_text" => format!("text = {}", quoted(field("text"))),
+            "json" => format!("json = {}", quoted(&binding["json"].to_string())),
+            "secret_text" => {
+                if field("text").contains('\0') {
+                    self.config.notices.push(format!(
+                        "Worker `{}`: the secret `{name}` holds a zero byte and is left out: the runtime here cannot take it",
+                        worker.name
+                    ));
+                    return None;
+                }
+                let variable = format!("ALCH_SECRET_{}", self.config.variables.len());
+                let value = format!("fromEnvironment = {}", quoted(&variable));
+                self.config
+                    .variables
+                    .push((variable, field("text").to_owned()));
+                value
+            }
+            "version_metadata" => {
+                let metadata =
+                    json!({"id": worker.version, "tag": "", "timestamp": worker.created_at});
+                format!("json = {}", quoted(&metadata.to_string()))
+            }
+            "kv_namespace" => {
+                let service = self.simulated(Product::Kv, field("namespace_id"));
+                format!("kvNamespace = {service}")
+            }
+            "r2_bucket" => {
+                let key = layout::bucket_key(jurisdiction(binding), field("bucket_name"));
+                format!("r2Bucket = {}", self.simulated(Product::R2, &key))
+            }
+            "queue" => format!(
+                "queue = {}",
+                self.simulated(Product::Queues, field("queue_name"))
+            ),
+            "d1" => format!(
+                "wrapped = (moduleName = \"cloudflare-internal:d1-api\", \
+                 innerBindings = [(name = \"fetcher\", service = {})])",
+                self.simulated(Product::D1, field("id"))
+            ),
+            "service" => self.service(field("service"), field("entrypoint")),
+            "wasm_module" | "text_blob" | "data_blob" => {
+                let part = field("part");
+                let module = worker.modules.iter().find(|module| module.name == part)?;
+                let form = match kind {
+                    "wasm_module" => "wasmModule",
+                    "text_blob" => "text",
+                    _ => "data",
+                };
+                format!("{form} = {}", self.content(module))
+            }
+            _ => {
+                self.config.notices.push(format!(
+                    "Worker `{}`: the binding `{name}` of type {kind} is left out: the local cloud has none",
+                    worker.name
+                ));
+                return None;
+            }
+        })
+    }
+
+    fn service(&mut self, name: &str, entrypoint: &str) -> String {
+        let service = quoted(&format!("{WORKER}{name}"));
+        if !self.running.contains(name) {
+            self.absent.insert(name.to_owned());
+        } else if !entrypoint.is_empty() {
+            return format!(
+                "service = (name = {service}, entrypoint = {})",
+                quoted(entrypoint)
+            );
+        }
+        format!("service = {service}")
+    }
+
+    /// The service of a simulated thing, which is remembered.
+    fn simulated(&mut self, product: Product, id: &str) -> String {
+        self.simulated
+            .entry(product)
+            .or_default()
+            .insert(id.to_owned());
+        quoted(&format!("{}:{id}", product.prefix()))
+    }
+
+    fn simulator(&self, script: &str) -> String {
+        embed(&self.setting.simulators.join(script))
+    }
+
+    fn simulators(&mut self) {
+        for (product, ids) in std::mem::take(&mut self.simulated) {
+            let prefix = product.prefix();
+            let class = product.class();
+            for id in ids {
+                self.services.push(format!(
+                    "(name = {}, worker = (compatibilityDate = \"{OWN_DATE}\", \
+                     modules = [(name = \"object-entry.worker.js\", esModule = {})], bindings = [\
+                     (name = \"MINIFLARE_NAMESPACE\", text = {}), (name = \"MINIFLARE_OBJECT\", \
+                     durableObjectNamespace = (className = \"{class}\", serviceName = \"{prefix}-objects\"))]))",
+                    quoted(&format!("{prefix}:{id}")),
+                    self.simulator("shared/object-entry.worker.js"),
+                    quoted(&id)
+                ));
+            }
+            let (flags, object, storage, binding) = if product == Product::Queues {
+                (
+                    ", \"service_binding_extra_handlers\"",
+                    ", preventEviction = true",
+                    "inMemory = void".to_owned(),
+                    format!(
+                        "(name = \"MINIFLARE_OBJECT\", durableObjectNamespace = \"{class}\"), \
+                         (name = \"MINIFLARE_QUEUE_CONSUMERS\", json = \"{{}}\")"
+                    ),
+                )
+            } else {
+                self.services.push(format!(
+                    "(name = \"{prefix}-storage\", disk = (path = {}, writable = true))",
+                    quoted(&self.setting.folder.join(prefix).to_string_lossy())
+                ));
+                (
+                    "",
+                    "",
+                    format!("localDisk = \"{prefix}-storage\""),
+                    format!("(name = \"MINIFLARE_BLOBS\", service = \"{prefix}-storage\")"),
+                )
+            };
+            self.services.push(format!(
+                "(name = \"{prefix}-objects\", worker = (compatibilityDate = \"{OWN_DATE}\", \
+                 compatibilityFlags = [\"nodejs_compat\", \"experimental\"{flags}], \
+                 modules = [(name = \"simulator.js\", esModule = {})], \
+                 durableObjectNamespaces = [(className = \"{class}\", uniqueKey = \"{}\"{object})], \
+                 durableObjectStorage = ({storage}), bindings = [{binding}]))",
+                self.simulator(product.script()),
+                product.unique_key()
+            ));
+        }
+    }
+
+    fn finish(mut self) -> Config {
+        let mut text = "# Written by alch at every start of the runtime.\n\
+             using Workerd = import \"/workerd/workerd.capnp\";\n\
+             const config :Workerd.Config = (\n  structuredLogging = true,\n  services = [\n    \
+             (name = \"internet\", network = (allow = [\"public\", \"private\"], tlsOptions = (trustBrowserCas = true))),\n"
+            .to_owned();
+        for service in &self.services {
+            writeln!(text, "    {service},").expect("a string takes all text");
+        }
+        write!(
+            text,
+            "  ],\n  sockets = [(name = \"entry\", http = (), service = \"entry\")],\n  \
+             extensions = [(modules = [(name = \"miniflare:shared\", esModule = {}), \
+             (name = \"miniflare:zod\", esModule = {})])],\n);\n",
+            self.simulator("shared/index.worker.js"),
+            self.simulator("shared/zod.worker.js")
+        )
+        .expect("a string takes all text");
+        self.config.text = text;
+        self.config
+    }
+}
+
+/// The form of a module; none for what is not code.
+fn module_kind(content_type: &str) -> Option<&'static str> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    Some(match essence {
+        "application/javascript+module" => "esModule",
+        "application/javascript" | "text/javascript" => "commonJsModule",
+        "application/wasm" => "wasm",
+        "application/json" => "json",
+        "application/source-map" => return None,
+        "text/x-python" => "pythonModule",
+        "text/x-python-requirement" => "pythonRequirement",
+        text if text.starts_with("text/") => "text",
+        _ => "data",
+    })
+}
+
+#[cfg(test)]
+mod tests;

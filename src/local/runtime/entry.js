@@ -1,0 +1,62 @@
+// The Worker in front of all others: sends each request to the Worker that the host name names, and answers for those
+// that are not there or fail. Part of alch; runs inside workerd.
+
+const SUFFIX = ".localhost";
+const PREFIX = "worker:";
+
+export default {
+  async fetch(request, env) {
+    const { hostname } = new URL(request.url);
+    const names = Object.keys(env).filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
+    if (!isThisMachine(hostname)) {
+      return page(request, 403, "Not a name of this machine", "Workers answer to names below localhost only.");
+    }
+    if (isForeignPage(request)) {
+      return page(request, 403, "Refused", "Requests of web pages from elsewhere are refused.");
+    }
+    const name = hostname.endsWith(SUFFIX) ? hostname.slice(0, -SUFFIX.length) : "";
+    const worker = names.includes(name) ? env[PREFIX + name] : undefined;
+    if (worker === undefined) {
+      const { port } = new URL(request.url);
+      const lines = names.map((other) => `http://${other}${SUFFIX}${port && ":" + port}/`);
+      const title = name ? `No Worker \`${name}\`` : "Which Worker?";
+      return page(request, 404, title, `The Workers here are\n\n${lines.join("\n")}`);
+    }
+    try {
+      return await worker.fetch(request);
+    } catch (error) {
+      const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
+      // Frames of this file say nothing about the Worker.
+      const own = text.split("\n").filter((line) => !line.includes("alch-entry.js")).join("\n");
+      console.error(`Worker \`${name}\`: ${request.method} ${request.url}: ${own}`);
+      return page(request, 500, `Worker \`${name}\` failed`, `${request.method} ${request.url}\n\n${own}`);
+    }
+  },
+};
+
+function isThisMachine(hostname) {
+  return ["127.0.0.1", "[::1]", "localhost"].includes(hostname) || hostname.endsWith(SUFFIX);
+}
+
+// Browsers say where a request comes from; other programs do not and are not meant. A link may be followed from anywhere.
+function isForeignPage(request) {
+  if (request.headers.get("sec-fetch-site") !== "cross-site") return false;
+  if (request.headers.get("sec-fetch-mode") === "navigate" && request.method === "GET") return false;
+  try {
+    return !isThisMachine(new URL(request.headers.get("origin")).hostname);
+  } catch {
+    return true;
+  }
+}
+
+function page(request, status, title, text) {
+  if (!(request.headers.get("accept") ?? "").includes("text/html")) {
+    return new Response(`${title}\n\n${text}\n`, { status });
+  }
+  const escape = (raw) => raw.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+  const html = `<!doctype html><meta charset="utf-8"><title>${escape(title)}</title>
+<style>body{font:16px/1.5 system-ui;margin:10vh auto;max-width:50rem;padding:0 1rem;color-scheme:light dark}
+pre{white-space:pre-wrap;border-left:4px solid #f6821f;padding-left:1rem}</style>
+<h1>${escape(title)}</h1><pre>${escape(text)}</pre>`;
+  return new Response(html, { status, headers: { "content-type": "text/html;charset=utf-8" } });
+}

@@ -1,0 +1,17 @@
+//! Runs Workers: Cloudflare's own `workerd` over the data of the local cloud.
+//!
+//! This side finds the runtime, writes its configuration and looks after its process; what a Worker sees of the data is the
+//! business of Miniflare's simulators, which the configuration puts between the two. One process runs all Workers of a
+//! folder, so that service bindings need nothing else.
+
+mod config;
+mod deployments;
+mod event;
+pub mod packages;
+mod process;
+mod supervisor;
+
+pub use self::{
+    event::{Event, Running, RuntimeError},
+    supervisor::{Runtime, RuntimeOptions, start},
+};
