@@ -22,6 +22,7 @@ mod gaps;
 mod guards;
 mod handles;
 mod kill;
+mod local_events;
 mod local_runtime;
 mod local_safety;
 mod locks;

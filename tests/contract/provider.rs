@@ -315,6 +315,67 @@ fn queues() {
     );
 }
 
+const CONSUMERS: &str = r#"
+let worker = Worker("worker", #{ script: "export default {}", url: false });
+let dead = Queue("dead");
+QueueConsumer("plain", #{ queue: Queue("one"), scriptName: worker });
+QueueConsumer("full", #{ queue: Queue("two").id, scriptName: worker.name, settings: #{
+    batchSize: 5, maxConcurrency: 2, maxRetries: 1, maxWaitTimeMs: 100, retryDelay: 2, deadLetterQueue: dead,
+} });
+"#;
+const CONSUMERS_CHANGED: &str = r#"
+let worker = Worker("worker", #{ script: "export default {}", url: false });
+let one = Queue("one");
+QueueConsumer("plain", #{ queue: one, scriptName: worker, settings: #{ batchSize: 7, deadLetterQueue: "dead-dev" } });
+QueueConsumer("full", #{ queue: Queue("three"), scriptName: worker });
+Queue("dead");
+Queue("two");
+"#;
+const CONSUMERS_REFUSED: &str = r#"
+let other = Worker("other", #{ script: "export default {}", url: false });
+QueueConsumer("second", #{ queue: Queue("one"), scriptName: other });
+"#;
+/// Taken over from the state of another stage, which made it.
+const CONSUMERS_TAKEN_OVER: &str = r#"
+let worker = Worker("worker", #{ name: "worker-dev", script: "export default {}", url: false, adopt: true });
+QueueConsumer("plain", #{ queue: Queue("one", #{ name: "one-dev", adopt: true }), scriptName: worker, adopt: true });
+"#;
+
+#[test]
+fn consumers() {
+    assert_sent(
+        &[],
+        &[
+            run(CONSUMERS),
+            run(CONSUMERS),
+            refused(CONSUMERS_REFUSED),
+            run(CONSUMERS_CHANGED),
+            refresh(CONSUMERS_CHANGED),
+            elsewhere(CONSUMERS_TAKEN_OVER),
+            DESTROY,
+        ],
+        &[
+            "DELETE queues/{queue_id}",
+            "DELETE queues/{queue_id}/consumers/{consumer_id}",
+            "DELETE workers/scripts/{script_name}",
+            "GET queues",
+            "GET queues/{queue_id}",
+            "GET queues/{queue_id}/consumers",
+            "GET queues/{queue_id}/consumers/{consumer_id}",
+            "GET workers/scripts/{script_name}/deployments",
+            "GET workers/scripts/{script_name}/settings",
+            "GET workers/scripts/{script_name}/subdomain",
+            "GET workers/services/{service_name}",
+            "POST queues",
+            "POST queues/{queue_id}/consumers",
+            "POST workers/scripts/{script_name}/subdomain",
+            "PUT queues/{queue_id}/consumers/{consumer_id}",
+            "PUT workers/scripts/{script_name}",
+            "PUT workers/scripts/{script_name}/schedules",
+        ],
+    );
+}
+
 const WORKERS: &str = r#"
 let db = Database("db");
 let kv = KV("kv");
@@ -329,6 +390,9 @@ Worker("api", #{
     compatibilityFlags: ["global_navigator"],
     compatibility: "node",
     crons: ["0 2 * * *"],
+    eventSources: [Queue("events"), #{ queue: Queue("batches"), settings: #{
+        batchSize: 5, maxConcurrency: 2, maxRetries: 1, maxWaitTimeMs: 100, retryDelay: 2, deadLetterQueue: queue,
+    } }],
     placement: #{ mode: "smart" },
     observability: #{
         enabled: true, headSamplingRate: 0.5,
@@ -367,7 +431,10 @@ Worker("plain", #{ entrypoint: "src/main.js", noBundle: true });
 "#;
 const WORKERS_CHANGED: &str = r#"
 let other = Worker("other", #{ script: "export default { a: 1 }", url: true });
-Worker("api", #{ entrypoint: "src/main.js", bindings: #{ OTHER: other }, url: false });
+Worker("api", #{
+    entrypoint: "src/main.js", bindings: #{ OTHER: other }, url: false,
+    eventSources: [#{ queue: Queue("batches"), settings: #{ batchSize: 6 } }],
+});
 Worker("named", #{ name: "second-name", script: "export default {}", naming: "app" });
 Worker("theirs", #{ name: "theirs", script: "export default {}", adopt: true });
 "#;
@@ -396,9 +463,12 @@ fn workers() {
         &[
             "DELETE d1/database/{database_id}",
             "DELETE queues/{queue_id}",
+            "DELETE queues/{queue_id}/consumers/{consumer_id}",
             "DELETE r2/buckets/{bucket_name}",
             "DELETE storage/kv/namespaces/{namespace_id}",
             "DELETE workers/scripts/{script_name}",
+            "GET queues/{queue_id}",
+            "GET queues/{queue_id}/consumers",
             "GET workers/scripts/{script_name}/deployments",
             "GET workers/scripts/{script_name}/settings",
             "GET workers/scripts/{script_name}/subdomain",
@@ -406,9 +476,11 @@ fn workers() {
             "GET workers/subdomain",
             "POST d1/database",
             "POST queues",
+            "POST queues/{queue_id}/consumers",
             "POST r2/buckets",
             "POST storage/kv/namespaces",
             "POST workers/scripts/{script_name}/subdomain",
+            "PUT queues/{queue_id}/consumers/{consumer_id}",
             "PUT workers/scripts/{script_name}",
             "PUT workers/scripts/{script_name}/schedules",
         ],
@@ -473,6 +545,7 @@ fn the_scripts_here_use_every_prop_of_every_kind() {
         ("cloudflare::D1Database", D1),
         ("cloudflare::KVNamespace", KV),
         ("cloudflare::Queue", QUEUES),
+        ("cloudflare::QueueConsumer", CONSUMERS),
         ("cloudflare::R2Bucket", R2),
         ("cloudflare::Worker", &format!("{WORKERS}{BUNDLES}")),
     ];

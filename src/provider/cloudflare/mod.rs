@@ -17,6 +17,7 @@ mod names;
 pub mod pages;
 mod props;
 pub mod queue;
+pub mod queue_consumer;
 pub mod r2_bucket;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
@@ -37,6 +38,9 @@ pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bun
     registry.add(Arc::new(kv_namespace::KvNamespace::new(Arc::clone(client))));
     registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
     registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
+    registry.add(Arc::new(queue_consumer::QueueConsumer::new(Arc::clone(
+        client,
+    ))));
     registry.add(Arc::new(worker::Worker::new(
         Arc::clone(client),
         Arc::clone(bundler),

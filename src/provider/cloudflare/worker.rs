@@ -2,6 +2,7 @@
 
 mod bindings;
 mod bundling;
+mod consumers;
 mod graph;
 mod imports;
 mod metadata;
@@ -317,6 +318,7 @@ impl Provider for Worker {
         modules::normalise(&sources, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
+        consumers::normalise(&props, &mut errors);
         match NAMES.resolve(context, &mut props, "name") {
             Ok(name) if errors.is_empty() => Ok(Checked {
                 known: base_outputs(&name.physical),
@@ -339,7 +341,10 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
         let seen = self.look(context, &existing.physical_name).await?;
-        Ok(seen.map(|seen| seen.outputs))
+        Ok(seen.map(|mut seen| {
+            consumers::keep(&existing.outputs, &mut seen.outputs);
+            seen.outputs
+        }))
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -367,6 +372,9 @@ impl Provider for Worker {
         self.configure(context, name, props, true, &mut outputs)
             .await
             .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+        self.consume(context, name, props, &Map::new(), &mut outputs)
+            .await
+            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
         Ok(outputs)
     }
 
@@ -380,6 +388,8 @@ impl Provider for Worker {
         let mut outputs = self.upload(context, name, props).await?;
         self.configure(context, name, props, false, &mut outputs)
             .await?;
+        self.consume(context, name, props, &existing.outputs, &mut outputs)
+            .await?;
         Ok(outputs)
     }
 
@@ -389,6 +399,8 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let name = existing.physical_name.as_str();
+        self.consume_no_more(context, name, &existing.outputs)
+            .await?;
         if !crons(&existing.props).is_empty() {
             let call = Call::put(path(name, "/schedules")).json(&json!([]));
             self.client.look(context, &call).await?;

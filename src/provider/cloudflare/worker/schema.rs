@@ -2,7 +2,7 @@
 
 use super::{
     super::{names::naming_prop, props::mistake},
-    bundling,
+    bundling, consumers,
 };
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
@@ -121,6 +121,7 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
                 "`node` offers the modules of Node.js",
             ),
             Prop::new("crons", texts(), "times at which `scheduled` is called"),
+            consumers::prop(),
             Prop::new(
                 "placement",
                 PropType::Object(placement),
@@ -151,6 +152,7 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
             Attribute::new("type", "`worker`"),
             Attribute::new("url", "the address, where it has one"),
             Attribute::new("versionId", "the version that runs"),
+            Attribute::new("eventSources", "the ids of the queues it gets messages of"),
             Attribute::new("createdAt", "when it was made"),
             Attribute::new("updatedAt", "when it was last changed"),
         ],
