@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod assets;
 mod bad_input;
 mod bundling;
 mod cli;

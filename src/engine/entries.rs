@@ -190,6 +190,7 @@ impl Run {
             props: self.open(&record.props)?,
             outputs: self.open(&record.outputs)?,
             physical_name: record.physical_name.clone(),
+            settled: record.status == Status::Ready && !self.options.force,
         })
     }
 }

@@ -221,6 +221,7 @@ impl Run {
             props: Map::new(),
             outputs,
             physical_name: job.checked.physical_name.clone(),
+            settled: false,
         };
         match self
             .call(job, job.provider.update(context, &job.resolved, &existing))
@@ -272,6 +273,7 @@ impl Run {
                     props,
                     outputs: found.outputs,
                     physical_name: prior.physical_name.clone(),
+                    settled: false,
                 };
                 self.permit(&job.provider.touches_on_delete(&existing))?;
                 self.call(job, job.provider.delete(&context, &existing))
@@ -396,6 +398,7 @@ impl Run {
                     props,
                     outputs: found.outputs,
                     physical_name: record.physical_name.clone(),
+                    settled: false,
                 },
                 _ => return Ok(()),
             }

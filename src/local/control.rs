@@ -76,6 +76,16 @@ const MIGRATIONS: &[&str] = &["
         created_at TEXT NOT NULL, source TEXT NOT NULL, versions TEXT NOT NULL, annotations TEXT NOT NULL
     ) STRICT;
     CREATE INDEX deployments_script ON deployments(script, number);
+", "
+    CREATE TABLE asset_files(hash TEXT PRIMARY KEY, content_type TEXT) STRICT;
+    CREATE TABLE asset_sessions(
+        id TEXT PRIMARY KEY, script TEXT NOT NULL, manifest TEXT NOT NULL, created_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE asset_manifests(hash TEXT PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
+    CREATE TABLE version_assets(
+        version TEXT PRIMARY KEY REFERENCES versions(id) ON DELETE CASCADE,
+        files TEXT NOT NULL REFERENCES asset_manifests(hash), config TEXT NOT NULL
+    ) STRICT;
 "];
 
 /// Why the control database cannot be used.

@@ -45,6 +45,12 @@ pub fn kv_file(folder: &Path, namespace: &str) -> PathBuf {
     object_file(&folder.join("kv"), KV_CLASS, namespace)
 }
 
+/// The folder with the static assets of Workers, by their hash.
+#[must_use]
+pub fn assets_folder(folder: &Path) -> PathBuf {
+    folder.join("assets")
+}
+
 /// The folder with the values of a KV namespace.
 #[must_use]
 pub fn kv_folder(folder: &Path, namespace: &str) -> PathBuf {

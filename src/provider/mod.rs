@@ -148,6 +148,9 @@ pub struct Existing {
     pub outputs: Map,
     /// Its name at the provider.
     pub physical_name: String,
+    /// Whether the object is known to have these props and outputs: not after an update that failed, not when it was only
+    /// come upon, and not when everything is to be set anew. Only then may an update leave out what did not change.
+    pub settled: bool,
 }
 
 /// An object that `find` came upon.

@@ -90,6 +90,7 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
         "src/main.js",
         "import { a } from './a.js';\nexport default { a };\n",
     );
+    project.file("public/index.html", "<h1>hi</h1>");
     project.file("src/a.js", "export const a = 1;\n");
     project.file("src/main.ts", "export default { a: 1 as number };\n");
     project.file(
@@ -403,7 +404,12 @@ Worker("api", #{
     limits: #{ cpuMs: 50, subrequests: 10 },
     tags: ["a"],
     logpush: true,
+    assets: #{
+        directory: "public", binding: "FILES", htmlHandling: "none", notFoundHandling: "404-page",
+        runWorkerFirst: ["/api/*"], _headers: "/*\n  A: b\n", _redirects: "/a /b\n",
+    },
 });
+Worker("static", #{ assets: #{ path: "public" } });
 Worker("near", #{ script: "export default {}", placement: #{ mode: "targeted", region: "aws:us-east-1" } });
 Worker("host", #{ script: "export default {}", placement: #{ mode: "targeted", host: "example.com:5432" } });
 Worker("hostname", #{ script: "export default {}", placement: #{ mode: "targeted", hostname: "example.com" } });
@@ -437,6 +443,7 @@ Worker("api", #{
 });
 Worker("named", #{ name: "second-name", script: "export default {}", naming: "app" });
 Worker("theirs", #{ name: "theirs", script: "export default {}", adopt: true });
+Worker("static", #{ script: "export default {}", assets: "public", compatibilityDate: "2026-01-02" });
 "#;
 const WORKERS_THEIRS: &str = r#"
 Worker("theirs", #{ name: "theirs", script: "export default {}" });
@@ -479,6 +486,8 @@ fn workers() {
             "POST queues/{queue_id}/consumers",
             "POST r2/buckets",
             "POST storage/kv/namespaces",
+            "POST workers/assets/upload",
+            "POST workers/scripts/{script_name}/assets-upload-session",
             "POST workers/scripts/{script_name}/subdomain",
             "PUT queues/{queue_id}/consumers/{consumer_id}",
             "PUT workers/scripts/{script_name}",

@@ -53,6 +53,7 @@ pub(super) fn drive(local: &mut Local) {
         json!({"keep_bindings": ["secret_text"], "bindings": [{"name": "TEXT", "type": "inherit"}]}),
     );
     let one = format!("{ALL}/api");
+    assets(local, &one);
     for (code, metadata) in [
         (
             10021,
@@ -140,6 +141,61 @@ fn bindings(local: &mut Local) -> Value {
         {"name": "LIMIT", "type": "ratelimit", "namespace_id": "1", "simple": {"limit": 10, "period": 60}},
         {"name": "ANALYTICS", "type": "analytics_engine", "dataset": "events"},
     ])
+}
+
+fn assets(local: &mut Local, script: &str) {
+    let session = format!("{script}/assets-upload-session");
+    let [first, second] = [
+        "00112233445566778899aabbccddeeff",
+        "ffeeddccbbaa99887766554433221100",
+    ];
+    let manifest = json!({"manifest": {
+        "/a.txt": {"hash": first, "size": 5}, "/b.txt": {"hash": second, "size": 5},
+    }});
+    let begun = local.ok("POST", &session, manifest.clone());
+    assert_eq!(begun["result"]["buckets"], json!([[first, second]]));
+    let token = format!("Bearer {}", begun["result"]["jwt"].as_str().unwrap());
+    let headers = [("authorization", token.as_str())];
+    let upload = "/accounts/local/workers/assets/upload?base64=true";
+    let file =
+        |hash: &'static str| Payload::Parts(vec![(hash, "text/plain", "aGVsbG8=".to_owned())]);
+    let before = local.ok_with("POST", upload, &headers, file(first));
+    assert_eq!(before["result"]["jwt"], json!(null));
+    let last = local.ok_with("POST", upload, &headers, file(second));
+    let config = json!({
+        "html_handling": "none", "not_found_handling": "404-page", "run_worker_first": ["/api/*"],
+        "_headers": "/*\n  A: b\n", "_redirects": "/a /b\n",
+    });
+    let assets = json!({"jwt": last["result"]["jwt"], "config": config});
+    let bindings = json!([{"name": "ASSETS", "type": "assets"}]);
+    let put = local.ok(
+        "PUT",
+        script,
+        parts(json!({"assets": assets, "bindings": bindings})),
+    );
+    assert_eq!(put["result"]["has_assets"], true);
+    local.ok(
+        "PUT",
+        script,
+        parts(json!({"keep_assets": true, "keep_bindings": ["assets"]})),
+    );
+    assert_eq!(
+        local.ok("POST", &session, manifest)["result"]["buckets"],
+        json!([])
+    );
+    local.fails(
+        (400, 10021),
+        "POST",
+        &session,
+        json!({"manifest": {"a": {}}}),
+    );
+    local.fails((401, 10000), "POST", upload, file(first));
+    local.fails(
+        (400, 10021),
+        "PUT",
+        script,
+        parts(json!({"assets": {"jwt": "x"}})),
+    );
 }
 
 fn settings(local: &mut Local, script: &str) {

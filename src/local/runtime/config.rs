@@ -5,6 +5,9 @@
 //!
 //! Invariant: no name or value that a user chose can end the string it stands in ([`quoted`]).
 
+mod assets;
+mod rules;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -85,12 +88,23 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
             .map(|worker| worker.name.as_str())
             .filter(|name| !setting.broken.contains_key(*name))
             .collect(),
+        with_assets: workers
+            .iter()
+            .filter(|worker| worker.assets.is_some() && !worker.entry.is_empty())
+            .map(|worker| worker.name.as_str())
+            .filter(|name| !setting.broken.contains_key(*name))
+            .collect(),
     };
     writer.entry(workers);
     for worker in workers {
         match setting.broken.get(&worker.name) {
             Some(reason) => writer.absent(&worker.name, reason),
-            None => writer.worker(worker),
+            None => {
+                if !worker.entry.is_empty() {
+                    writer.worker(worker);
+                }
+                writer.assets(worker);
+            }
         }
     }
     for name in std::mem::take(&mut writer.absent) {
@@ -166,7 +180,7 @@ impl Product {
 }
 
 /// The products whose data lies in files, by the name of their folder.
-pub(super) const FOLDERS: [&str; 3] = ["d1", "kv", "r2"];
+pub(super) const FOLDERS: [&str; 4] = ["assets", "d1", "kv", "r2"];
 
 struct Writer<'a> {
     setting: &'a Setting<'a>,
@@ -179,6 +193,8 @@ struct Writer<'a> {
     /// Workers that are bound and not there.
     absent: BTreeSet<String>,
     running: BTreeSet<&'a str>,
+    /// Workers that have code and assets.
+    with_assets: BTreeSet<&'a str>,
 }
 
 impl Writer<'_> {
@@ -187,7 +203,12 @@ impl Writer<'_> {
             .iter()
             .map(|worker| {
                 let service = quoted(&format!("{WORKER}{}", worker.name));
-                format!("(name = {service}, service = {service})")
+                let itself = format!("(name = {service}, service = {service})");
+                if !self.with_assets.contains(worker.name.as_str()) {
+                    return itself;
+                }
+                let front = quoted(&format!("{}{}", assets::FRONT, worker.name));
+                format!("{itself}, (name = {front}, service = {front})")
             })
             .collect();
         self.services.push(format!(
@@ -330,6 +351,7 @@ impl Writer<'_> {
                 self.simulated(Product::D1, field("id"))
             ),
             "service" => self.service(field("service"), field("entrypoint")),
+            "assets" => return self.assets_binding(worker),
             "wasm_module" | "text_blob" | "data_blob" => {
                 let part = field("part");
                 let module = worker.modules.iter().find(|module| module.name == part)?;
@@ -360,7 +382,7 @@ impl Writer<'_> {
                 quoted(entrypoint)
             );
         }
-        format!("service = {service}")
+        format!("service = {}", self.bound_service(name))
     }
 
     /// The service that takes the messages for a queue: this program, under the name of the queue.

@@ -3,6 +3,8 @@
 
 const SUFFIX = ".localhost";
 const PREFIX = "worker:";
+// Before Workers that have static assets, for requests only.
+const FRONT = "front:";
 
 export default {
   async fetch(request, env) {
@@ -16,7 +18,7 @@ export default {
       return page(request, 403, "Refused", "Requests of web pages from elsewhere are refused.");
     }
     const name = hostname.endsWith(SUFFIX) ? hostname.slice(0, -SUFFIX.length) : "";
-    const worker = names.includes(name) ? env[PREFIX + name] : undefined;
+    const worker = names.includes(name) ? (env[FRONT + name] ?? env[PREFIX + name]) : undefined;
     if (worker === undefined) {
       const { port } = new URL(request.url);
       const lines = names.map((other) => `http://${other}${SUFFIX}${port && ":" + port}/`);

@@ -72,6 +72,7 @@ impl Bench {
             props: checked.props,
             outputs,
             physical_name: checked.physical_name.clone(),
+            settled: true,
         };
         let read = kind.read(&context, &existing).await.unwrap().unwrap();
         assert_eq!(read, existing.outputs);
@@ -81,6 +82,7 @@ impl Bench {
             props: next.props,
             outputs,
             physical_name: checked.physical_name,
+            settled: true,
         }
     }
 
@@ -135,6 +137,7 @@ async fn d1_with_migrations() {
         props: checked.props,
         outputs,
         physical_name: checked.physical_name,
+        settled: true,
     };
 
     write(
@@ -285,6 +288,7 @@ async fn workers_with_bindings() {
         props: checked.props.clone(),
         outputs,
         physical_name: checked.physical_name,
+        settled: true,
     };
     let next = bench.check(
         &kind,

@@ -215,7 +215,7 @@ impl Client {
             uri.push_str(&format!("{}={}", encode(key), encode(value)));
         }
         let mut builder = Request::builder().method(call.method.clone()).uri(uri);
-        if let Some(token) = &self.token {
+        if let Some(token) = call.token.as_ref().or(self.token.as_ref()) {
             let mut value =
                 HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| {
                     invalid("the API token holds characters that no token has".to_owned())
@@ -262,6 +262,7 @@ pub struct Call {
     path: String,
     query: Vec<(&'static str, String)>,
     headers: Vec<(HeaderName, String)>,
+    token: Option<Zeroizing<String>>,
     content_type: Option<String>,
     body: Bytes,
     effect: Effect,
@@ -276,6 +277,7 @@ impl Call {
             path: path.into(),
             query: Vec::new(),
             headers: Vec::new(),
+            token: None,
             content_type: None,
             body: Bytes::new(),
             effect,
@@ -333,6 +335,13 @@ impl Call {
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers
             .push((HeaderName::from_static(name), value.into()));
+        self
+    }
+
+    /// The same call with a token of its own instead of the account's.
+    #[must_use]
+    pub fn bearer(mut self, token: &str) -> Self {
+        self.token = Some(Zeroizing::new(token.to_owned()));
         self
     }
 

@@ -267,6 +267,7 @@ mod tests {
             props: checked.props,
             outputs,
             physical_name: checked.physical_name,
+            settled: true,
         };
         kind.update(&context, &Map::new(), &existing).await.unwrap();
         assert_eq!(

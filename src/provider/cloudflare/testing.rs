@@ -171,6 +171,7 @@ pub(crate) fn existing(name: &str, props: Json, outputs: Json) -> Existing {
         props: map(props),
         outputs: map(outputs),
         physical_name: name.to_owned(),
+        settled: true,
     }
 }
 

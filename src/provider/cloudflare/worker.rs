@@ -1,8 +1,10 @@
 //! `cloudflare::Worker`: a Worker from inline code or JavaScript modules, with bindings, address and schedules.
 
+mod assets;
 mod bindings;
 mod bundling;
 mod consumers;
+mod files;
 mod graph;
 mod imports;
 mod metadata;
@@ -144,13 +146,16 @@ impl Worker {
         context: &OperationContext,
         name: &str,
         props: &Map,
+        existing: Option<&Existing>,
     ) -> Result<Map, ProviderError> {
         let modules = self.modules(context, props).await?;
         let main = modules
             .first()
             .map(|module| module.name.clone())
             .unwrap_or_default();
-        let metadata = metadata::metadata(context, props, &main)?;
+        let mut metadata = metadata::metadata(context, props, &main)?;
+        self.with_assets(context, name, props, existing, &mut metadata)
+            .await?;
         let mut parts = vec![Part {
             name: "metadata".to_owned(),
             file_name: None,
@@ -315,6 +320,7 @@ impl Provider for Worker {
             access: &context.access,
             bundler: &*self.bundler,
         };
+        assets::normalise(&context.folder, &context.access, &mut props, &mut errors);
         modules::normalise(&sources, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
@@ -368,7 +374,7 @@ impl Provider for Worker {
                 }
             }
         }
-        let mut outputs = self.upload(context, name, props).await?;
+        let mut outputs = self.upload(context, name, props, None).await?;
         self.configure(context, name, props, true, &mut outputs)
             .await
             .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
@@ -385,7 +391,7 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<Map, ProviderError> {
         let name = existing.physical_name.as_str();
-        let mut outputs = self.upload(context, name, props).await?;
+        let mut outputs = self.upload(context, name, props, Some(existing)).await?;
         self.configure(context, name, props, false, &mut outputs)
             .await?;
         self.consume(context, name, props, &existing.outputs, &mut outputs)

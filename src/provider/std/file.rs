@@ -348,6 +348,7 @@ mod tests {
             props: checked.props,
             outputs,
             physical_name: "out/a.txt".to_owned(),
+            settled: true,
         };
         fs::write_atomic(&path, b"changed").unwrap();
         kind.delete(&context, &existing).await.unwrap();

@@ -442,6 +442,7 @@ mod tests {
             props: checked.props,
             outputs: Map::new(),
             physical_name: "http-request".to_owned(),
+            settled: true,
         };
         let context = context("x");
         let error = kind.delete(&context, &existing).await.unwrap_err();

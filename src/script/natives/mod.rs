@@ -1,5 +1,6 @@
 //! The functions that scripts call, one file a theme.
 
+pub(super) mod bindings;
 pub(super) mod custom;
 pub(super) mod data;
 pub(super) mod io;
@@ -16,6 +17,7 @@ use super::host::Host;
 
 /// Registers all of them.
 pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
+    bindings::register(engine);
     resources::register(engine, host);
     custom::register(engine, host);
     data::register(engine, host);

@@ -1,11 +1,13 @@
 //! What is deployed, for the runtime: of each Worker the version that gets most requests, whole and with its secrets.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::Value;
 
 use super::{
     super::error::ApiError,
-    bindings,
+    assets, bindings,
     model::{self, Format},
 };
 use crate::local::control;
@@ -26,8 +28,18 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) bindings: Vec<Value>,
     pub(in crate::local) compatibility_date: Option<String>,
     pub(in crate::local) compatibility_flags: Vec<String>,
+    pub(in crate::local) assets: Option<DeployedAssets>,
     /// Ids of bound things that a new thing of the same name does not share.
     pub(in crate::local) incarnations: Vec<String>,
+}
+
+/// The static assets of a Worker.
+#[derive(Debug)]
+pub(in crate::local) struct DeployedAssets {
+    /// How they are served.
+    pub(in crate::local) config: serde_json::Map<String, Value>,
+    /// Hash and content type of each path; the hash is the name of the file in the assets folder.
+    pub(in crate::local) files: BTreeMap<String, (String, Option<String>)>,
 }
 
 /// A module of a Worker.
@@ -48,6 +60,7 @@ pub(in crate::local) fn deployed(
 
 fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
     let key = control::seal_key(connection)?;
+    let types = assets::content_types(connection)?;
     let mut workers = Vec::new();
     for script in model::all(connection)? {
         let Some(version) = model::active_version(connection, &script.name)? else {
@@ -66,6 +79,20 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
             .map(|binding| incarnation(connection, binding))
             .collect::<Result<Vec<_>, _>>()?;
         let modules = model::modules(connection, &version.id)?;
+        let assets = assets::of_version(connection, &version.id)?.map(|found| {
+            let file = |hash: String| {
+                let content_type = types.get(&hash).cloned().flatten();
+                (hash, content_type)
+            };
+            DeployedAssets {
+                config: found.config,
+                files: found
+                    .files
+                    .into_iter()
+                    .map(|(path, hash)| (path, file(hash)))
+                    .collect(),
+            }
+        });
         let flags = version.settings.get("compatibility_flags");
         workers.push(DeployedWorker {
             name: script.name,
@@ -80,6 +107,7 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
                 })
                 .collect(),
             bindings,
+            assets,
             compatibility_date: version
                 .settings
                 .get("compatibility_date")

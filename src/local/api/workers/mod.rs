@@ -1,8 +1,9 @@
 //! Workers: scripts, their versions and deployments, settings and secrets.
 //!
-//! The control plane only: uploads are checked, stored and versioned here; running them is the runtime's. Static assets,
+//! The control plane only: uploads are checked, stored and versioned here; running them is the runtime's.
 //! Durable Objects, routes and custom domains are not here: an upload that needs them is refused, not half stored.
 
+mod assets;
 mod bindings;
 mod deployed;
 mod deployments;
@@ -19,16 +20,20 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{get, patch},
+    routing::{get, patch, post},
 };
 
 pub(in crate::local) use self::bindings::revealed;
-pub(in crate::local) use self::deployed::{DeployedModule, DeployedWorker, deployed, jurisdiction};
+pub(in crate::local) use self::deployed::{
+    DeployedAssets, DeployedModule, DeployedWorker, deployed, jurisdiction,
+};
 pub(in crate::local) use self::model::latest_version;
 pub(super) use self::model::{producers, require};
 use super::{account_path, call::run};
 use crate::local::Cloud;
 
+/// The path of uploads of assets, which have tokens of their own.
+pub(super) const ASSETS_UPLOAD: &str = "workers/assets/upload";
 /// The code for a body that is wrong.
 const INVALID: u32 = 10001;
 /// The code for a script that does not pass validation.
@@ -47,6 +52,11 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
                 .delete(run(scripts::delete)),
         )
         .route(&format!("{one}/content/v2"), get(run(scripts::content)))
+        .route(
+            &format!("{one}/assets-upload-session"),
+            post(run(assets::open_session)),
+        )
+        .route(&account_path(ASSETS_UPLOAD), post(run(assets::upload)))
         .route(
             &format!("{one}/settings"),
             get(run(settings::read)).patch(run(settings::update)),

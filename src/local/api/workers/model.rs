@@ -3,7 +3,11 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::{Map, Value};
 
-use super::super::{call::Call, error::ApiError};
+use super::{
+    super::{call::Call, error::ApiError},
+    assets::{self, Assets},
+};
+
 const NOT_FOUND: u32 = 10007;
 
 /// A script as the control plane knows it: what all its versions share.
@@ -85,6 +89,7 @@ pub(super) struct Draft {
     pub(super) format: Format,
     pub(super) modules: Vec<Module>,
     pub(super) bindings: Vec<Value>,
+    pub(super) assets: Option<Assets>,
     pub(super) settings: Map<String, Value>,
     pub(super) annotations: Map<String, Value>,
 }
@@ -98,6 +103,7 @@ impl Draft {
             format: version.format,
             modules: modules(connection, &version.id)?,
             bindings: version.bindings.clone(),
+            assets: assets::of_version(connection, &version.id)?,
             settings: version.settings.clone(),
             annotations: Map::new(),
         })

@@ -9,7 +9,7 @@ use super::{
         error::ApiError,
         queue_consumers,
     },
-    bindings,
+    assets, bindings,
     model::{self, Format, Script, Version, bound},
     store, upload,
 };
@@ -24,7 +24,7 @@ const IS_BOUND: u32 = 10142;
 const NO_SERVICE: u32 = 10090;
 const NAME_LIMIT: usize = 63;
 
-fn valid_name(name: &str) -> bool {
+pub(super) fn valid_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_';
     bytes.len() <= NAME_LIMIT
@@ -63,7 +63,7 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
         ));
     }
     let upload = upload::read(call)?;
-    let (script, version, unused) = cloud.control.write(|transaction| {
+    let (script, version, unused, has_assets) = cloud.control.write(|transaction| {
         let old = model::script(transaction, name)?;
         let previous = model::latest_version(transaction, name)?;
         let mut shared = upload::shared(&upload.metadata);
@@ -85,13 +85,17 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
             upload.metadata.get("bindings"),
         )?;
         store::contents(cloud, &upload.contents)?;
-        let draft = upload.draft(bindings);
+        let before = previous.as_ref().map(|version| version.id.as_str());
+        let assets = assets::of_upload(transaction, name, &upload.metadata, before)?;
+        let draft = upload.draft(bindings, assets);
         let version = store::publish(transaction, name, &draft, "upload")?;
         let unused = store::prune(transaction, name)?;
-        Ok::<_, ApiError>((model::require(transaction, name)?, version, unused))
+        let script = model::require(transaction, name)?;
+        Ok::<_, ApiError>((script, version, unused, draft.assets.is_some()))
     })?;
     store::sweep(cloud, &unused)?;
     let mut map = summary(&script, Some(&version));
+    map.insert("has_assets".to_owned(), json!(has_assets));
     map.insert(
         "deployment_id".to_owned(),
         json!(version.id.replace('-', "")),
@@ -108,7 +112,13 @@ pub(super) fn list(cloud: &Cloud, _: &Call) -> ApiResult {
             .iter()
             .map(|script| {
                 let version = model::active_version(connection, &script.name)?;
-                Ok::<_, ApiError>(Value::Object(summary(script, version.as_ref())))
+                let has_assets = match &version {
+                    Some(version) => assets::has(connection, &version.id)?,
+                    None => false,
+                };
+                let mut summary = summary(script, version.as_ref());
+                summary.insert("has_assets".to_owned(), json!(has_assets));
+                Ok::<_, ApiError>(Value::Object(summary))
             })
             .collect::<Result<Vec<_>, _>>()
     })?;
@@ -189,6 +199,7 @@ pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         Ok::<_, ApiError>(hashes)
     })?;
     store::sweep(cloud, &hashes)?;
+    assets::sweep(cloud)?;
     ok(&Value::Null)
 }
 

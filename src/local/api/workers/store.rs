@@ -12,6 +12,7 @@ use super::{
         call::{hex_id, now},
         error::ApiError,
     },
+    assets,
     model::{Draft, Module, Version, modules},
 };
 use crate::{
@@ -113,6 +114,9 @@ pub(super) fn version(
             module.hash,
             module.size
         ])?;
+    }
+    if let Some(assets) = &draft.assets {
+        assets::attach(connection, &version.id, assets)?;
     }
     Ok(version)
 }

@@ -9,6 +9,7 @@ use super::{
         error::ApiError,
     },
     INVALID, REFUSED,
+    assets::Assets,
     model::{Draft, Format, Module},
 };
 
@@ -28,7 +29,7 @@ pub(super) struct Upload {
 
 impl Upload {
     /// The version that it makes, with these bindings.
-    pub(super) fn draft(&self, bindings: Vec<Value>) -> Draft {
+    pub(super) fn draft(&self, bindings: Vec<Value>, assets: Option<Assets>) -> Draft {
         Draft {
             source: "api",
             entry: self.entry.clone(),
@@ -39,6 +40,7 @@ impl Upload {
                 .map(|(module, _)| module.clone())
                 .collect(),
             bindings,
+            assets,
             settings: versioned(&self.metadata),
             annotations: annotations(&self.metadata),
         }
@@ -88,9 +90,13 @@ pub(super) fn read(call: &Call) -> Result<Upload, ApiError> {
         (Some(_), Some(_)) => {
             return Err(refused("`main_module` and `body_part` exclude each other"));
         }
+        // Assets alone need no code.
+        (None, None) if contents.is_empty() && has_assets(&metadata) => {
+            (String::new(), Format::Modules)
+        }
         (None, None) => return Err(refused("`main_module` or `body_part` is required")),
     };
-    if !contents.iter().any(|(module, _)| module.name == entry) {
+    if !entry.is_empty() && !contents.iter().any(|(module, _)| module.name == entry) {
         return Err(refused(format!(
             "No such module \"{entry}\": the upload has no part of this name"
         )));
@@ -136,6 +142,11 @@ fn module(part: &Part) -> Module {
     Module::of(name, kind, &part.bytes)
 }
 
+fn has_assets(metadata: &Map<String, Value>) -> bool {
+    metadata.get("assets").is_some_and(Value::is_object)
+        || metadata.get("keep_assets") == Some(&Value::Bool(true))
+}
+
 fn check(metadata: &Map<String, Value>) -> Result<(), ApiError> {
     let given = |field: &str| {
         metadata.get(field).is_some_and(|value| match value {
@@ -149,11 +160,6 @@ fn check(metadata: &Map<String, Value>) -> Result<(), ApiError> {
         return Err(ApiError::bad_request(
             10074,
             "Durable Object migrations are not available in the local cloud yet",
-        ));
-    }
-    if given("assets") {
-        return Err(refused(
-            "static assets are not available in the local cloud yet",
         ));
     }
     if given("containers") {
@@ -175,7 +181,8 @@ pub(super) fn check_settings(settings: &Map<String, Value>) -> Result<(), ApiErr
             }
             ("keep_bindings", Value::Array(items)) => items.iter().all(Value::is_string),
             ("observability" | "placement" | "limits" | "annotations", value) => value.is_object(),
-            ("logpush", value) => value.is_boolean(),
+            ("logpush" | "keep_assets", value) => value.is_boolean(),
+            ("assets", value) => value.is_object(),
             ("tail_consumers", Value::Array(items)) => {
                 items.iter().all(|item| item["service"].is_string())
             }

@@ -9,7 +9,7 @@ use super::{
         error::ApiError,
         page::Page,
     },
-    INVALID, bindings,
+    INVALID, assets, bindings,
     model::{self, Version},
     store, upload,
 };
@@ -94,7 +94,9 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
             upload.metadata.get("bindings"),
         )?;
         store::contents(cloud, &upload.contents)?;
-        let draft = upload.draft(bindings);
+        let before = previous.as_ref().map(|version| version.id.as_str());
+        let assets = assets::of_upload(transaction, &script.name, &upload.metadata, before)?;
+        let draft = upload.draft(bindings, assets);
         let version = store::version(transaction, &script.name, &draft)?;
         let unused = store::prune(transaction, &script.name)?;
         Ok::<_, ApiError>((version, unused))

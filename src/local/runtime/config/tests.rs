@@ -64,6 +64,7 @@ fn worker(name: &str, bindings: Value) -> DeployedWorker {
         bindings: serde_json::from_value(bindings).unwrap(),
         compatibility_date: Some("2999-01-01".to_owned()),
         compatibility_flags: vec!["nodejs_compat".to_owned()],
+        assets: None,
         incarnations: Vec::new(),
     }
 }

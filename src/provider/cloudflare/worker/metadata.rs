@@ -2,7 +2,7 @@
 
 use serde_json::{Map as JsonMap, Value as Json, json};
 
-use super::{super::props, bindings, modules};
+use super::{super::props, assets, bindings, modules};
 use crate::{
     bundle::Format,
     model::{Fqn, Map, schema::snake_case},
@@ -37,15 +37,17 @@ pub(super) fn metadata(
     if let Some(Json::Array(more)) = props::json_prop(props, "tags")? {
         tags.extend(more);
     }
-    let main = match modules::format(props) {
-        Format::Modules => "main_module",
-        Format::Script => "body_part",
-    };
-    let mut out = json!({
-        main: main_module,
-        "bindings": bindings::bindings(props)?,
-        "tags": tags,
-    });
+    let mut bindings = bindings::bindings(props)?;
+    bindings.extend(assets::binding(props));
+    let mut out = json!({ "bindings": bindings, "tags": tags });
+    // A Worker of assets alone has no code.
+    if !main_module.is_empty() {
+        let main = match modules::format(props) {
+            Format::Modules => "main_module",
+            Format::Script => "body_part",
+        };
+        out[main] = json!(main_module);
+    }
     for prop in [
         "compatibilityDate",
         "compatibilityFlags",

@@ -2,7 +2,7 @@
 
 use super::{
     super::{names::naming_prop, props::mistake},
-    bundling, consumers,
+    assets, bundling, consumers,
 };
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
@@ -71,6 +71,7 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
                 "path of the main module in TypeScript, JSX or JavaScript; what it imports goes along",
             ),
             bundling::prop(),
+            assets::prop(),
             Prop::new(
                 "noBundle",
                 PropType::Bool,
