@@ -11,6 +11,7 @@
 
 mod architecture;
 mod bad_input;
+mod bundling;
 mod cli;
 mod contract;
 mod damage;

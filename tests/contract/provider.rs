@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use alch::{
+    bundle::{Bundle, BundleError, Bundler, Request},
     model::{KindSchema, Prop, PropType},
     provider::{
         Registry,
@@ -11,7 +12,7 @@ use alch::{
 };
 
 use super::{Verdict, description};
-use crate::support::{Project, cloud::ServedCloud};
+use crate::support::{Project, cloud::ServedCloud, served};
 
 /// One run of a script.
 struct Step {
@@ -75,6 +76,9 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
     };
     let cloud = ServedCloud::recording();
     let mut project = Project::new();
+    if let Some(path) = served::esbuild() {
+        project.env("ALCH_ESBUILD_PATH", path);
+    }
     cloud.serve_to(&mut project);
     project.file("migrations/0001_first.sql", "CREATE TABLE a(id INTEGER);");
     project.file("more/0001_first.sql", "CREATE TABLE a(id INTEGER);");
@@ -87,6 +91,11 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
         "import { a } from './a.js';\nexport default { a };\n",
     );
     project.file("src/a.js", "export const a = 1;\n");
+    project.file("src/main.ts", "export default { a: 1 as number };\n");
+    project.file(
+        "src/old.js",
+        "import { a } from './a.js';\naddEventListener('fetch', () => a);\n",
+    );
     for (method, path, body) in foreign {
         let (status, answer) = cloud.call(method, path, body);
         assert_eq!(status, 200, "{answer}");
@@ -401,6 +410,25 @@ Worker("hostname", #{ script: "export default {}", placement: #{ mode: "targeted
 Worker("quiet", #{ script: "export default {}", observability: #{ logs: #{ enabled: false } } });
 Worker("named", #{ name: "first-name", script: "export default {}", naming: "app" });
 "#;
+const BUNDLES: &str = r#"
+Worker("bundled", #{
+    entrypoint: "src/main.ts",
+    sourceMap: false,
+    bundle: #{
+        minify: true,
+        external: ["later:*"],
+        define: #{ "VERSION": "'1'" },
+        alias: #{ "old": "new" },
+        loader: #{ ".svg": "text" },
+        conditions: ["custom"],
+        jsx: "automatic",
+        jsxImportSource: "tiny",
+        target: "es2022",
+    },
+});
+Worker("script", #{ entrypoint: "src/old.js", format: "cjs", compatibilityDate: "2026-01-01" });
+Worker("plain", #{ entrypoint: "src/main.js", noBundle: true });
+"#;
 const WORKERS_CHANGED: &str = r#"
 let other = Worker("other", #{ script: "export default { a: 1 }", url: true });
 Worker("api", #{
@@ -459,6 +487,24 @@ fn workers() {
     );
 }
 
+#[test]
+fn bundles() {
+    if served::esbuild().is_none() {
+        return;
+    }
+    assert_sent(
+        &[],
+        &[run(BUNDLES), run(BUNDLES), DESTROY],
+        &[
+            "DELETE workers/scripts/{script_name}",
+            "GET workers/services/{service_name}",
+            "GET workers/subdomain",
+            "POST workers/scripts/{script_name}/subdomain",
+            "PUT workers/scripts/{script_name}",
+        ],
+    );
+}
+
 /// The names of props, with those inside them.
 fn names(props: &[Prop], out: &mut BTreeSet<&'static str>) {
     for prop in props {
@@ -476,18 +522,32 @@ fn inside(ty: &PropType, out: &mut BTreeSet<&'static str>) {
     }
 }
 
+#[derive(Debug)]
+struct NoBundler;
+
+impl Bundler for NoBundler {
+    fn bundle(&self, _request: &Request<'_>) -> Result<Bundle, BundleError> {
+        unreachable!("nothing is bundled")
+    }
+}
+
 #[test]
 fn the_scripts_here_use_every_prop_of_every_kind() {
     let registry = Registry::new();
     let never = Box::new(|| unreachable!("nothing is called"));
-    cloudflare::register(&registry, &Arc::new(Client::over_router("local", never)));
+    let bundler: Arc<dyn Bundler> = Arc::new(NoBundler);
+    cloudflare::register(
+        &registry,
+        &Arc::new(Client::over_router("local", never)),
+        &bundler,
+    );
     let scripts = [
         ("cloudflare::D1Database", D1),
         ("cloudflare::KVNamespace", KV),
         ("cloudflare::Queue", QUEUES),
         ("cloudflare::QueueConsumer", CONSUMERS),
         ("cloudflare::R2Bucket", R2),
-        ("cloudflare::Worker", WORKERS),
+        ("cloudflare::Worker", &format!("{WORKERS}{BUNDLES}")),
     ];
     let kinds: Vec<String> = registry.kinds().iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -1,7 +1,9 @@
 //! `cloudflare::Worker`: a Worker from inline code or JavaScript modules, with bindings, address and schedules.
 
 mod bindings;
+mod bundling;
 mod consumers;
+mod graph;
 mod imports;
 mod metadata;
 mod modules;
@@ -16,6 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
 
+use self::modules::{Module, Sources};
 use super::{
     client::{Call, Client, encode},
     error::{ApiError, after_creation},
@@ -24,6 +27,7 @@ use super::{
     props,
 };
 use crate::{
+    bundle::Bundler,
     model::{KindSchema, Map, Value},
     provider::{
         CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
@@ -46,6 +50,7 @@ const NAMES: NameRule = NameRule {
 #[derive(Debug)]
 pub struct Worker {
     client: Arc<Client>,
+    bundler: Arc<dyn Bundler>,
     schema: KindSchema,
     /// The account's part of the addresses of its Workers, asked for once.
     subdomain: OnceCell<String>,
@@ -59,11 +64,12 @@ struct Seen {
 }
 
 impl Worker {
-    /// The kind over `client`.
+    /// The kind over `client`, whose code goes through `bundler` where it must.
     #[must_use]
-    pub fn new(client: Arc<Client>) -> Self {
+    pub fn new(client: Arc<Client>, bundler: Arc<dyn Bundler>) -> Self {
         Self {
             client,
+            bundler,
             schema: schema::schema(NAMES.limit),
             subdomain: OnceCell::new(),
         }
@@ -111,13 +117,35 @@ impl Worker {
         Ok(self.client.worker_url(name, subdomain))
     }
 
+    /// The modules, read and bundled on a thread that may block.
+    async fn modules(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+    ) -> Result<Vec<Module>, ProviderError> {
+        let (folder, access) = (Arc::clone(&context.folder), Arc::clone(&context.access));
+        let (bundler, props) = (Arc::clone(&self.bundler), props.clone());
+        let loading = tokio::task::spawn_blocking(move || {
+            let sources = Sources {
+                folder: &folder,
+                access: &access,
+                bundler: &*bundler,
+            };
+            modules::load(&sources, &props)
+        });
+        loading.await.unwrap_or_else(|error| {
+            let message = format!("the modules cannot be read: {error}");
+            Err(ProviderError::new(FailureKind::Refused, message))
+        })
+    }
+
     async fn upload(
         &self,
         context: &OperationContext,
         name: &str,
         props: &Map,
     ) -> Result<Map, ProviderError> {
-        let modules = modules::load(&context.folder, &context.access, props)?;
+        let modules = self.modules(context, props).await?;
         let main = modules
             .first()
             .map(|module| module.name.clone())
@@ -282,7 +310,12 @@ impl Provider for Worker {
 
     fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
         let mut errors = Vec::new();
-        modules::normalise(&context.folder, &context.access, &mut props, &mut errors);
+        let sources = Sources {
+            folder: &context.folder,
+            access: &context.access,
+            bundler: &*self.bundler,
+        };
+        modules::normalise(&sources, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
         consumers::normalise(&props, &mut errors);

@@ -2,7 +2,7 @@
 
 use super::{
     super::{names::naming_prop, props::mistake},
-    consumers,
+    bundling, consumers,
 };
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
@@ -69,7 +69,26 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
             Prop::new(
                 "entrypoint",
                 PropType::String,
-                "path of the main JavaScript module; what it imports by relative path goes along",
+                "path of the main module in TypeScript, JSX or JavaScript; what it imports goes along",
+            ),
+            bundling::prop(),
+            Prop::new(
+                "noBundle",
+                PropType::Bool,
+                "whether modules are uploaded as they are, as `bundle: false` says too",
+            ),
+            Prop {
+                default: Some(Value::Bool(true)),
+                ..Prop::new(
+                    "sourceMap",
+                    PropType::Bool,
+                    "whether a source map goes along with a bundle",
+                )
+            },
+            Prop::new(
+                "format",
+                PropType::OneOf(&["esm", "cjs"]),
+                "`esm` for modules, `cjs` for one script that registers event listeners",
             ),
             Prop::new(
                 "name",
