@@ -37,7 +37,7 @@ use sha2::{Digest as _, Sha256};
 use self::error::ApiError;
 pub(super) use self::workers::{
     DeployedAssets, DeployedModule, DeployedWorker, deployed, jurisdiction, latest_version,
-    revealed,
+    revealed, schedules, source_maps,
 };
 use super::Cloud;
 
