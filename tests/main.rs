@@ -17,6 +17,7 @@ mod cli;
 mod contract;
 mod damage;
 mod destroy;
+mod economy;
 mod endings;
 mod errors;
 mod gaps;

@@ -410,6 +410,7 @@ Worker("api", #{
     },
 });
 Worker("static", #{ assets: #{ path: "public" } });
+Worker("shared", #{ script: "export default {}", previewSubdomains: true, keepBindings: ["secret_text"], cache: #{ enabled: true, crossVersionCache: false } });
 Worker("near", #{ script: "export default {}", placement: #{ mode: "targeted", region: "aws:us-east-1" } });
 Worker("host", #{ script: "export default {}", placement: #{ mode: "targeted", host: "example.com:5432" } });
 Worker("hostname", #{ script: "export default {}", placement: #{ mode: "targeted", hostname: "example.com" } });
@@ -443,6 +444,10 @@ Worker("api", #{
 });
 Worker("named", #{ name: "second-name", script: "export default {}", naming: "app" });
 Worker("theirs", #{ name: "theirs", script: "export default {}", adopt: true });
+Worker("shared", #{
+    script: "export default {}", previewSubdomains: true, keepBindings: ["secret_text"], cache: #{ enabled: true, crossVersionCache: false },
+    tags: ["b"], tailConsumers: [other, "other"],
+});
 Worker("static", #{ script: "export default {}", assets: "public", compatibilityDate: "2026-01-02" });
 "#;
 const WORKERS_THEIRS: &str = r#"
@@ -481,6 +486,7 @@ fn workers() {
             "GET workers/scripts/{script_name}/subdomain",
             "GET workers/services/{service_name}",
             "GET workers/subdomain",
+            "PATCH workers/scripts/{script_name}/script-settings",
             "POST d1/database",
             "POST queues",
             "POST queues/{queue_id}/consumers",
@@ -556,7 +562,10 @@ fn the_scripts_here_use_every_prop_of_every_kind() {
         ("cloudflare::Queue", QUEUES),
         ("cloudflare::QueueConsumer", CONSUMERS),
         ("cloudflare::R2Bucket", R2),
-        ("cloudflare::Worker", &format!("{WORKERS}{BUNDLES}")),
+        (
+            "cloudflare::Worker",
+            &format!("{WORKERS}{WORKERS_CHANGED}{BUNDLES}"),
+        ),
     ];
     let kinds: Vec<String> = registry.kinds().iter().map(ToString::to_string).collect();
     assert_eq!(

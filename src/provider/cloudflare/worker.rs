@@ -3,6 +3,7 @@
 mod assets;
 mod bindings;
 mod bundling;
+mod changes;
 mod consumers;
 mod files;
 mod graph;
@@ -20,7 +21,10 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
 
-use self::modules::{Module, Sources};
+use self::{
+    changes::Changes,
+    modules::{Module, Sources},
+};
 use super::{
     client::{Call, Client, encode},
     error::{ApiError, after_creation},
@@ -33,7 +37,7 @@ use crate::{
     model::{KindSchema, Map, Value},
     provider::{
         CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError,
+        ProviderError, text_prop,
     },
 };
 
@@ -191,19 +195,21 @@ impl Worker {
         Ok(outputs)
     }
 
-    /// Address and schedules, which are not part of the upload.
+    /// Address and schedules, which are not part of the upload. `before` is the Worker that was there.
     async fn configure(
         &self,
         context: &OperationContext,
         name: &str,
         props: &Map,
-        new: bool,
+        before: Option<&Existing>,
         outputs: &mut Map,
     ) -> Result<(), ProviderError> {
-        // An update sets both whatever the last props say: one that failed half-way may have left others behind.
-        let now = props.get("url").and_then(Value::as_bool) != Some(false);
-        if now || !new {
-            let body = json!({ "enabled": now, "previews_enabled": false });
+        let changes = before.map_or_else(Changes::all, |before| Changes::between(before, props));
+        let is_set = |prop: &str| props.get(prop).and_then(Value::as_bool);
+        let now = is_set("url") != Some(false);
+        let previews = is_set("previewSubdomains") == Some(true);
+        if changes.address && (now || previews || before.is_some()) {
+            let body = json!({ "enabled": now, "previews_enabled": previews });
             let call = Call::post(path(name, "/subdomain"))
                 .idempotent()
                 .json(&body)
@@ -211,11 +217,19 @@ impl Worker {
             self.client.call(context, &call).await?;
         }
         if now {
-            let url = self.address(context, name).await?;
+            let known = before
+                .filter(|_| !changes.address)
+                .and_then(|before| text_prop(&before.outputs, "url"));
+            let url = match known {
+                Some(url) => url.to_owned(),
+                None => self.address(context, name).await?,
+            };
             outputs.insert("url".to_owned(), Value::from(url));
+        } else {
+            outputs.remove("url");
         }
         let crons = crons(props);
-        if !crons.is_empty() || !new {
+        if changes.schedules && (!crons.is_empty() || before.is_some()) {
             self.schedule(context, name, &crons).await?;
         }
         Ok(())
@@ -375,10 +389,10 @@ impl Provider for Worker {
             }
         }
         let mut outputs = self.upload(context, name, props, None).await?;
-        self.configure(context, name, props, true, &mut outputs)
+        self.configure(context, name, props, None, &mut outputs)
             .await
             .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
-        self.consume(context, name, props, &Map::new(), &mut outputs)
+        self.consume(context, name, props, None, &mut outputs)
             .await
             .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
         Ok(outputs)
@@ -391,10 +405,18 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<Map, ProviderError> {
         let name = existing.physical_name.as_str();
-        let mut outputs = self.upload(context, name, props, Some(existing)).await?;
-        self.configure(context, name, props, false, &mut outputs)
+        let changes = Changes::between(existing, props);
+        let mut outputs = if changes.version {
+            self.upload(context, name, props, Some(existing)).await?
+        } else {
+            if changes.shared {
+                self.share(context, name, props).await?;
+            }
+            existing.outputs.clone()
+        };
+        self.configure(context, name, props, Some(existing), &mut outputs)
             .await?;
-        self.consume(context, name, props, &existing.outputs, &mut outputs)
+        self.consume(context, name, props, Some(existing), &mut outputs)
             .await?;
         Ok(outputs)
     }

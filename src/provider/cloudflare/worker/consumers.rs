@@ -1,7 +1,7 @@
 //! `eventSources`: the queues whose messages a Worker gets. They are set after the upload, because Cloudflare wants the
 //! Worker first, and taken away before the Worker goes.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{
     super::{
@@ -13,11 +13,14 @@ use super::{
 };
 use crate::{
     model::{Map, Prop, PropType, Value},
-    provider::{FailureKind, OperationContext, PropError, ProviderError},
+    provider::{Existing, FailureKind, OperationContext, PropError, ProviderError},
 };
 
 /// The output that names the queues this resource has made the Worker a consumer of.
 const OUTPUT: &str = "eventSources";
+
+/// The output that says how they were set, as a hash.
+const HASH: &str = "eventSourcesHash";
 
 /// The prop.
 pub(super) fn prop() -> Prop {
@@ -107,13 +110,27 @@ impl Worker {
         context: &OperationContext,
         name: &str,
         props: &Map,
-        prior: &Map,
+        existing: Option<&Existing>,
         outputs: &mut Map,
     ) -> Result<(), ProviderError> {
-        let mut queues = Vec::new();
+        let none = Map::new();
+        let prior = existing.map_or(&none, |existing| &existing.outputs);
+        let mut wanted = Vec::new();
         for value in sources(props) {
             let (queue, settings) = source(value)?;
-            let body = queue_consumer::body(name, settings)?;
+            wanted.push((queue, queue_consumer::body(name, settings)?));
+        }
+        let hash = blake3::hash(json!(wanted).to_string().as_bytes());
+        let hash = Value::from(hash.to_hex().to_string());
+        if existing.is_some_and(|existing| existing.settled) && prior.get(HASH) == Some(&hash) {
+            for key in [OUTPUT, HASH] {
+                let value = prior.get(key).cloned();
+                outputs.extend(value.map(|value| (key.to_owned(), value)));
+            }
+            return Ok(());
+        }
+        let mut queues = Vec::new();
+        for (queue, body) in wanted {
             let had = before(prior).contains(&queue);
             set(&self.client, context, queue, name, &body, had).await?;
             queues.push(Value::from(queue));
@@ -125,6 +142,10 @@ impl Worker {
         }
         if !queues.is_empty() {
             outputs.insert(OUTPUT.to_owned(), Value::Array(queues));
+            outputs.insert(HASH.to_owned(), hash);
+        } else {
+            outputs.remove(OUTPUT);
+            outputs.remove(HASH);
         }
         Ok(())
     }

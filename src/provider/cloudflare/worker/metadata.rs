@@ -5,7 +5,7 @@ use serde_json::{Map as JsonMap, Value as Json, json};
 use super::{super::props, assets, bindings, modules};
 use crate::{
     bundle::Format,
-    model::{Fqn, Map, schema::snake_case},
+    model::{Fqn, Map, Value, schema::snake_case},
     provider::{OperationContext, ProviderError},
 };
 
@@ -47,6 +47,24 @@ pub(super) fn metadata(
             Format::Script => "body_part",
         };
         out[main] = json!(main_module);
+    }
+    if let Some(kinds) = props::json_prop(props, "keepBindings")? {
+        out["keep_bindings"] = kinds;
+    }
+    if let Some(cache) = props::json_prop(props, "cache")? {
+        out["cache_options"] = snake_keys(cache);
+    }
+    let consumers = props.get("tailConsumers").and_then(Value::as_array);
+    if let Some(consumers) = consumers {
+        let service = |value: &Value| match value {
+            Value::Resource(view) => {
+                let name = props::known_output(&view.outputs, "name", view.fqn.as_str())?;
+                Ok(json!({ "service": name }))
+            }
+            other => Ok(json!({ "service": other.as_str().unwrap_or_default() })),
+        };
+        let list: Result<Vec<Json>, ProviderError> = consumers.iter().map(service).collect();
+        out["tail_consumers"] = json!(list?);
     }
     for prop in [
         "compatibilityDate",

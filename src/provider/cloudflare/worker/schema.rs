@@ -6,13 +6,42 @@ use super::{
 };
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
-    provider::PropError,
+    provider::{PropError, text_prop},
     util::cron::Schedule,
 };
 
 /// The runtime's behaviour of this day is used when a script names none. Fixed, so that a Worker does not change by
 /// itself; moved on with releases.
 const COMPATIBILITY_DATE: &str = "2026-07-01";
+/// Types of bindings that can be kept.
+const KEPT: &[&str] = &[
+    "ai",
+    "analytics_engine",
+    "assets",
+    "browser",
+    "d1",
+    "durable_object_namespace",
+    "hyperdrive",
+    "json",
+    "kv_namespace",
+    "plain_text",
+    "queue",
+    "r2_bucket",
+    "ratelimit",
+    "secret_key",
+    "secret_text",
+    "secrets_store_secret",
+    "service",
+    "vectorize",
+    "version_metadata",
+    "workflow",
+];
+/// What `compatibility: "node"` stands for: flags, and the date from which the runtime does as they say by itself.
+const NODE: &[(&str, &str)] = &[
+    ("nodejs_compat", "9999-12-31"),
+    ("nodejs_compat_v2", "2024-09-23"),
+    ("nodejs_compat_populate_process_env", "2025-04-01"),
+];
 /// Tags that a script may give: the API takes eight, and one is the mark.
 const TAGS: usize = 7;
 
@@ -142,9 +171,44 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
                     "whether the Worker has an address on the account's subdomain",
                 )
             },
+            Prop::new(
+                "previewSubdomains",
+                PropType::Bool,
+                "whether each version has an address of its own for previews; not with Durable Objects",
+            ),
             Prop::new("limits", PropType::Object(limits), "limits of one request"),
             Prop::new("tags", texts(), "tags to find the Worker by"),
             Prop::new("logpush", PropType::Bool, "whether Logpush takes its logs"),
+            Prop::new(
+                "tailConsumers",
+                PropType::List(Box::new(PropType::Either(vec![
+                    PropType::Resource(&[super::KIND]),
+                    PropType::String,
+                ]))),
+                "Workers whose `tail` gets the logs of this one: handles or names",
+            ),
+            Prop::new(
+                "keepBindings",
+                PropType::List(Box::new(PropType::OneOf(KEPT))),
+                "types of bindings that stay although they are not given, as `secret_text` for secrets that were set elsewhere; \
+                 all others go",
+            ),
+            Prop::new(
+                "cache",
+                PropType::Object(vec![
+                    Prop::new(
+                        "enabled",
+                        PropType::Bool,
+                        "whether answers are cached in front of the code",
+                    ),
+                    Prop::new(
+                        "crossVersionCache",
+                        PropType::Bool,
+                        "whether versions share the cache",
+                    ),
+                ]),
+                "caching of the Worker's answers",
+            ),
             naming_prop(),
         ],
         open_props: false,
@@ -184,9 +248,14 @@ pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
         Some(Value::Array(flags)) => flags,
         _ => Vec::new(),
     };
-    let node = Value::from("nodejs_compat");
-    if props.remove("compatibility").is_some() && !flags.contains(&node) {
-        flags.push(node);
+    if props.remove("compatibility").is_some() {
+        let date = text_prop(props, "compatibilityDate").unwrap_or_default();
+        for (flag, until) in NODE {
+            let flag = Value::from(*flag);
+            if date < *until && !flags.contains(&flag) {
+                flags.push(flag);
+            }
+        }
     }
     props.insert("compatibilityFlags".to_owned(), Value::Array(flags));
     props.entry("url".to_owned()).or_insert(Value::Bool(true));
