@@ -15,6 +15,7 @@ mod cli;
 mod contract;
 mod damage;
 mod destroy;
+mod drift;
 mod endings;
 mod errors;
 mod gaps;

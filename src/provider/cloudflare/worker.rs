@@ -4,6 +4,7 @@ mod bindings;
 mod imports;
 mod metadata;
 mod modules;
+mod observe;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -25,8 +26,8 @@ use super::{
 use crate::{
     model::{KindSchema, Map, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError,
+        CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
+        OperationContext, PropError, Provider, ProviderError,
     },
 };
 
@@ -146,7 +147,11 @@ impl Worker {
         props::copy(
             &mut outputs,
             &answer.result,
-            &[("created_on", "createdAt"), ("modified_on", "updatedAt")],
+            &[
+                ("created_on", "createdAt"),
+                ("modified_on", "updatedAt"),
+                ("etag", "etag"),
+            ],
         );
         // The upload calls the new version `deployment_id`, without hyphens.
         let version = props::text(&answer.result, "deployment_id")
@@ -364,6 +369,25 @@ impl Provider for Worker {
             .query("force", "true")
             .settling(|error| error.status == 400 && error.message.contains("still referenced"));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get("workers/scripts");
+        let answer = self.client.call(context, &call).await?;
+        let items = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+        items
+            .iter()
+            .map(|item| observe::observation(item, &call.describe()))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        observe::compare(existing, seen)
     }
 
     async fn find(
