@@ -11,31 +11,33 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    bundle::package,
     cli::{
         Context,
-        args::{LocalCommand, LocalServeArgs},
-        environment::Environment,
+        args::{LocalCommand, LocalServeArgs, LocalTriggerArgs},
         error::CliError,
         exit::Exit,
+        packages as programs,
         select::Project,
-        wiring,
+        wiring, workers,
     },
     local::{
         self, Cloud, CloudError, ServeOptions,
         runtime::{
-            self, Event, RuntimeError, RuntimeOptions,
-            packages::{self, PackageError, Packages, Places},
+            self, Event, RuntimeError, RuntimeOptions, TriggerError,
+            packages::{self, Packages, Places},
         },
     },
     model::{Diagnostic, diagnostic::codes},
     ui::Ui,
-    util::fs::FsError,
+    util::{cron::Schedule, fs::FsError, npm::PackageError},
 };
 
 pub(in crate::cli) fn run(context: &Context, command: &LocalCommand) -> Result<Exit, CliError> {
     match command {
         LocalCommand::Serve(args) => serve(context, args),
         LocalCommand::Prepare => prepare(context),
+        LocalCommand::Trigger(args) => trigger(context, args),
     }
 }
 
@@ -45,7 +47,7 @@ fn serve(context: &Context, args: &LocalServeArgs) -> Result<Exit, CliError> {
     let options = RuntimeOptions {
         folder: absolute(&wiring::local_folder(&project.folder))?,
         port: args.port,
-        places: places(&context.environment, &project.folder),
+        places: programs::runtime(&context.environment, &project.folder),
     };
     project
         .runtime
@@ -105,6 +107,47 @@ async fn until_stopped(
     runtime.shutdown().await;
     server.shutdown().await.map_err(|error| unserved(&error))?;
     Ok(Exit::Success)
+}
+
+/// `alch local trigger`.
+fn trigger(context: &Context, args: &LocalTriggerArgs) -> Result<Exit, CliError> {
+    Schedule::parse(&args.cron).map_err(|error| {
+        CliError::usage(error.to_string())
+            .with_help("write it as in `0 2 * * *`; `alch help local trigger` says more")
+    })?;
+    let project = Project::find(context)?;
+    let worker = workers::name(context, &project, &args.stage, &args.worker)?;
+    let folder = wiring::local_folder(&project.folder);
+    let triggered = runtime::trigger(&folder, &worker, &args.cron);
+    project
+        .runtime
+        .block_on(triggered)
+        .map_err(|error| untriggered(&error))?;
+    context.ui.result(
+        "local_trigger",
+        json!({ "worker": worker, "cron": args.cron }),
+        format!("`scheduled` of the Worker `{worker}` is done"),
+    );
+    Ok(Exit::Success)
+}
+
+fn untriggered(error: &TriggerError) -> CliError {
+    let text = error.to_string();
+    let (message, stack) = text.split_once('\n').unwrap_or((&text, ""));
+    let mut shown = CliError::new(codes::LOCAL_RUNTIME, message);
+    if !stack.is_empty() {
+        shown = shown.with_note(stack);
+    }
+    match error {
+        TriggerError::NotServed => shown.with_help("start `alch local serve` in another terminal"),
+        TriggerError::Absent(_) => {
+            shown.with_help("deploy it with `alch run`; the server lists what it runs")
+        }
+        TriggerError::NoHandler(_) => shown
+            .with_help("export it: `export default { async scheduled(event, env, ctx) { .. } }`"),
+        TriggerError::Failed { .. } => shown.with_help("`alch logs` shows what it printed"),
+        TriggerError::Answer(_) | TriggerError::File(_) => shown,
+    }
 }
 
 /// Shows what the runtime says.
@@ -169,21 +212,31 @@ fn absolute(path: &Path) -> Result<PathBuf, CliError> {
 
 /// `alch local prepare`.
 fn prepare(context: &Context) -> Result<Exit, CliError> {
-    let places = places(&context.environment, &Project::find(context)?.folder);
-    let packages = wiring::runtime()?.block_on(obtain(&places, &context.ui))?;
+    let folder = Project::find(context)?.folder;
+    let places = programs::runtime(&context.environment, &folder);
+    let bundler = programs::esbuild(&context.environment, &folder);
+    let runtime = wiring::runtime()?;
+    let packages = runtime.block_on(obtain(&places, &context.ui))?;
+    let note = |line| context.ui.note(line);
+    let esbuild = runtime.block_on(package::obtain(&bundler, false, &note));
+    let bundler = esbuild.as_ref().ok().map(|path| path.display().to_string());
     let text = format!(
-        "workerd     {}\nsimulators  {}",
+        "workerd     {}\nsimulators  {}\nesbuild     {}",
         packages.workerd.display(),
-        packages.simulators.display()
+        packages.simulators.display(),
+        bundler.as_deref().unwrap_or("none")
     );
     context.ui.result(
         "local_runtime",
         json!({
             "workerd": packages.workerd.display().to_string(),
             "simulators": packages.simulators.display().to_string(),
+            "esbuild": bundler,
         }),
         text,
     );
+    // Told last: the runtime alone is of use.
+    esbuild.map_err(|error| missing(&error))?;
     Ok(Exit::Success)
 }
 
@@ -193,36 +246,13 @@ async fn obtain(places: &Places, ui: &Ui) -> Result<Packages, CliError> {
         .map_err(|error| missing(&error))
 }
 
-/// Where the packages of the runtime are looked for.
-fn places(environment: &Environment, project: &Path) -> Places {
-    let named = |variable: &str| {
-        environment
-            .get(variable)
-            .map(|path| environment.folder.join(path))
-    };
-    Places {
-        workerd: named(packages::WORKERD_VARIABLE),
-        simulators: named(packages::SIMULATORS_VARIABLE),
-        project: project.to_owned(),
-        cache: cache(environment).join("alch").join("runtime"),
-    }
-}
-
-/// The user's cache folder; one that is not absolute counts as not set, as its specification says.
-fn cache(environment: &Environment) -> PathBuf {
-    let named = environment.get("XDG_CACHE_HOME").map(PathBuf::from);
-    named
-        .filter(|path| path.is_absolute())
-        .or_else(|| Some(Path::new(environment.get("HOME")?).join(".cache")))
-        .unwrap_or_else(|| environment.folder.join(".cache"))
-}
-
 fn missing(error: &PackageError) -> CliError {
     let diagnostic = CliError::new(codes::LOCAL_RUNTIME, error.to_string());
     let by_hand = format!(
-        "or set `{}` and `{}`; `alch help local prepare` says what they name",
+        "or set `{}`, `{}` and `{}`; `alch help local prepare` says what they name",
         packages::WORKERD_VARIABLE,
-        packages::SIMULATORS_VARIABLE
+        packages::SIMULATORS_VARIABLE,
+        package::ESBUILD_VARIABLE
     );
     match error {
         PackageError::NoNpm { source, .. } => diagnostic

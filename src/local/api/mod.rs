@@ -15,6 +15,7 @@ mod kv_bulk;
 mod kv_values;
 mod page;
 mod queue_consumers;
+pub(super) mod queue_delivery;
 mod queue_messages;
 mod queues;
 mod r2;
@@ -35,7 +36,8 @@ use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
 pub(super) use self::workers::{
-    DeployedModule, DeployedWorker, deployed, jurisdiction, latest_version, revealed,
+    DeployedModule, DeployedWorker, deployed, jurisdiction, latest_version, revealed, schedules,
+    source_maps,
 };
 use super::Cloud;
 

@@ -6,6 +6,7 @@ const PREFIX = "worker:";
 
 export default {
   async fetch(request, env) {
+    if (request.headers.get("x-alch-token") === env.TOKEN) return event(request, env);
     const { hostname } = new URL(request.url);
     const names = Object.keys(env).filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
     if (!isThisMachine(hostname)) {
@@ -22,17 +23,51 @@ export default {
       const title = name ? `No Worker \`${name}\`` : "Which Worker?";
       return page(request, 404, title, `The Workers here are\n\n${lines.join("\n")}`);
     }
+    // Cloudflare marks each request so, too. Here it tells which failure is whose.
+    const headers = new Headers(request.headers);
+    const ray = `${crypto.randomUUID().replaceAll("-", "").slice(0, 16)}-LOCAL`;
+    headers.set("cf-ray", ray);
     try {
-      return await worker.fetch(request);
+      return await worker.fetch(new Request(request, { headers }));
     } catch (error) {
-      const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
-      // Frames of this file say nothing about the Worker.
-      const own = text.split("\n").filter((line) => !line.includes("alch-entry.js")).join("\n");
-      console.error(`Worker \`${name}\`: ${request.method} ${request.url}: ${own}`);
-      return page(request, 500, `Worker \`${name}\` failed`, `${request.method} ${request.url}\n\n${own}`);
+      return failure(request, env, name, ray, String(error));
     }
   },
 };
+
+// The stack does not come along with the error: alch knows it from the tail Worker.
+async function failure(request, env, worker, ray, message) {
+  const { method, url } = request;
+  const html = wantsHtml(request);
+  try {
+    const body = JSON.stringify({ worker, method, url, message, ray, html });
+    return await env.HOST.fetch("http://alch/failure", { method: "POST", body });
+  } catch {
+    return page(request, 500, `Worker \`${worker}\` failed`, `${method} ${url}\n\n${message}`);
+  }
+}
+
+// An event that is no request, from alch itself.
+async function event(request, env) {
+  const { worker: name, event: kind, ...given } = await request.json();
+  const worker = env[PREFIX + name];
+  if (worker === undefined) return new Response(null, { status: 404 });
+  try {
+    if (kind === "queue") return Response.json(await worker.queue(given.queue, given.messages.map(message)));
+    const scheduledTime = new Date(given.scheduledTime);
+    return Response.json(await worker.scheduled({ cron: given.cron, scheduledTime }));
+  } catch (error) {
+    return Response.json({ outcome: "exception", error: String(error) });
+  }
+}
+
+function message({ id, timestamp, attempts, contentType, body }) {
+  const head = { id, timestamp: new Date(timestamp), attempts };
+  const bytes = () => Uint8Array.from(atob(body), (c) => c.charCodeAt(0));
+  if (contentType === "v8") return { ...head, serializedBody: bytes() };
+  if (contentType === "bytes") return { ...head, body: bytes().buffer };
+  return { ...head, body: contentType === "json" ? JSON.parse(body) : body };
+}
 
 function isThisMachine(hostname) {
   return ["127.0.0.1", "[::1]", "localhost"].includes(hostname) || hostname.endsWith(SUFFIX);
@@ -49,8 +84,12 @@ function isForeignPage(request) {
   }
 }
 
+function wantsHtml(request) {
+  return (request.headers.get("accept") ?? "").includes("text/html");
+}
+
 function page(request, status, title, text) {
-  if (!(request.headers.get("accept") ?? "").includes("text/html")) {
+  if (!wantsHtml(request)) {
     return new Response(`${title}\n\n${text}\n`, { status });
   }
   const escape = (raw) => raw.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);

@@ -1,9 +1,13 @@
 //! The props and attributes of a Worker, and the defaults that are filled in.
 
-use super::super::{names::naming_prop, props::mistake};
+use super::{
+    super::{names::naming_prop, props::mistake},
+    bundling, consumers,
+};
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::PropError,
+    util::cron::Schedule,
 };
 
 /// The runtime's behaviour of this day is used when a script names none. Fixed, so that a Worker does not change by
@@ -65,7 +69,26 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
             Prop::new(
                 "entrypoint",
                 PropType::String,
-                "path of the main JavaScript module; what it imports by relative path goes along",
+                "path of the main module in TypeScript, JSX or JavaScript; what it imports goes along",
+            ),
+            bundling::prop(),
+            Prop::new(
+                "noBundle",
+                PropType::Bool,
+                "whether modules are uploaded as they are, as `bundle: false` says too",
+            ),
+            Prop {
+                default: Some(Value::Bool(true)),
+                ..Prop::new(
+                    "sourceMap",
+                    PropType::Bool,
+                    "whether a source map goes along with a bundle",
+                )
+            },
+            Prop::new(
+                "format",
+                PropType::OneOf(&["esm", "cjs"]),
+                "`esm` for modules, `cjs` for one script that registers event listeners",
             ),
             Prop::new(
                 "name",
@@ -99,6 +122,7 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
                 "`node` offers the modules of Node.js",
             ),
             Prop::new("crons", texts(), "times at which `scheduled` is called"),
+            consumers::prop(),
             Prop::new(
                 "placement",
                 PropType::Object(placement),
@@ -129,6 +153,7 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
             Attribute::new("type", "`worker`"),
             Attribute::new("url", "the address, where it has one"),
             Attribute::new("versionId", "the version that runs"),
+            Attribute::new("eventSources", "the ids of the queues it gets messages of"),
             Attribute::new("createdAt", "when it was made"),
             Attribute::new("updatedAt", "when it was last changed"),
             Attribute::new("etag", "the hash that Cloudflare gives the uploaded code"),
@@ -185,14 +210,16 @@ pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
         .or_insert_with(|| Value::Array(Vec::new()));
     for (index, cron) in crons.as_array().unwrap_or_default().iter().enumerate() {
         let known = match cron {
-            Value::String(cron) if cron.split_whitespace().count() == 5 => continue,
-            Value::String(cron) => format!("`{cron}` is no schedule"),
+            Value::String(cron) => match Schedule::parse(cron) {
+                Ok(_) => continue,
+                Err(error) => error.to_string(),
+            },
             _ => "a schedule must be known before the run".to_owned(),
         };
         errors.push(mistake(
             &["crons", &index.to_string()],
             known,
-            "give five fields: minute, hour, day, month, day of the week, as in `0 2 * * *`"
+            "give five fields in UTC: minute, hour, day, month, day of the week (1 or SUN to 7 or SAT), as in `0 2 * * *`"
                 .to_owned(),
         ));
     }
