@@ -217,7 +217,7 @@ fn many_objects_cost_one_call_a_page() {
 }
 
 #[test]
-fn a_refused_look_changes_nothing_and_names_the_permission() {
+fn a_refused_look_changes_nothing() {
     let cloud = ServedCloud::quick();
     let project = deployed(&cloud);
     cloud.refuse(Some(("GET", "queues")));
@@ -237,7 +237,7 @@ fn a_refused_look_changes_nothing_and_names_the_permission() {
 }
 
 #[test]
-fn a_stage_without_state_and_a_locked_one() {
+fn the_cloud_inside_the_binary_is_looked_at_as_well() {
     let project = Project::with_script(r#"alchemy("shop"); KV("cache");"#);
     project.alch(["run"]).success();
     project.alch(["drift", "--stage", "prod"]).code(6);
