@@ -21,6 +21,7 @@ mod gaps;
 mod guards;
 mod handles;
 mod kill;
+mod local_hosts;
 mod local_runtime;
 mod local_safety;
 mod locks;

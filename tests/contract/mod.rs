@@ -14,6 +14,7 @@ mod provider;
 mod queues;
 mod r2;
 mod workers;
+mod zones;
 
 use std::{collections::BTreeSet, io::Write as _, sync::OnceLock};
 

@@ -328,6 +328,8 @@ Worker("api", #{
     },
     url: true,
     limits: #{ cpuMs: 50, subrequests: 10 },
+    routes: ["api.example.com/v1*", #{ pattern: "api.example.com/v3", zoneId: "0123456789abcdef0123456789abcdef" }, #{ pattern: "api.example.com/v2*", zone: "example.com" }],
+    domains: ["api.example.com", #{ name: "www.example.com", zone: "example.com" }],
     tags: ["a"],
     logpush: true,
 });
@@ -339,7 +341,10 @@ Worker("named", #{ name: "first-name", script: "export default {}", naming: "app
 "#;
 const WORKERS_CHANGED: &str = r#"
 let other = Worker("other", #{ script: "export default { a: 1 }", url: true });
-Worker("api", #{ entrypoint: "src/main.js", bindings: #{ OTHER: other }, url: false });
+Worker("api", #{
+    entrypoint: "src/main.js", bindings: #{ OTHER: other }, url: false,
+    routes: ["api.example.com/v2*"], domains: ["www.example.com"],
+});
 Worker("named", #{ name: "second-name", script: "export default {}", naming: "app" });
 Worker("theirs", #{ name: "theirs", script: "export default {}", adopt: true });
 "#;
@@ -370,19 +375,117 @@ fn workers() {
             "DELETE queues/{queue_id}",
             "DELETE r2/buckets/{bucket_name}",
             "DELETE storage/kv/namespaces/{namespace_id}",
+            "DELETE workers/domains/{domain_id}",
             "DELETE workers/scripts/{script_name}",
+            "DELETE /zones/{zone_id}/workers/routes/{route_id}",
+            "GET workers/domains",
             "GET workers/scripts/{script_name}/deployments",
             "GET workers/scripts/{script_name}/settings",
             "GET workers/scripts/{script_name}/subdomain",
             "GET workers/services/{service_name}",
             "GET workers/subdomain",
+            "GET /zones",
+            "GET /zones/{zone_id}",
+            "GET /zones/{zone_id}/workers/routes",
             "POST d1/database",
             "POST queues",
             "POST r2/buckets",
             "POST storage/kv/namespaces",
             "POST workers/scripts/{script_name}/subdomain",
+            "POST /zones",
+            "POST /zones/{zone_id}/workers/routes",
+            "PUT workers/domains",
             "PUT workers/scripts/{script_name}",
             "PUT workers/scripts/{script_name}/schedules",
+        ],
+    );
+}
+
+const ZONES: &str = r#"
+let worker = Worker("api", #{ script: "export default {}", url: false });
+let zone = Zone("example.com", #{
+    type: "full",
+    paused: true,
+    settings: #{
+        ssl: "strict", alwaysUseHttps: "on", automaticHttpsRewrites: "on", minTlsVersion: "1.2", tls13: "zrt",
+        http2: "on", http3: "on", zeroRtt: "on", ipv6: "on", websockets: "on", brotli: "on", earlyHints: "on",
+        developmentMode: "off", cacheLevel: "basic", securityLevel: "low", browserCheck: "off",
+        emailObfuscation: "off", hotlinkProtection: "on", opportunisticEncryption: "off", alwaysOnline: "off",
+        rocketLoader: "off", browserCacheTtl: 60,
+    },
+});
+let other = Zone("other", #{ name: "example.org" });
+CustomDomain("domain", #{ name: "api.example.com", worker: worker, zone: zone });
+CustomDomain("www.example.org", #{ worker: worker, zoneId: other.ref("id"), naming: "app" });
+Route("route", #{ pattern: "example.com/api/*", script: worker, zone: zone, naming: "app" });
+Route("none", #{ pattern: "example.org/*", zoneId: other.ref("id") });
+DnsRecords("records", #{ zone: zone, records: [
+    #{ type: "A", name: "www", content: "192.0.2.1", proxied: true, comment: "first", tags: ["a:b"] },
+    #{ type: "MX", name: "@", content: "mail.example.com", priority: 10, ttl: 300 },
+    #{ type: "CAA", name: "@", data: #{ flags: 0, tag: "issue", value: "ca.example" } },
+] });
+DnsRecords("more", #{ zoneId: other.ref("id"), records: [#{ type: "TXT", name: "@", content: "text" }] });
+"#;
+const ZONES_CHANGED: &str = r#"
+let worker = Worker("api", #{ script: "export default {}", url: false });
+let zone = Zone("example.com", #{ type: "partial", settings: #{ ssl: "full" } });
+let other = Zone("other", #{ name: "example.org" });
+CustomDomain("domain", #{ name: "v1.example.com", worker: worker, zone: zone });
+CustomDomain("www.example.org", #{ worker: "api-dev", zoneId: other.ref("id") });
+Route("route", #{ pattern: "example.com/v2/*", script: worker, zone: zone });
+Route("none", #{ pattern: "example.org/*", zoneId: other.ref("id"), script: worker });
+DnsRecords("records", #{ zone: zone, records: [
+    #{ type: "A", name: "www", content: "192.0.2.2" },
+    #{ type: "AAAA", name: "www", content: "2001:db8::1" },
+] });
+Zone("theirs.example", #{ adopt: true });
+"#;
+const ZONES_REFUSED: &str = r#"
+Zone("theirs.example");
+"#;
+
+#[test]
+fn zones() {
+    let theirs = (
+        "POST",
+        "/zones",
+        r#"{"name":"theirs.example","account":{"id":"local"}}"#,
+    );
+    assert_sent(
+        &[theirs],
+        &[
+            refused(ZONES_REFUSED),
+            run(ZONES),
+            run(ZONES),
+            run(ZONES_CHANGED),
+            refresh(ZONES_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE workers/domains/{domain_id}",
+            "DELETE workers/scripts/{script_name}",
+            "DELETE /zones/{zone_id}",
+            "DELETE /zones/{zone_id}/workers/routes/{route_id}",
+            "GET workers/domains",
+            "GET workers/domains/{domain_id}",
+            "GET workers/scripts/{script_name}/deployments",
+            "GET workers/scripts/{script_name}/settings",
+            "GET workers/scripts/{script_name}/subdomain",
+            "GET workers/services/{service_name}",
+            "GET /zones",
+            "GET /zones/{zone_id}",
+            "GET /zones/{zone_id}/dns_records",
+            "GET /zones/{zone_id}/workers/routes/{route_id}",
+            "PATCH /zones/{zone_id}",
+            "PATCH /zones/{zone_id}/settings/{setting_id}",
+            "POST workers/scripts/{script_name}/subdomain",
+            "POST /zones",
+            "POST /zones/{zone_id}/dns_records/batch",
+            "POST /zones/{zone_id}/workers/routes",
+            "PUT workers/domains",
+            "PUT workers/scripts/{script_name}",
+            "PUT workers/scripts/{script_name}/schedules",
+            "PUT /zones/{zone_id}/workers/routes/{route_id}",
         ],
     );
 }
@@ -410,11 +513,15 @@ fn the_scripts_here_use_every_prop_of_every_kind() {
     let never = Box::new(|| unreachable!("nothing is called"));
     cloudflare::register(&registry, &Arc::new(Client::over_router("local", never)));
     let scripts = [
+        ("cloudflare::CustomDomain", ZONES),
         ("cloudflare::D1Database", D1),
+        ("cloudflare::DnsRecords", ZONES),
         ("cloudflare::KVNamespace", KV),
         ("cloudflare::Queue", QUEUES),
         ("cloudflare::R2Bucket", R2),
+        ("cloudflare::Route", ZONES),
         ("cloudflare::Worker", WORKERS),
+        ("cloudflare::Zone", ZONES),
     ];
     let kinds: Vec<String> = registry.kinds().iter().map(ToString::to_string).collect();
     assert_eq!(

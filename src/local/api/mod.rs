@@ -21,6 +21,7 @@ mod r2;
 mod r2_objects;
 mod r2_settings;
 mod workers;
+mod zones;
 
 use std::{sync::Arc, time::Duration};
 
@@ -57,6 +58,7 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(r2::routes())
         .merge(queues::routes())
         .merge(workers::routes())
+        .merge(zones::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(Arc::new(options), enter))

@@ -1,9 +1,11 @@
 //! `cloudflare::Worker`: a Worker from inline code or JavaScript modules, with bindings, address and schedules.
 
 mod bindings;
+mod domains;
 mod imports;
 mod metadata;
 mod modules;
+mod routes;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -187,6 +189,18 @@ impl Worker {
         Ok(())
     }
 
+    /// Routes and custom domains.
+    async fn lead_here(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+        before: Option<&Map>,
+    ) -> Result<(), ProviderError> {
+        routes::apply(&self.client, context, name, props, before).await?;
+        domains::apply(&self.client, context, name, props, before).await
+    }
+
     async fn schedule(
         &self,
         context: &OperationContext,
@@ -283,6 +297,8 @@ impl Provider for Worker {
         let mut errors = Vec::new();
         modules::normalise(&context.folder, &context.access, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
+        routes::normalise(&mut props, &mut errors);
+        domains::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
         match NAMES.resolve(context, &mut props, "name") {
             Ok(name) if errors.is_empty() => Ok(Checked {
@@ -331,9 +347,13 @@ impl Provider for Worker {
             }
         }
         let mut outputs = self.upload(context, name, props).await?;
+        let after = |error| after_creation(&format!("the Worker `{name}`"), error);
         self.configure(context, name, props, true, &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+            .map_err(after)?;
+        self.lead_here(context, name, props, None)
+            .await
+            .map_err(after)?;
         Ok(outputs)
     }
 
@@ -347,6 +367,8 @@ impl Provider for Worker {
         let mut outputs = self.upload(context, name, props).await?;
         self.configure(context, name, props, false, &mut outputs)
             .await?;
+        self.lead_here(context, name, props, Some(&existing.props))
+            .await?;
         Ok(outputs)
     }
 
@@ -356,6 +378,8 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let name = existing.physical_name.as_str();
+        self.lead_here(context, name, &Map::new(), Some(&existing.props))
+            .await?;
         if !crons(&existing.props).is_empty() {
             let call = Call::put(path(name, "/schedules")).json(&json!([]));
             self.client.look(context, &call).await?;

@@ -1,6 +1,9 @@
 //! The props and attributes of a Worker, and the defaults that are filled in.
 
-use super::super::{names::naming_prop, props::mistake};
+use super::{
+    super::{names::naming_prop, props::mistake},
+    domains, routes,
+};
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::PropError,
@@ -118,6 +121,8 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
                 )
             },
             Prop::new("limits", PropType::Object(limits), "limits of one request"),
+            routes::prop(),
+            domains::prop(),
             Prop::new("tags", texts(), "tags to find the Worker by"),
             Prop::new("logpush", PropType::Bool, "whether Logpush takes its logs"),
             naming_prop(),
