@@ -5,11 +5,13 @@
 //! [`event::Event`]s. It knows no script language, no concrete provider and no terminal.
 
 mod ask;
+mod call;
 mod decide;
 mod declaration;
 mod declare;
 mod delete;
 pub mod diagnose;
+mod entries;
 pub mod event;
 mod failure;
 mod finish;
@@ -17,6 +19,7 @@ mod node;
 mod operate;
 mod options;
 pub mod plan;
+mod reclaim;
 mod recover;
 pub mod rename;
 mod renamed;

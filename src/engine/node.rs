@@ -17,11 +17,13 @@ use crate::{
 };
 
 use super::{
+    decide::Decision,
     declaration::NodeId,
     event::Action,
     failure::Failure,
     options::{DeleteOptions, ResourceOptions},
     plan::PlannedAction,
+    resolve::PropsHash,
     spelling::Spellings,
 };
 
@@ -29,8 +31,8 @@ use super::{
 pub(super) enum NodeState {
     /// It waits for resources that it refers to.
     Waiting,
-    /// All it refers to is there; it waits for a free slot.
-    Ready,
+    /// All it refers to is there and something is to be done; it waits for a free slot.
+    Ready(Box<Decided>),
     /// Its operation runs.
     Running,
     /// It stands, and this is its record.
@@ -42,6 +44,12 @@ pub(super) enum NodeState {
     },
     /// It failed or was skipped.
     Failed(Arc<Failure>),
+}
+
+/// What must happen to a resource, decided when the last thing it refers to was there.
+pub(super) struct Decided {
+    pub(super) hash: PropsHash,
+    pub(super) decision: Decision,
 }
 
 /// One declared resource.

@@ -1,29 +1,29 @@
 //! One operation on one object: intent durable, provider called, result durable.
 //!
-//! Nothing here decides what to do (see `decide`) or when (see `schedule`).
+//! Nothing here decides what to do (see `decide`) or when (see `schedule`). What is written is made in `entries`, what an earlier
+//! run left in the way is dealt with in `reclaim`, and every call to a provider goes through `call`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     model::{Fqn, Map, Position},
-    provider::{
-        Change, Checked, Existing, FailureKind, Meter, OperationContext, Provider, ProviderError,
-        Touch,
-    },
+    provider::{Checked, Existing, FailureKind, OperationContext, Provider, ProviderError},
     secret::VaultError,
-    state::{Intent, JournalEntry, OldObject, Operation, Record, StateError, Status},
+    state::{Intent, JournalEntry, Operation, Record, StateError, Status},
 };
 
 use super::{
+    call::is_uncertain,
     decide::Decision,
-    delete::record_of_old,
-    event::{Action, Event},
+    entries::begun,
+    event::Action,
     failure::FailureCause,
-    options::{ResourceOptions, World},
-    recover::{from_intent, is_ours, with_intent},
+    options::ResourceOptions,
+    reclaim::{Reclaimed, left_behind},
+    recover::{is_ours, with_intent},
     renamed::moved_help,
-    resolve::map_has_secret,
     run::Run,
+    schedule::Slot,
 };
 
 /// Everything an operation needs, taken out of the graph so that no lock is held while it runs.
@@ -42,25 +42,7 @@ pub(super) struct Job {
     pub(super) resolved: Map,
     pub(super) props_hash: String,
     pub(super) reference_hashes: BTreeMap<String, String>,
-}
-
-/// What became of an object that stands under the name that is wanted.
-enum Reclaimed {
-    /// There is none.
-    Nothing,
-    /// It had to go. The job no longer knows of it.
-    Removed(Box<Job>),
-    /// It is the resource's object again.
-    Taken(Box<Taken>),
-}
-
-struct Taken {
-    /// The job, in whose record it is no old object any more.
-    job: Job,
-    context: OperationContext,
-    instance: String,
-    /// Its outputs, if it is there.
-    outputs: Option<Map>,
+    pub(super) slot: Arc<Slot>,
 }
 
 /// A result: what was done and the record that says so, durable already.
@@ -156,22 +138,13 @@ impl Run {
         self.create_instance(job, None, instance).await
     }
 
-    /// A record of an object that is still to be made, with the objects that earlier replacements left behind.
-    fn unmade(&self, job: &Job, prior: &Record, instance: &str) -> Result<Record, VaultError> {
-        let mut record = self.record(job, None, instance, &Map::new(), false)?;
-        record.status = Status::Creating;
-        record.props_hash = String::new();
-        record.old_objects.clone_from(&prior.old_objects);
-        Ok(record)
-    }
-
     /// Makes the object. `old` is the record of the object that it replaces.
     async fn create(&self, job: &Job, old: Option<&Record>) -> Result<Done, FailureCause> {
         let instance = self.world.ids.ulid(self.world.clock.now());
         self.create_instance(job, old, instance).await
     }
 
-    async fn create_instance(
+    pub(super) async fn create_instance(
         &self,
         job: &Job,
         old: Option<&Record>,
@@ -200,6 +173,7 @@ impl Run {
             .await
         {
             Ok(outputs) => {
+                job.slot.free();
                 let record = self.record(job, old, &instance, &outputs, false)?;
                 return Ok((action, self.write(record).await?));
             }
@@ -228,7 +202,7 @@ impl Run {
     }
 
     /// Brings an object that is there already to the declared props and records it.
-    async fn take_over(
+    pub(super) async fn take_over(
         &self,
         job: &Job,
         old: Option<&Record>,
@@ -253,6 +227,7 @@ impl Run {
             .await
         {
             Ok(outputs) => {
+                job.slot.free();
                 // An object that a renamed resource made stays one of ours, to be deleted with its resource.
                 let foreign = adopted && self.held_elsewhere(job).is_none_or(|held| held.adopted);
                 let record = self.record(job, old, instance, &outputs, foreign)?;
@@ -341,6 +316,7 @@ impl Run {
             .await
         {
             Ok(outputs) => {
+                job.slot.free();
                 let mut record =
                     self.record(job, None, &prior.instance, &outputs, prior.adopted)?;
                 record.created_at = prior.created_at;
@@ -368,66 +344,6 @@ impl Run {
                 let old = prior(&taken.job)?;
                 self.go_on_with(&taken, Some(old)).await
             }
-        }
-    }
-
-    /// What an earlier run left behind under the name that is wanted now stops being an old object, or the sweep would delete
-    /// what the script asks for. It is taken back, unless it was begun with props that no update changes: then it goes.
-    async fn reclaim(&self, job: &Job) -> Result<Reclaimed, FailureCause> {
-        let Some((prior, old)) = left_behind(job) else {
-            return Ok(Reclaimed::Nothing);
-        };
-        if let Change::Replace(_) = job.provider.diff(&old.props, &job.checked.props) {
-            let job = self.remove_left_behind(job, prior, old).await?;
-            return Ok(Reclaimed::Removed(Box::new(job)));
-        }
-        let context = self.context(&job.fqn, &old.physical_name, &old.instance);
-        let found = self
-            .call(job, job.provider.find(&context, &job.resolved))
-            .await?;
-        Ok(Reclaimed::Taken(Box::new(Taken {
-            job: without(job, prior, old),
-            context,
-            instance: old.instance.clone(),
-            outputs: found.map(|found| found.outputs),
-        })))
-    }
-
-    /// Deletes an object that stands under the name that is wanted. Answers the job without it.
-    async fn remove_left_behind(
-        &self,
-        job: &Job,
-        prior: &Record,
-        old: &OldObject,
-    ) -> Result<Job, FailureCause> {
-        let record = record_of_old(prior, old);
-        self.delete_object(&job.provider, &record, job.provider.timeout())
-            .await?;
-        let job = without(job, prior, old);
-        if let Some(prior) = &job.prior {
-            self.write(prior.as_ref().clone()).await?;
-        }
-        Ok(job)
-    }
-
-    async fn go_on_with(
-        &self,
-        taken: &Taken,
-        old: Option<&Arc<Record>>,
-    ) -> Result<Done, FailureCause> {
-        let Taken {
-            job,
-            context,
-            instance,
-            outputs,
-        } = taken;
-        let old = old.map(Arc::as_ref);
-        match outputs {
-            Some(outputs) => {
-                self.take_over(job, old, context, outputs.clone(), instance, false)
-                    .await
-            }
-            None => self.create_instance(job, old, instance.clone()).await,
         }
     }
 
@@ -494,284 +410,6 @@ impl Run {
             other => other,
         }
     }
-
-    /// After a failed create: what the journal must say so that nothing is lost and nothing is invented.
-    async fn close_failed(
-        &self,
-        job: &Job,
-        old: Option<&Record>,
-        intent: &Intent,
-        error: &FailureCause,
-    ) -> Result<(), FailureCause> {
-        if matches!(error, FailureCause::State(_)) {
-            return Ok(());
-        }
-        let now = self.world.clock.now();
-        let leaves = job
-            .prior
-            .as_ref()
-            .is_some_and(|prior| !prior.old_objects.is_empty());
-        let entry = match (old, is_uncertain(error)) {
-            (None, false) if !leaves => JournalEntry::Removed {
-                fqn: intent.fqn.clone(),
-            },
-            (None, _) => JournalEntry::Record(Arc::new(begun(job, intent, now))),
-            (Some(old), false) => JournalEntry::Record(Arc::new(old.clone())),
-            (Some(old), true) => JournalEntry::Record(Arc::new(with_intent(old, intent, now))),
-        };
-        Ok(self.append(entry).await?)
-    }
-
-    async fn intend(
-        &self,
-        job: &Job,
-        operation: Operation,
-        instance: &str,
-    ) -> Result<Arc<Intent>, FailureCause> {
-        let intent = Arc::new(Intent {
-            fqn: job.fqn.clone(),
-            kind: job.kind.clone(),
-            operation,
-            physical_name: job.checked.physical_name.clone(),
-            instance: instance.to_owned(),
-            props_hash: job.props_hash.clone(),
-            props: self.seal(&job.fqn, "props", &job.checked.props)?,
-            at: self.world.clock.now(),
-        });
-        self.append(JournalEntry::Intent(Arc::clone(&intent)))
-            .await?;
-        Ok(intent)
-    }
-
-    fn record(
-        &self,
-        job: &Job,
-        old: Option<&Record>,
-        instance: &str,
-        outputs: &Map,
-        adopted: bool,
-    ) -> Result<Record, VaultError> {
-        let now = self.world.clock.now();
-        let mut old_objects = old
-            .or(job.prior.as_deref())
-            .map(|old| old.old_objects.clone())
-            .unwrap_or_default();
-        // An object that was adopted, or that the script asked to keep, stays when another takes its place.
-        if let Some(old) = old
-            && !old.retain
-            && (!old.adopted || self.options.delete_adopted)
-        {
-            old_objects.push(OldObject {
-                kind: old.kind.clone(),
-                physical_name: old.physical_name.clone(),
-                instance: old.instance.clone(),
-                props: old.props.clone(),
-                outputs: old.outputs.clone(),
-                begun_at: None,
-            });
-        }
-        // One that is found by its name only, and whose name the object has now, is the object.
-        old_objects.retain(|old| {
-            !(old.outputs.is_empty()
-                && old.kind == job.kind
-                && old.physical_name == job.checked.physical_name)
-        });
-        Ok(Record {
-            fqn: job.fqn.clone(),
-            kind: job.kind.clone(),
-            status: Status::Ready,
-            physical_name: job.checked.physical_name.clone(),
-            instance: instance.to_owned(),
-            props: self.seal(&job.fqn, "props", &job.checked.props)?,
-            props_hash: job.props_hash.clone(),
-            reference_hashes: job.reference_hashes.clone(),
-            outputs: self.seal(&job.fqn, "outputs", outputs)?,
-            depends_on: job.depends_on.clone(),
-            adopted,
-            protect: job.options.protect.unwrap_or(false),
-            retain: job.options.retain.unwrap_or(false),
-            keeps_name: job
-                .prior
-                .as_ref()
-                .is_some_and(|prior| prior.keeps_name && !job.checked.explicit_name),
-            old_objects,
-            position: job.position.clone(),
-            created_at: now,
-            updated_at: now,
-        })
-    }
-
-    /// Makes a record durable.
-    async fn write(&self, record: Record) -> Result<Arc<Record>, FailureCause> {
-        let record = Arc::new(record);
-        self.append(JournalEntry::Record(Arc::clone(&record)))
-            .await?;
-        Ok(record)
-    }
-
-    /// Appends one entry; a failure stops the whole run, because nothing may start that could not be recorded.
-    pub(super) async fn append(&self, entry: JournalEntry) -> Result<(), Arc<StateError>> {
-        let Some(session) = &self.session else {
-            return Ok(());
-        };
-        match self.write_entry(session.as_ref(), entry.clone()).await {
-            Ok(()) => {
-                let mut graph = self.graph();
-                graph.dirty = true;
-                graph.note_written(&entry);
-                Ok(())
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                self.graph()
-                    .poisoned
-                    .get_or_insert_with(|| Arc::clone(&error));
-                Err(error)
-            }
-        }
-    }
-
-    fn seal(&self, fqn: &Fqn, section: &str, map: &Map) -> Result<Map, VaultError> {
-        if map_has_secret(map) {
-            self.keyring.vault()?.seal_map(fqn, section, map)
-        } else {
-            Ok(map.clone())
-        }
-    }
-
-    pub(super) fn open(&self, map: &Map) -> Result<Map, VaultError> {
-        if map_has_secret(map) {
-            self.keyring.vault()?.open_map(map)
-        } else {
-            Ok(map.clone())
-        }
-    }
-
-    pub(super) fn existing(&self, record: &Record) -> Result<Existing, VaultError> {
-        Ok(Existing {
-            props: self.open(&record.props)?,
-            outputs: self.open(&record.outputs)?,
-            physical_name: record.physical_name.clone(),
-        })
-    }
-
-    pub(super) fn context(
-        &self,
-        fqn: &Fqn,
-        physical_name: &str,
-        instance: &str,
-    ) -> OperationContext {
-        let World {
-            meter,
-            events,
-            cancel,
-            redact,
-            ..
-        } = &self.world;
-        let (events, name) = (Arc::clone(events), fqn.clone());
-        OperationContext {
-            fqn: fqn.clone(),
-            physical_name: physical_name.to_owned(),
-            idempotency_key: format!("{}-{instance}", self.stage),
-            folder: Arc::clone(&self.options.folder),
-            access: Arc::clone(&self.options.access),
-            meter: Meter::clone(meter),
-            cancel: cancel.hard.clone(),
-            progress: Arc::new(move |message| {
-                events.emit(Event::Progress {
-                    fqn: name.clone(),
-                    message: message.to_owned(),
-                });
-            }),
-            redact: Arc::clone(redact),
-        }
-    }
-
-    /// Refuses what the user did not allow, before anything is written or called.
-    fn permit(&self, touches: &[Touch]) -> Result<(), FailureCause> {
-        for touch in touches {
-            self.options.access.check(touch).map_err(|denied| {
-                let error = ProviderError::new(FailureKind::Refused, denied.message);
-                FailureCause::Provider(error.with_help(denied.help))
-            })?;
-        }
-        Ok(())
-    }
-
-    async fn call<T>(
-        &self,
-        job: &Job,
-        future: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, FailureCause> {
-        self.guarded(&job.fqn, job.provider.timeout(), future).await
-    }
-
-    /// Runs a provider call under the operation's time limit and the second Ctrl-C.
-    pub(super) async fn guarded<T>(
-        &self,
-        fqn: &Fqn,
-        timeout: std::time::Duration,
-        future: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, FailureCause> {
-        tokio::select! {
-            biased;
-            () = self.world.cancel.hard.cancelled() => Err(FailureCause::Cancelled),
-            result = future => result.map_err(FailureCause::Provider),
-            () = self.world.clock.sleep(timeout) => {
-                Err(FailureCause::Provider(ProviderError::new(
-                    FailureKind::Timeout,
-                    format!(
-                        "`{}` did not finish within {}",
-                        fqn.within_stage(),
-                        crate::util::text::duration(timeout)
-                    ),
-                )))
-            }
-        }
-    }
-}
-
-/// Whether the object may be there in spite of the failure.
-fn is_uncertain(error: &FailureCause) -> bool {
-    match error {
-        FailureCause::Provider(error) => matches!(
-            error.kind,
-            FailureKind::Ambiguous | FailureKind::Timeout | FailureKind::Cancelled
-        ),
-        FailureCause::Cancelled => true,
-        _ => false,
-    }
-}
-
-/// What an earlier run left behind under the name that is wanted now: the record that knows of it, and the object.
-fn left_behind(job: &Job) -> Option<(&Record, &OldObject)> {
-    let prior = job.prior.as_deref()?;
-    let name = &job.checked.physical_name;
-    let old = prior.old_objects.iter().find(|old| {
-        old.physical_name == *name && old.kind == job.kind && old.instance != prior.instance
-    })?;
-    Some((prior, old))
-}
-
-/// The job with a record that does not know of `old` any more.
-fn without(job: &Job, prior: &Record, old: &OldObject) -> Job {
-    let mut record = prior.clone();
-    record
-        .old_objects
-        .retain(|object| object.instance != old.instance);
-    Job {
-        prior: Some(Arc::new(record)),
-        ..job.clone()
-    }
-}
-
-/// A record of an object that may or may not have been made, with those that earlier replacements left behind.
-fn begun(job: &Job, intent: &Intent, now: jiff::Timestamp) -> Record {
-    let mut record = from_intent(intent, now);
-    if let Some(prior) = &job.prior {
-        record.old_objects.clone_from(&prior.old_objects);
-    }
-    record
 }
 
 fn prior(job: &Job) -> Result<&Arc<Record>, FailureCause> {

@@ -2,7 +2,13 @@
 //!
 //! All graph work is O(V + E): a node is looked at when it is declared, when its last dependency ends, and when it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::oneshot;
 
@@ -13,7 +19,7 @@ use super::{
     declaration::NodeId,
     event::{Action, Event},
     failure::{Failure, FailureCause},
-    node::{Graph, NodeState, ReadyNode},
+    node::{Decided, Graph, NodeState, ReadyNode},
     operate::{Done, Job},
     options::Phase,
     resolve::{ResolveError, props_hash, resolve_props},
@@ -53,42 +59,35 @@ impl Run {
                 let node = graph.node(*dependency);
                 matches!(node.state, NodeState::Failed(_)).then(|| node.fqn.clone())
             });
-            let settled = match failed {
-                Some(fqn) => {
-                    Some(self.failed(graph, id, Action::Create, FailureCause::Dependency(fqn)))
-                }
+            let state = match failed {
+                Some(fqn) => self.failed(graph, id, Action::Create, FailureCause::Dependency(fqn)),
                 None => self.consider(graph, id, events),
             };
-            match settled {
-                Some(state) => self.settle_node(graph, id, state, &mut worklist, events),
-                None => {
+            match state {
+                NodeState::Ready(_) => {
                     let height = graph.node(id).height;
-                    graph.node_mut(id).state = NodeState::Ready;
+                    graph.node_mut(id).state = state;
                     graph.ready.push(ReadyNode {
                         height,
                         order: std::cmp::Reverse(id),
                     });
                 }
+                state => self.settle_node(graph, id, state, &mut worklist, events),
             }
         }
     }
 
-    /// Decides on one node. `None` when it needs a call.
-    fn consider(
-        &self,
-        graph: &mut Graph,
-        id: NodeId,
-        events: &mut Vec<Event>,
-    ) -> Option<NodeState> {
+    /// Decides on one node: `Ready` when it needs a call, its final state otherwise.
+    fn consider(&self, graph: &mut Graph, id: NodeId, events: &mut Vec<Event>) -> NodeState {
         let node = graph.node(id);
         let prior = graph.prior.get(&node.fqn).cloned();
         if matches!(self.options.phase, Phase::Read | Phase::Destroy) {
-            return Some(match prior {
+            return match prior {
                 Some(record) => NodeState::Done(record),
                 None => NodeState::Planned {
                     known: node.checked.known.clone(),
                 },
-            });
+            };
         }
         let verdict = props_hash(graph, &self.keyring, node).and_then(|hash| {
             let verdict = decide(
@@ -102,13 +101,13 @@ impl Run {
         });
         let (hash, verdict) = match verdict {
             Ok(both) => both,
-            Err(error) => return Some(self.failed(graph, id, Action::Update, error.into())),
+            Err(error) => return self.failed(graph, id, Action::Update, error.into()),
         };
         if verdict.decision == Decision::Unchanged
             && let Some(record) = &prior
         {
             if let Some(cause) = self.missed_plan(node) {
-                return Some(self.failed(graph, id, Action::Unchanged, cause));
+                return self.failed(graph, id, Action::Unchanged, cause);
             }
             if self.options.phase == Phase::Plan {
                 self.note_planned(
@@ -128,17 +127,20 @@ impl Run {
                     kind: record.kind.clone(),
                 });
             }
-            return Some(NodeState::Done(Arc::clone(record)));
+            return NodeState::Done(Arc::clone(record));
         }
         if let Some(record) = &prior
             && let Some(cause) = self.refusal(graph, id, record, &verdict.decision)
         {
-            return Some(self.failed(graph, id, verdict.decision.action(), cause));
+            return self.failed(graph, id, verdict.decision.action(), cause);
         }
         if self.options.phase == Phase::Plan {
-            return Some(self.plan_node(graph, id, &verdict, prior.as_ref(), &hash, events));
+            return self.plan_node(graph, id, &verdict, prior.as_ref(), &hash, events);
         }
-        None
+        NodeState::Ready(Box::new(Decided {
+            hash,
+            decision: verdict.decision,
+        }))
     }
 
     /// Why a decision may not be carried out.
@@ -247,16 +249,20 @@ impl Run {
             else {
                 return;
             };
-            if !matches!(graph.node(id).state, NodeState::Ready) {
-                continue;
-            }
+            let state = &mut graph.node_mut(id).state;
+            let decided = match std::mem::replace(state, NodeState::Running) {
+                NodeState::Ready(decided) => *decided,
+                other => {
+                    *state = other;
+                    continue;
+                }
+            };
             let job = match self.stop_cause(graph) {
                 Some(cause) => Err(cause),
-                None => self.job(graph, id),
+                None => self.job(graph, id, decided),
             };
             match job {
                 Ok(job) => {
-                    graph.node_mut(id).state = NodeState::Running;
                     graph.running += 1;
                     let run = Arc::clone(self);
                     self.tasks
@@ -285,18 +291,16 @@ impl Run {
     }
 
     /// Takes all that an operation needs out of the graph.
-    fn job(&self, graph: &Graph, id: NodeId) -> Result<Job, FailureCause> {
+    fn job(
+        self: &Arc<Self>,
+        graph: &Graph,
+        id: NodeId,
+        decided: Decided,
+    ) -> Result<Job, FailureCause> {
+        let Decided { hash, decision } = decided;
         let node = graph.node(id);
         let prior = graph.prior.get(&node.fqn).cloned();
-        let hash = props_hash(graph, &self.keyring, node)?;
-        let verdict = decide(
-            node,
-            prior.as_ref(),
-            &hash,
-            self.options.force,
-            &self.keyring,
-        )?;
-        self.check_against_plan(node, prior.as_deref(), &hash, &verdict.decision)?;
+        self.check_against_plan(node, prior.as_deref(), &hash, &decision)?;
         let resolved = resolve_props(graph, &self.keyring, &node.checked.props).map_err(
             |error| match error {
                 ResolveError::Missing(name) => FailureCause::MissingOutput(name),
@@ -318,7 +322,7 @@ impl Run {
             fqn: node.fqn.clone(),
             kind: node.kind.clone(),
             provider: Arc::clone(&node.provider),
-            decision: verdict.decision,
+            decision,
             prior,
             checked: node.checked.clone(),
             options: node.options.clone(),
@@ -327,6 +331,10 @@ impl Run {
             resolved,
             props_hash: hash.whole.unwrap_or_default(),
             reference_hashes: hash.references,
+            slot: Arc::new(Slot {
+                run: Arc::clone(self),
+                held: AtomicBool::new(true),
+            }),
         })
     }
 
@@ -343,13 +351,14 @@ impl Run {
         let begin = self.world.clock.monotonic();
         let result = self.operate(&job).await;
         let duration = self.world.clock.monotonic().saturating_sub(begin);
-        self.complete(id, action, result, duration, quiet);
+        self.complete(id, &job.slot, action, result, duration, quiet);
     }
 
     /// Records the end of an operation and starts what waited for it.
     fn complete(
         self: &Arc<Self>,
         id: NodeId,
+        slot: &Slot,
         action: Action,
         result: Result<Done, FailureCause>,
         duration: Duration,
@@ -358,7 +367,7 @@ impl Run {
         let mut events = Vec::new();
         {
             let mut graph = self.graph();
-            graph.running -= 1;
+            slot.give_back(&mut graph);
             graph.node_mut(id).path = duration;
             let state = match result {
                 Ok((action, record)) => {
@@ -394,7 +403,10 @@ impl Run {
             };
             for index in 0..graph.nodes.len() {
                 let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
-                if matches!(graph.node(id).state, NodeState::Waiting | NodeState::Ready) {
+                if matches!(
+                    graph.node(id).state,
+                    NodeState::Waiting | NodeState::Ready(_)
+                ) {
                     let state = self.failed(&graph, id, Action::Create, cause.clone());
                     // Dependents are visited by this same loop, so the list of freed nodes is not needed.
                     self.settle_node(&mut graph, id, state, &mut Vec::new(), &mut events);
@@ -402,6 +414,34 @@ impl Run {
             }
             graph.ready.clear();
             self.emit_all(events);
+        }
+    }
+}
+
+/// One of the places that `--concurrency` counts: held from an operation's start until the provider has given its last answer.
+/// The result is made durable without one, so that it shares a sync with what starts next; only where operations run one by one
+/// each is complete before the next starts.
+pub(super) struct Slot {
+    run: Arc<Run>,
+    held: AtomicBool,
+}
+
+impl Slot {
+    /// The provider has answered: the next operation may start.
+    pub(super) fn free(&self) {
+        if self.run.options.concurrency == 1 {
+            return;
+        }
+        let mut events = Vec::new();
+        let mut graph = self.run.graph();
+        self.give_back(&mut graph);
+        self.run.fill(&mut graph, &mut events);
+        self.run.emit_all(events);
+    }
+
+    fn give_back(&self, graph: &mut Graph) {
+        if self.held.swap(false, Ordering::Relaxed) {
+            graph.running -= 1;
         }
     }
 }

@@ -115,17 +115,24 @@ fn load_named(
             Err(problems)
         }
     })
+    .map_err(|error| vec![error])?
 }
 
 /// Parsing and running nest deeply: both happen on a thread with room for that.
-pub(super) fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) fn on_large_stack<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Diagnostic> {
     let thread = std::thread::Builder::new()
         .name("script".to_owned())
         .stack_size(engine::STACK_BYTES)
         .spawn(work)
-        .expect("a thread can be started");
+        .map_err(|error| {
+            let message = format!("cannot start a thread for the script: {error}");
+            Diagnostic::error(codes::MEMORY_LIMIT, message)
+                .with_help("end other programs, or raise the limits on memory and threads")
+        })?;
     match thread.join() {
-        Ok(value) => value,
+        Ok(value) => Ok(value),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }

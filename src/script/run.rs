@@ -50,6 +50,11 @@ pub fn run(
         let evaluated = engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &main.ast);
         finish(&host, &engine, &main.ast, evaluated)
     })
+    .unwrap_or_else(|error| ScriptResult {
+        value: Value::Null,
+        error: Some(error),
+        summary: None,
+    })
 }
 
 fn finish(

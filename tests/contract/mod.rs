@@ -8,6 +8,7 @@ mod account;
 mod d1;
 mod description;
 mod exceptions;
+mod kinds;
 mod kv;
 mod local;
 mod provider;

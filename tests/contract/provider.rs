@@ -1,8 +1,12 @@
 //! What the provider sends: every kind, every prop, through create, no-op, update, replace, adopt, refusals and delete.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use alch::{
+    bundle::{Bundle, BundleError, Bundler, Request},
     model::{KindSchema, Prop, PropType},
     provider::{
         Registry,
@@ -11,16 +15,16 @@ use alch::{
 };
 
 use super::{Verdict, description};
-use crate::support::{Project, cloud::ServedCloud};
+use crate::support::{Project, cloud::ServedCloud, served};
 
 /// One run of a script.
-struct Step {
+pub(super) struct Step {
     script: &'static str,
     arguments: &'static [&'static str],
     code: i32,
 }
 
-const fn run(script: &'static str) -> Step {
+pub(super) const fn run(script: &'static str) -> Step {
     Step {
         script,
         arguments: &["run", "--target", "cloudflare", "--allow-data-loss"],
@@ -29,7 +33,7 @@ const fn run(script: &'static str) -> Step {
 }
 
 /// The same with everything read from the cloud first.
-const fn refresh(script: &'static str) -> Step {
+pub(super) const fn refresh(script: &'static str) -> Step {
     Step {
         arguments: &[
             "run",
@@ -51,21 +55,21 @@ const fn elsewhere(script: &'static str) -> Step {
 }
 
 /// A run that the cloud refuses.
-const fn refused(script: &'static str) -> Step {
+pub(super) const fn refused(script: &'static str) -> Step {
     Step {
         code: 4,
         ..run(script)
     }
 }
 
-const DESTROY: Step = Step {
+pub(super) const DESTROY: Step = Step {
     script: "",
     arguments: &["destroy", "--yes", "--delete-adopted"],
     code: 0,
 };
 
 /// Objects that somebody else made: method, path, body.
-type Foreign = (&'static str, &'static str, &'static str);
+pub(super) type Foreign = (&'static str, &'static str, &'static str);
 
 /// Runs the steps against a served cloud; answers the operations that were called, in the order of their names.
 #[track_caller]
@@ -75,6 +79,9 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
     };
     let cloud = ServedCloud::recording();
     let mut project = Project::new();
+    if let Some(path) = served::esbuild() {
+        project.env("ALCH_ESBUILD_PATH", path);
+    }
     cloud.serve_to(&mut project);
     project.file("migrations/0001_first.sql", "CREATE TABLE a(id INTEGER);");
     project.file("more/0001_first.sql", "CREATE TABLE a(id INTEGER);");
@@ -87,6 +94,11 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
         "import { a } from './a.js';\nexport default { a };\n",
     );
     project.file("src/a.js", "export const a = 1;\n");
+    project.file("src/main.ts", "export default { a: 1 as number };\n");
+    project.file(
+        "src/old.js",
+        "import { a } from './a.js';\naddEventListener('fetch', () => a);\n",
+    );
     for (method, path, body) in foreign {
         let (status, answer) = cloud.call(method, path, body);
         assert_eq!(status, 200, "{answer}");
@@ -112,9 +124,13 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_sent(foreign: &[Foreign], steps: &[Step], expected: &[&str]) {
+pub(super) fn assert_sent(foreign: &[Foreign], steps: &[Step], expected: &[&str]) {
     if description().is_some() {
-        assert_eq!(sent(foreign, steps), expected);
+        let mut sent = sent(foreign, steps);
+        let mut expected = expected.to_vec();
+        sent.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(sent, expected);
     }
 }
 
@@ -306,6 +322,67 @@ fn queues() {
     );
 }
 
+const CONSUMERS: &str = r#"
+let worker = Worker("worker", #{ script: "export default {}", url: false });
+let dead = Queue("dead");
+QueueConsumer("plain", #{ queue: Queue("one"), scriptName: worker });
+QueueConsumer("full", #{ queue: Queue("two").id, scriptName: worker.name, settings: #{
+    batchSize: 5, maxConcurrency: 2, maxRetries: 1, maxWaitTimeMs: 100, retryDelay: 2, deadLetterQueue: dead,
+} });
+"#;
+const CONSUMERS_CHANGED: &str = r#"
+let worker = Worker("worker", #{ script: "export default {}", url: false });
+let one = Queue("one");
+QueueConsumer("plain", #{ queue: one, scriptName: worker, settings: #{ batchSize: 7, deadLetterQueue: "dead-dev" } });
+QueueConsumer("full", #{ queue: Queue("three"), scriptName: worker });
+Queue("dead");
+Queue("two");
+"#;
+const CONSUMERS_REFUSED: &str = r#"
+let other = Worker("other", #{ script: "export default {}", url: false });
+QueueConsumer("second", #{ queue: Queue("one"), scriptName: other });
+"#;
+/// Taken over from the state of another stage, which made it.
+const CONSUMERS_TAKEN_OVER: &str = r#"
+let worker = Worker("worker", #{ name: "worker-dev", script: "export default {}", url: false, adopt: true });
+QueueConsumer("plain", #{ queue: Queue("one", #{ name: "one-dev", adopt: true }), scriptName: worker, adopt: true });
+"#;
+
+#[test]
+fn consumers() {
+    assert_sent(
+        &[],
+        &[
+            run(CONSUMERS),
+            run(CONSUMERS),
+            refused(CONSUMERS_REFUSED),
+            run(CONSUMERS_CHANGED),
+            refresh(CONSUMERS_CHANGED),
+            elsewhere(CONSUMERS_TAKEN_OVER),
+            DESTROY,
+        ],
+        &[
+            "DELETE queues/{queue_id}",
+            "DELETE queues/{queue_id}/consumers/{consumer_id}",
+            "DELETE workers/scripts/{script_name}",
+            "GET queues",
+            "GET queues/{queue_id}",
+            "GET queues/{queue_id}/consumers",
+            "GET queues/{queue_id}/consumers/{consumer_id}",
+            "GET workers/scripts/{script_name}/deployments",
+            "GET workers/scripts/{script_name}/settings",
+            "GET workers/scripts/{script_name}/subdomain",
+            "GET workers/services/{service_name}",
+            "POST queues",
+            "POST queues/{queue_id}/consumers",
+            "POST workers/scripts/{script_name}/subdomain",
+            "PUT queues/{queue_id}/consumers/{consumer_id}",
+            "PUT workers/scripts/{script_name}",
+            "PUT workers/scripts/{script_name}/schedules",
+        ],
+    );
+}
+
 const WORKERS: &str = r#"
 let db = Database("db");
 let kv = KV("kv");
@@ -320,6 +397,9 @@ Worker("api", #{
     compatibilityFlags: ["global_navigator"],
     compatibility: "node",
     crons: ["0 2 * * *"],
+    eventSources: [Queue("events"), #{ queue: Queue("batches"), settings: #{
+        batchSize: 5, maxConcurrency: 2, maxRetries: 1, maxWaitTimeMs: 100, retryDelay: 2, deadLetterQueue: queue,
+    } }],
     placement: #{ mode: "smart" },
     observability: #{
         enabled: true, headSamplingRate: 0.5,
@@ -339,11 +419,31 @@ Worker("hostname", #{ script: "export default {}", placement: #{ mode: "targeted
 Worker("quiet", #{ script: "export default {}", observability: #{ logs: #{ enabled: false } } });
 Worker("named", #{ name: "first-name", script: "export default {}", naming: "app" });
 "#;
+const BUNDLES: &str = r#"
+Worker("bundled", #{
+    entrypoint: "src/main.ts",
+    sourceMap: false,
+    bundle: #{
+        minify: true,
+        external: ["later:*"],
+        define: #{ "VERSION": "'1'" },
+        alias: #{ "old": "new" },
+        loader: #{ ".svg": "text" },
+        conditions: ["custom"],
+        jsx: "automatic",
+        jsxImportSource: "tiny",
+        target: "es2022",
+    },
+});
+Worker("script", #{ entrypoint: "src/old.js", format: "cjs", compatibilityDate: "2026-01-01" });
+Worker("plain", #{ entrypoint: "src/main.js", noBundle: true });
+"#;
 const WORKERS_CHANGED: &str = r#"
 let other = Worker("other", #{ script: "export default { a: 1 }", url: true });
 Worker("api", #{
     entrypoint: "src/main.js", bindings: #{ OTHER: other }, url: false,
     routes: ["api.example.com/v2*"], domains: ["www.example.com"],
+    eventSources: [#{ queue: Queue("batches"), settings: #{ batchSize: 6 } }],
 });
 Worker("named", #{ name: "second-name", script: "export default {}", naming: "app" });
 Worker("theirs", #{ name: "theirs", script: "export default {}", adopt: true });
@@ -373,12 +473,15 @@ fn workers() {
         &[
             "DELETE d1/database/{database_id}",
             "DELETE queues/{queue_id}",
+            "DELETE queues/{queue_id}/consumers/{consumer_id}",
             "DELETE r2/buckets/{bucket_name}",
             "DELETE storage/kv/namespaces/{namespace_id}",
             "DELETE workers/domains/{domain_id}",
             "DELETE workers/scripts/{script_name}",
             "DELETE /zones/{zone_id}/workers/routes/{route_id}",
             "GET workers/domains",
+            "GET queues/{queue_id}",
+            "GET queues/{queue_id}/consumers",
             "GET workers/scripts/{script_name}/deployments",
             "GET workers/scripts/{script_name}/settings",
             "GET workers/scripts/{script_name}/subdomain",
@@ -389,103 +492,34 @@ fn workers() {
             "GET /zones/{zone_id}/workers/routes",
             "POST d1/database",
             "POST queues",
+            "POST queues/{queue_id}/consumers",
             "POST r2/buckets",
             "POST storage/kv/namespaces",
             "POST workers/scripts/{script_name}/subdomain",
             "POST /zones",
             "POST /zones/{zone_id}/workers/routes",
             "PUT workers/domains",
+            "PUT queues/{queue_id}/consumers/{consumer_id}",
             "PUT workers/scripts/{script_name}",
             "PUT workers/scripts/{script_name}/schedules",
         ],
     );
 }
 
-const ZONES: &str = r#"
-let worker = Worker("api", #{ script: "export default {}", url: false });
-let zone = Zone("example.com", #{
-    type: "full",
-    paused: true,
-    settings: #{
-        ssl: "strict", alwaysUseHttps: "on", automaticHttpsRewrites: "on", minTlsVersion: "1.2", tls13: "zrt",
-        http2: "on", http3: "on", zeroRtt: "on", ipv6: "on", websockets: "on", brotli: "on", earlyHints: "on",
-        developmentMode: "off", cacheLevel: "basic", securityLevel: "low", browserCheck: "off",
-        emailObfuscation: "off", hotlinkProtection: "on", opportunisticEncryption: "off", alwaysOnline: "off",
-        rocketLoader: "off", browserCacheTtl: 60,
-    },
-});
-let other = Zone("other", #{ name: "example.org" });
-CustomDomain("domain", #{ name: "api.example.com", worker: worker, zone: zone });
-CustomDomain("www.example.org", #{ worker: worker, zoneId: other.ref("id"), naming: "app" });
-Route("route", #{ pattern: "example.com/api/*", script: worker, zone: zone, naming: "app" });
-Route("none", #{ pattern: "example.org/*", zoneId: other.ref("id") });
-DnsRecords("records", #{ zone: zone, records: [
-    #{ type: "A", name: "www", content: "192.0.2.1", proxied: true, comment: "first", tags: ["a:b"] },
-    #{ type: "MX", name: "@", content: "mail.example.com", priority: 10, ttl: 300 },
-    #{ type: "CAA", name: "@", data: #{ flags: 0, tag: "issue", value: "ca.example" } },
-] });
-DnsRecords("more", #{ zoneId: other.ref("id"), records: [#{ type: "TXT", name: "@", content: "text" }] });
-"#;
-const ZONES_CHANGED: &str = r#"
-let worker = Worker("api", #{ script: "export default {}", url: false });
-let zone = Zone("example.com", #{ type: "partial", settings: #{ ssl: "full" } });
-let other = Zone("other", #{ name: "example.org" });
-CustomDomain("domain", #{ name: "v1.example.com", worker: worker, zone: zone });
-CustomDomain("www.example.org", #{ worker: "api-dev", zoneId: other.ref("id") });
-Route("route", #{ pattern: "example.com/v2/*", script: worker, zone: zone });
-Route("none", #{ pattern: "example.org/*", zoneId: other.ref("id"), script: worker });
-DnsRecords("records", #{ zone: zone, records: [
-    #{ type: "A", name: "www", content: "192.0.2.2" },
-    #{ type: "AAAA", name: "www", content: "2001:db8::1" },
-] });
-Zone("theirs.example", #{ adopt: true });
-"#;
-const ZONES_REFUSED: &str = r#"
-Zone("theirs.example");
-"#;
-
 #[test]
-fn zones() {
-    let theirs = (
-        "POST",
-        "/zones",
-        r#"{"name":"theirs.example","account":{"id":"local"}}"#,
-    );
+fn bundles() {
+    if served::esbuild().is_none() {
+        return;
+    }
     assert_sent(
-        &[theirs],
+        &[],
+        &[run(BUNDLES), run(BUNDLES), DESTROY],
         &[
-            refused(ZONES_REFUSED),
-            run(ZONES),
-            run(ZONES),
-            run(ZONES_CHANGED),
-            refresh(ZONES_CHANGED),
-            DESTROY,
-        ],
-        &[
-            "DELETE workers/domains/{domain_id}",
             "DELETE workers/scripts/{script_name}",
-            "DELETE /zones/{zone_id}",
-            "DELETE /zones/{zone_id}/workers/routes/{route_id}",
-            "GET workers/domains",
-            "GET workers/domains/{domain_id}",
-            "GET workers/scripts/{script_name}/deployments",
-            "GET workers/scripts/{script_name}/settings",
-            "GET workers/scripts/{script_name}/subdomain",
             "GET workers/services/{service_name}",
-            "GET /zones",
-            "GET /zones/{zone_id}",
-            "GET /zones/{zone_id}/dns_records",
-            "GET /zones/{zone_id}/workers/routes/{route_id}",
-            "PATCH /zones/{zone_id}",
-            "PATCH /zones/{zone_id}/settings/{setting_id}",
+            "GET workers/subdomain",
             "POST workers/scripts/{script_name}/subdomain",
-            "POST /zones",
-            "POST /zones/{zone_id}/dns_records/batch",
-            "POST /zones/{zone_id}/workers/routes",
-            "PUT workers/domains",
             "PUT workers/scripts/{script_name}",
-            "PUT workers/scripts/{script_name}/schedules",
-            "PUT /zones/{zone_id}/workers/routes/{route_id}",
         ],
     );
 }
@@ -507,26 +541,39 @@ fn inside(ty: &PropType, out: &mut BTreeSet<&'static str>) {
     }
 }
 
+#[derive(Debug)]
+struct NoBundler;
+
+impl Bundler for NoBundler {
+    fn bundle(&self, _request: &Request<'_>) -> Result<Bundle, BundleError> {
+        unreachable!("nothing is bundled")
+    }
+}
+
 #[test]
 fn the_scripts_here_use_every_prop_of_every_kind() {
     let registry = Registry::new();
     let never = Box::new(|| unreachable!("nothing is called"));
-    cloudflare::register(&registry, &Arc::new(Client::over_router("local", never)));
-    let scripts = [
-        ("cloudflare::CustomDomain", ZONES),
+    let bundler: Arc<dyn Bundler> = Arc::new(NoBundler);
+    cloudflare::register(
+        &registry,
+        &Arc::new(Client::over_router("local", never)),
+        &bundler,
+    );
+    let workers = format!("{WORKERS}{BUNDLES}");
+    let mut scripts = BTreeMap::from([
         ("cloudflare::D1Database", D1),
-        ("cloudflare::DnsRecords", ZONES),
         ("cloudflare::KVNamespace", KV),
         ("cloudflare::Queue", QUEUES),
+        ("cloudflare::QueueConsumer", CONSUMERS),
         ("cloudflare::R2Bucket", R2),
-        ("cloudflare::Route", ZONES),
-        ("cloudflare::Worker", WORKERS),
-        ("cloudflare::Zone", ZONES),
-    ];
+        ("cloudflare::Worker", &workers),
+    ]);
+    scripts.extend(super::kinds::SCRIPTS.iter().copied());
     let kinds: Vec<String> = registry.kinds().iter().map(ToString::to_string).collect();
     assert_eq!(
         kinds,
-        scripts.map(|(kind, _)| kind),
+        scripts.keys().copied().collect::<Vec<_>>(),
         "a kind without scripts here"
     );
     for (kind, script) in scripts {

@@ -250,7 +250,7 @@ async fn workers_with_bindings() {
         outputs,
     }));
 
-    let kind = worker::Worker::new(Arc::clone(&bench.client));
+    let kind = worker::Worker::new(Arc::clone(&bench.client), testing::bundler());
     let code = "export default { fetch() { return new Response('hi') } }";
     let mut checked = bench.check(
         &kind,
@@ -329,7 +329,7 @@ async fn zones_with_settings() {
 #[tokio::test]
 async fn records_routes_and_domains() {
     let bench = Bench::new();
-    let worker = worker::Worker::new(Arc::clone(&bench.client));
+    let worker = worker::Worker::new(Arc::clone(&bench.client), testing::bundler());
     let checked = bench.check(
         &worker,
         json!({ "script": "export default {}", "url": false }),

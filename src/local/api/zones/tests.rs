@@ -1,3 +1,5 @@
+//! Zones over the API, and what the runtime makes of routes and domains.
+
 use serde_json::{Value, json};
 
 use super::{HostRule, host_rules};
