@@ -12,6 +12,7 @@
 mod architecture;
 mod bad_input;
 mod cli;
+mod clients;
 mod contract;
 mod damage;
 mod destroy;

@@ -39,6 +39,8 @@ pub(super) fn metadata(
     let mut out = json!({
         "main_module": main_module,
         "bindings": bindings::bindings(props)?,
+        // What is not declared goes: without this secrets would stay bound.
+        "keep_bindings": [],
         "tags": tags,
     });
     for prop in [
