@@ -1,6 +1,9 @@
 //! `cloudflare::Worker`: a Worker from inline code or JavaScript modules, with bindings, address and schedules.
 
 mod bindings;
+mod bundling;
+mod consumers;
+mod graph;
 mod imports;
 mod metadata;
 mod modules;
@@ -15,6 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
 
+use self::modules::{Module, Sources};
 use super::{
     client::{Call, Client, encode},
     error::{ApiError, after_creation},
@@ -23,6 +27,7 @@ use super::{
     props,
 };
 use crate::{
+    bundle::Bundler,
     model::{KindSchema, Map, Value},
     provider::{
         CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
@@ -45,6 +50,7 @@ const NAMES: NameRule = NameRule {
 #[derive(Debug)]
 pub struct Worker {
     client: Arc<Client>,
+    bundler: Arc<dyn Bundler>,
     schema: KindSchema,
     /// The account's part of the addresses of its Workers, asked for once.
     subdomain: OnceCell<String>,
@@ -58,11 +64,12 @@ struct Seen {
 }
 
 impl Worker {
-    /// The kind over `client`.
+    /// The kind over `client`, whose code goes through `bundler` where it must.
     #[must_use]
-    pub fn new(client: Arc<Client>) -> Self {
+    pub fn new(client: Arc<Client>, bundler: Arc<dyn Bundler>) -> Self {
         Self {
             client,
+            bundler,
             schema: schema::schema(NAMES.limit),
             subdomain: OnceCell::new(),
         }
@@ -110,13 +117,35 @@ impl Worker {
         Ok(self.client.worker_url(name, subdomain))
     }
 
+    /// The modules, read and bundled on a thread that may block.
+    async fn modules(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+    ) -> Result<Vec<Module>, ProviderError> {
+        let (folder, access) = (Arc::clone(&context.folder), Arc::clone(&context.access));
+        let (bundler, props) = (Arc::clone(&self.bundler), props.clone());
+        let loading = tokio::task::spawn_blocking(move || {
+            let sources = Sources {
+                folder: &folder,
+                access: &access,
+                bundler: &*bundler,
+            };
+            modules::load(&sources, &props)
+        });
+        loading.await.unwrap_or_else(|error| {
+            let message = format!("the modules cannot be read: {error}");
+            Err(ProviderError::new(FailureKind::Refused, message))
+        })
+    }
+
     async fn upload(
         &self,
         context: &OperationContext,
         name: &str,
         props: &Map,
     ) -> Result<Map, ProviderError> {
-        let modules = modules::load(&context.folder, &context.access, props)?;
+        let modules = self.modules(context, props).await?;
         let main = modules
             .first()
             .map(|module| module.name.clone())
@@ -281,9 +310,15 @@ impl Provider for Worker {
 
     fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
         let mut errors = Vec::new();
-        modules::normalise(&context.folder, &context.access, &mut props, &mut errors);
+        let sources = Sources {
+            folder: &context.folder,
+            access: &context.access,
+            bundler: &*self.bundler,
+        };
+        modules::normalise(&sources, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
+        consumers::normalise(&props, &mut errors);
         match NAMES.resolve(context, &mut props, "name") {
             Ok(name) if errors.is_empty() => Ok(Checked {
                 known: base_outputs(&name.physical),
@@ -306,7 +341,10 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
         let seen = self.look(context, &existing.physical_name).await?;
-        Ok(seen.map(|seen| seen.outputs))
+        Ok(seen.map(|mut seen| {
+            consumers::keep(&existing.outputs, &mut seen.outputs);
+            seen.outputs
+        }))
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -334,6 +372,9 @@ impl Provider for Worker {
         self.configure(context, name, props, true, &mut outputs)
             .await
             .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+        self.consume(context, name, props, &Map::new(), &mut outputs)
+            .await
+            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
         Ok(outputs)
     }
 
@@ -347,6 +388,8 @@ impl Provider for Worker {
         let mut outputs = self.upload(context, name, props).await?;
         self.configure(context, name, props, false, &mut outputs)
             .await?;
+        self.consume(context, name, props, &existing.outputs, &mut outputs)
+            .await?;
         Ok(outputs)
     }
 
@@ -356,6 +399,8 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let name = existing.physical_name.as_str();
+        self.consume_no_more(context, name, &existing.outputs)
+            .await?;
         if !crons(&existing.props).is_empty() {
             let call = Call::put(path(name, "/schedules")).json(&json!([]));
             self.client.look(context, &call).await?;

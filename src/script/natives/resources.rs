@@ -47,7 +47,7 @@ const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
 }
 
 /// Every resource function, blocks first.
-pub(in super::super) const FUNCTIONS: [ResourceFunction; 12] = [
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 13] = [
     block("Database", "cloudflare::D1Database"),
     block("Bucket", "cloudflare::R2Bucket"),
     block("KV", "cloudflare::KVNamespace"),
@@ -55,6 +55,7 @@ pub(in super::super) const FUNCTIONS: [ResourceFunction; 12] = [
     raw("D1Database", "cloudflare::D1Database"),
     raw("R2Bucket", "cloudflare::R2Bucket"),
     raw("KVNamespace", "cloudflare::KVNamespace"),
+    raw("QueueConsumer", "cloudflare::QueueConsumer"),
     raw("Worker", "cloudflare::Worker"),
     raw("Exec", "std::Exec"),
     raw("File", "std::File"),
