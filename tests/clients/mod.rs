@@ -1,9 +1,8 @@
-//! Foreign clients against `alch local serve`: the real wrangler and the TypeScript library alchemy, as their users run them.
+//! Foreign clients against `alch local serve`: the real wrangler, as its users run it.
 //!
 //! `scripts/clients` installs them once, pinned by the lock file beside this one, into a cache folder. Where it has not, as
 //! npm cannot be had, each test says so on the terminal, past the capture of the test harness, and checks nothing.
 
-mod alchemy;
 mod data;
 mod workers;
 
@@ -44,8 +43,10 @@ fn installed() -> Option<&'static Path> {
             if found == Some(std::fs::read(wanted).unwrap()) {
                 return Some(folder);
             }
+            // Past the capture of the harness, which would show this only when the test fails.
+            let mut terminal = std::io::stderr();
             writeln!(
-                std::io::stderr(),
+                terminal,
                 "\n!! SKIPPED: tests/clients checks nothing, as the clients are not installed: run scripts/clients, which needs npm\n"
             )
             .unwrap();

@@ -102,7 +102,7 @@ fn wrangler_deploys_a_worker_that_answers() {
             &latest["annotations"]["workers/message"]
         ),
         (
-            &json!([{"version_id": id, "percentage": 100.0}]),
+            &json!([{"version_id": id, "percentage": 100}]),
             &json!("live")
         )
     );
