@@ -41,7 +41,8 @@ use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
 pub(super) use self::workers::{
-    DeployedModule, DeployedWorker, deployed, jurisdiction, latest_version, revealed,
+    DeployedModule, DeployedWorker, deployed, jurisdiction, latest_version, revealed, schedules,
+    source_maps,
 };
 use super::Cloud;
 
