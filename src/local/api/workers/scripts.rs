@@ -7,10 +7,10 @@ use super::{
         call::Call,
         envelope::{self, ApiResult, ok},
         error::ApiError,
-        queue_consumers,
+        queue_consumers, zones,
     },
     bindings,
-    model::{self, Format, Script, Version, bound},
+    model::{self, Draft, Format, Script, Version, bound},
     store, upload,
 };
 use crate::{
@@ -85,7 +85,10 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
             upload.metadata.get("bindings"),
         )?;
         store::contents(cloud, &upload.contents)?;
-        let draft = upload.draft(bindings);
+        let draft = Draft {
+            source: upload::source(call),
+            ..upload.draft(bindings)
+        };
         let version = store::publish(transaction, name, &draft, "upload")?;
         let unused = store::prune(transaction, name)?;
         Ok::<_, ApiError>((model::require(transaction, name)?, version, unused))
@@ -186,6 +189,7 @@ pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
             .collect::<Result<Vec<_>, _>>()?;
         transaction.execute("DELETE FROM queue_consumers WHERE script = ?1", [&script.name])?;
         transaction.execute("DELETE FROM scripts WHERE name = ?1", [&script.name])?;
+        zones::forget_script(transaction, &script.name)?;
         Ok::<_, ApiError>(hashes)
     })?;
     store::sweep(cloud, &hashes)?;
