@@ -11,7 +11,7 @@ use std::{
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, config::DbConfig, params};
 
-use super::seal;
+use super::{objects, seal};
 use crate::util::fs::{self, FsError};
 
 /// How long one process waits for another one's transaction.
@@ -86,7 +86,7 @@ const MIGRATIONS: &[&str] = &["
         version TEXT PRIMARY KEY REFERENCES versions(id) ON DELETE CASCADE,
         files TEXT NOT NULL REFERENCES asset_manifests(hash), config TEXT NOT NULL
     ) STRICT;
-"];
+", objects::MIGRATION];
 
 /// Why the control database cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -5,11 +5,14 @@ mod bindings;
 mod bundling;
 mod changes;
 mod consumers;
+mod domains;
 mod files;
 mod graph;
 mod imports;
 mod metadata;
 mod modules;
+mod observe;
+mod routes;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -27,7 +30,7 @@ use self::{
 };
 use super::{
     client::{Call, Client, encode},
-    error::{ApiError, after_creation},
+    error::{ApiError, after_change, after_creation},
     multipart::Part,
     names::{NameRule, Naming},
     props,
@@ -36,8 +39,8 @@ use crate::{
     bundle::Bundler,
     model::{KindSchema, Map, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError, text_prop,
+        CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
+        OperationContext, PropError, Provider, ProviderError, text_prop,
     },
 };
 
@@ -184,7 +187,11 @@ impl Worker {
         props::copy(
             &mut outputs,
             &answer.result,
-            &[("created_on", "createdAt"), ("modified_on", "updatedAt")],
+            &[
+                ("created_on", "createdAt"),
+                ("modified_on", "updatedAt"),
+                ("etag", "etag"),
+            ],
         );
         // The upload calls the new version `deployment_id`, without hyphens.
         let version = props::text(&answer.result, "deployment_id")
@@ -233,6 +240,18 @@ impl Worker {
             self.schedule(context, name, &crons).await?;
         }
         Ok(())
+    }
+
+    /// Routes and custom domains.
+    async fn lead_here(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+        before: Option<&Map>,
+    ) -> Result<(), ProviderError> {
+        routes::apply(&self.client, context, name, props, before).await?;
+        domains::apply(&self.client, context, name, props, before).await
     }
 
     async fn schedule(
@@ -337,6 +356,8 @@ impl Provider for Worker {
         assets::normalise(&context.folder, &context.access, &mut props, &mut errors);
         modules::normalise(&sources, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
+        routes::normalise(&mut props, &mut errors);
+        domains::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
         consumers::normalise(&props, &mut errors);
         match NAMES.resolve(context, &mut props, "name") {
@@ -389,12 +410,16 @@ impl Provider for Worker {
             }
         }
         let mut outputs = self.upload(context, name, props, None).await?;
+        let after = |error| after_creation(&format!("the Worker `{name}`"), error);
         self.configure(context, name, props, None, &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+            .map_err(after)?;
         self.consume(context, name, props, None, &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+            .map_err(after)?;
+        self.lead_here(context, name, props, None)
+            .await
+            .map_err(after)?;
         Ok(outputs)
     }
 
@@ -414,10 +439,16 @@ impl Provider for Worker {
             }
             existing.outputs.clone()
         };
+        let after = |error| after_change(&format!("the Worker `{name}`"), error);
         self.configure(context, name, props, Some(existing), &mut outputs)
-            .await?;
+            .await
+            .map_err(after)?;
+        self.lead_here(context, name, props, Some(&existing.props))
+            .await
+            .map_err(after)?;
         self.consume(context, name, props, Some(existing), &mut outputs)
-            .await?;
+            .await
+            .map_err(after)?;
         Ok(outputs)
     }
 
@@ -427,6 +458,8 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let name = existing.physical_name.as_str();
+        self.lead_here(context, name, &Map::new(), Some(&existing.props))
+            .await?;
         self.consume_no_more(context, name, &existing.outputs)
             .await?;
         if !crons(&existing.props).is_empty() {
@@ -437,6 +470,25 @@ impl Provider for Worker {
             .query("force", "true")
             .settling(|error| error.status == 400 && error.message.contains("still referenced"));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get("workers/scripts");
+        let answer = self.client.call(context, &call).await?;
+        let items = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+        items
+            .iter()
+            .map(|item| observe::observation(item, &call.describe()))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        observe::compare(existing, seen)
     }
 
     async fn find(

@@ -55,6 +55,9 @@ pub(super) struct Assets {
     pub(super) files: BTreeMap<String, String>,
 }
 
+/// The files of a session, by path.
+type Manifest = BTreeMap<String, File>;
+
 /// One file of a manifest.
 struct File {
     hash: String,
@@ -345,7 +348,7 @@ pub(super) fn sweep(cloud: &Cloud) -> Result<(), ApiError> {
     })
 }
 
-fn manifest(body: &Map<String, Value>) -> Result<BTreeMap<String, File>, ApiError> {
+fn manifest(body: &Map<String, Value>) -> Result<Manifest, ApiError> {
     let Some(Value::Object(manifest)) = body.get("manifest") else {
         return Err(refused("`manifest` must be an object"));
     };
@@ -378,7 +381,7 @@ fn manifest(body: &Map<String, Value>) -> Result<BTreeMap<String, File>, ApiErro
 /// Hash and size of the files that are not stored yet.
 fn missing(
     connection: &Connection,
-    manifest: &BTreeMap<String, File>,
+    manifest: &Manifest,
 ) -> Result<Vec<(String, u64)>, rusqlite::Error> {
     let mut stored = connection.prepare_cached("SELECT 1 FROM asset_files WHERE hash = ?1")?;
     let mut seen = BTreeSet::new();
@@ -411,10 +414,7 @@ fn buckets(files: &[(String, u64)]) -> Vec<Vec<&str>> {
 }
 
 /// The script and the manifest of the session of a token.
-fn session(
-    connection: &Connection,
-    token: &Token,
-) -> Result<Option<(String, BTreeMap<String, File>)>, ApiError> {
+fn session(connection: &Connection, token: &Token) -> Result<Option<(String, Manifest)>, ApiError> {
     let found: Option<(String, String)> = connection
         .query_row(
             "SELECT script, manifest FROM asset_sessions WHERE id = ?1",

@@ -7,10 +7,10 @@ use super::{
         call::Call,
         envelope::{self, ApiResult, ok},
         error::ApiError,
-        queue_consumers,
+        queue_consumers, zones,
     },
     assets, bindings,
-    model::{self, Format, Script, Version, bound},
+    model::{self, Draft, Format, Script, Version, bound},
     store, upload,
 };
 use crate::{
@@ -87,7 +87,10 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
         store::contents(cloud, &upload.contents)?;
         let before = previous.as_ref().map(|version| version.id.as_str());
         let assets = assets::of_upload(transaction, name, &upload.metadata, before)?;
-        let draft = upload.draft(bindings, assets);
+        let draft = Draft {
+            source: upload::source(call),
+            ..upload.draft(bindings, assets)
+        };
         let version = store::publish(transaction, name, &draft, "upload")?;
         let unused = store::prune(transaction, name)?;
         let script = model::require(transaction, name)?;
@@ -196,6 +199,7 @@ pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
             .collect::<Result<Vec<_>, _>>()?;
         transaction.execute("DELETE FROM queue_consumers WHERE script = ?1", [&script.name])?;
         transaction.execute("DELETE FROM scripts WHERE name = ?1", [&script.name])?;
+        zones::forget_script(transaction, &script.name)?;
         Ok::<_, ApiError>(hashes)
     })?;
     store::sweep(cloud, &hashes)?;

@@ -10,7 +10,7 @@ use super::{
         page::Page,
     },
     INVALID, assets, bindings,
-    model::{self, Version},
+    model::{self, Draft, Version},
     store, upload,
 };
 use crate::local::{Cloud, control::seal_key};
@@ -96,7 +96,10 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
         store::contents(cloud, &upload.contents)?;
         let before = previous.as_ref().map(|version| version.id.as_str());
         let assets = assets::of_upload(transaction, &script.name, &upload.metadata, before)?;
-        let draft = upload.draft(bindings, assets);
+        let draft = Draft {
+            source: upload::source(call),
+            ..upload.draft(bindings, assets)
+        };
         let version = store::version(transaction, &script.name, &draft)?;
         let unused = store::prune(transaction, &script.name)?;
         Ok::<_, ApiError>((version, unused))

@@ -15,7 +15,7 @@ const ADDRESS: &[&str] = &["url", "previewSubdomains"];
 /// Props of the schedules, likewise.
 const SCHEDULES: &[&str] = &["crons"];
 /// Props that are set after the upload, and compared where that is done.
-const LATER: &[&str] = &["eventSources"];
+const LATER: &[&str] = &["domains", "eventSources", "routes"];
 /// Props that all versions share: they can change without a new one.
 const SHARED: &[&str] = &["observability", "logpush", "tags", "tailConsumers"];
 

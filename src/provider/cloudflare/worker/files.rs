@@ -101,7 +101,7 @@ pub(super) fn collect(folder: &Path, access: &Access, directory: &str) -> Result
         }
         fs::read_to_string(&permitted(&path)?)
             .map(Some)
-            .map_err(told)
+            .map_err(|error| told(&error))
     };
     let ignored = Ignored::parse(&rules(IGNORE)?.unwrap_or_default())?;
     let mut files = Vec::new();
@@ -134,7 +134,7 @@ pub(super) fn collect(folder: &Path, access: &Access, directory: &str) -> Result
                 Some(format!("leave some out by a file `{IGNORE}` in it")),
             ));
         }
-        let content = fs::read(entry.path()).map_err(told)?;
+        let content = fs::read(entry.path()).map_err(|error| told(&error))?;
         if content.len() > SIZE_LIMIT {
             return Err((
                 format!(
@@ -162,7 +162,7 @@ pub(super) fn collect(folder: &Path, access: &Access, directory: &str) -> Result
     })
 }
 
-fn told(error: fs::FsError) -> Problem {
+fn told(error: &fs::FsError) -> Problem {
     (format!("{error}: {}", error.source), None)
 }
 

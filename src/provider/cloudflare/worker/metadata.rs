@@ -48,9 +48,9 @@ pub(super) fn metadata(
         };
         out[main] = json!(main_module);
     }
-    if let Some(kinds) = props::json_prop(props, "keepBindings")? {
-        out["keep_bindings"] = kinds;
-    }
+    // What is not declared goes: without this secrets would stay bound.
+    let kept = props::json_prop(props, "keepBindings")?;
+    out["keep_bindings"] = kept.unwrap_or_else(|| json!([]));
     if let Some(cache) = props::json_prop(props, "cache")? {
         out["cache_options"] = snake_keys(cache);
     }

@@ -82,6 +82,7 @@ async fn create_looks_first_and_then_uploads_opens_and_schedules() {
         metadata_of(&requests[1]),
         json!({
             "main_module": "worker.js",
+            "keep_bindings": [],
             "bindings": [],
             "tags": ["alch:app/dev/thing", "team"],
             "compatibility_date": "2026-07-01",
@@ -220,6 +221,55 @@ async fn what_was_taken_away_is_switched_off_and_a_delete_clears_the_schedules()
             "PUT workers/scripts/thing-dev/schedules []",
             "PUT workers/scripts/thing-dev/schedules []",
             "DELETE workers/scripts/thing-dev?force=true",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_update_that_fails_half_way_says_so_and_the_next_one_sends_everything() {
+    let (transport, client) = Scripted::new(vec![
+        ok(put_answer()),
+        no(403, 10000, "no"),
+        // The next one, although its props are those of before.
+        ok(put_answer()),
+        ok(json!({})),
+        ok(json!([])),
+    ]);
+    let kind = Worker::new(client, bundler());
+    let before = json!({ "script": "export default {}", "url": true });
+    let mut known = existing("thing-dev", json!({}), json!({ "url": "https://x" }));
+    known.props = checked(&kind, before.clone()).props;
+    let next = checked(&kind, json!({ "script": CODE, "url": false }));
+    let error = kind
+        .update(&context("thing-dev"), &next.props, &known)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, FailureKind::Ambiguous);
+    assert!(
+        error
+            .message
+            .starts_with("the Worker `thing-dev` was changed in part: "),
+        "{}",
+        error.message
+    );
+    known.settled = false;
+    let back = checked(
+        &kind,
+        json!({ "script": "export default {}", "url": false }),
+    );
+    kind.update(&context("thing-dev"), &back.props, &known)
+        .await
+        .unwrap();
+    let sent: Vec<_> = transport.requests()[2..]
+        .iter()
+        .map(|request| request.split(' ').take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        sent,
+        [
+            "PUT workers/scripts/thing-dev",
+            "POST workers/scripts/thing-dev/subdomain",
+            "PUT workers/scripts/thing-dev/schedules",
         ]
     );
 }
