@@ -25,6 +25,8 @@ mod kill;
 mod local_events;
 mod local_runtime;
 mod local_safety;
+mod local_sharing;
+mod local_versions;
 mod locks;
 mod moves;
 mod names;

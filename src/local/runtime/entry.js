@@ -8,7 +8,7 @@ export default {
   async fetch(request, env) {
     if (request.headers.get("x-alch-token") === env.TOKEN) return event(request, env);
     const { hostname } = new URL(request.url);
-    const names = Object.keys(env).filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
+    const names = Object.keys(env).filter((name) => name.startsWith(PREFIX) && !name.includes("@")).map((name) => name.slice(PREFIX.length));
     if (!isThisMachine(hostname)) {
       return page(request, 403, "Not a name of this machine", "Workers answer to names below localhost only.");
     }
@@ -16,7 +16,7 @@ export default {
       return page(request, 403, "Refused", "Requests of web pages from elsewhere are refused.");
     }
     const name = hostname.endsWith(SUFFIX) ? hostname.slice(0, -SUFFIX.length) : "";
-    const worker = names.includes(name) ? env[PREFIX + name] : undefined;
+    const worker = names.includes(name) ? env[chosen(request, env.SHARES[name]) ?? PREFIX + name] : undefined;
     if (worker === undefined) {
       const { port } = new URL(request.url);
       const lines = names.map((other) => `http://${other}${SUFFIX}${port && ":" + port}/`);
@@ -34,6 +34,34 @@ export default {
     }
   },
 };
+
+// The service of the version that a request goes to, where a Worker has several: what a header says, else by chance, which a
+// key in another header decides for good.
+function chosen(request, versions) {
+  if (versions === undefined) return undefined;
+  const { hostname } = new URL(request.url);
+  const name = hostname.slice(0, -SUFFIX.length);
+  const overrides = request.headers.get("cloudflare-workers-version-overrides") ?? "";
+  for (const [, worker, id] of overrides.matchAll(/([\w-]+)\s*=\s*"([^"]*)"/g)) {
+    const version = worker === name && versions.find((version) => version.id === id);
+    if (version) return version.service;
+  }
+  const key = request.headers.get("cloudflare-workers-version-key");
+  let point = key === null ? Math.random() * 100 : hash(key) * 100;
+  // The newer version begins at 0, so that who has it keeps it while its part grows.
+  for (const version of versions) {
+    if (point < version.share) return version.service;
+    point -= version.share;
+  }
+  return undefined;
+}
+
+// FNV-1a, as a number from 0 to 1.
+function hash(text) {
+  let value = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(text)) value = Math.imul(value ^ byte, 0x01000193) >>> 0;
+  return value / 2 ** 32;
+}
 
 // The stack does not come along with the error: alch knows it from the tail Worker.
 async function failure(request, env, worker, ray, message) {
