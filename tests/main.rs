@@ -13,6 +13,7 @@ mod architecture;
 mod bad_input;
 mod bundling;
 mod cli;
+mod clients;
 mod contract;
 mod damage;
 mod destroy;

@@ -10,7 +10,7 @@ use super::{
         queue_consumers,
     },
     bindings,
-    model::{self, Format, Script, Version, bound},
+    model::{self, Draft, Format, Script, Version, bound},
     store, upload,
 };
 use crate::{
@@ -85,7 +85,10 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
             upload.metadata.get("bindings"),
         )?;
         store::contents(cloud, &upload.contents)?;
-        let draft = upload.draft(bindings);
+        let draft = Draft {
+            source: upload::source(call),
+            ..upload.draft(bindings)
+        };
         let version = store::publish(transaction, name, &draft, "upload")?;
         let unused = store::prune(transaction, name)?;
         Ok::<_, ApiError>((model::require(transaction, name)?, version, unused))
