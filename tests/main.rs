@@ -24,6 +24,7 @@ mod guards;
 mod handles;
 mod kill;
 mod local_events;
+mod local_hosts;
 mod local_runtime;
 mod local_safety;
 mod local_sharing;

@@ -187,7 +187,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn entry(&mut self, workers: &[DeployedWorker]) {
-        let bindings: Vec<String> = workers
+        let mut bindings: Vec<String> = workers
             .iter()
             .flat_map(DeployedWorker::versions)
             .map(|(key, _)| {
@@ -207,6 +207,9 @@ impl Writer<'_> {
                 (worker.name.as_str(), versions.into_iter().map(share).collect())
             })
             .collect();
+        let hosts = workers.first().map(|worker| json!(*worker.hosts));
+        let hosts = hosts.unwrap_or_else(|| json!([])).to_string();
+        bindings.push(format!("(name = \"HOSTS\", json = {})", quoted(&hosts)));
         self.services.push(format!(
             "(name = \"entry\", worker = (compatibilityDate = \"{OWN_DATE}\", \
              compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\"], \

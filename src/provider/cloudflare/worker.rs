@@ -3,10 +3,12 @@
 mod bindings;
 mod bundling;
 mod consumers;
+mod domains;
 mod graph;
 mod imports;
 mod metadata;
 mod modules;
+mod routes;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -216,6 +218,18 @@ impl Worker {
         Ok(())
     }
 
+    /// Routes and custom domains.
+    async fn lead_here(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+        before: Option<&Map>,
+    ) -> Result<(), ProviderError> {
+        routes::apply(&self.client, context, name, props, before).await?;
+        domains::apply(&self.client, context, name, props, before).await
+    }
+
     async fn schedule(
         &self,
         context: &OperationContext,
@@ -317,6 +331,8 @@ impl Provider for Worker {
         };
         modules::normalise(&sources, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
+        routes::normalise(&mut props, &mut errors);
+        domains::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
         consumers::normalise(&props, &mut errors);
         match NAMES.resolve(context, &mut props, "name") {
@@ -369,12 +385,16 @@ impl Provider for Worker {
             }
         }
         let mut outputs = self.upload(context, name, props).await?;
+        let after = |error| after_creation(&format!("the Worker `{name}`"), error);
         self.configure(context, name, props, true, &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+            .map_err(after)?;
         self.consume(context, name, props, &Map::new(), &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+            .map_err(after)?;
+        self.lead_here(context, name, props, None)
+            .await
+            .map_err(after)?;
         Ok(outputs)
     }
 
@@ -388,6 +408,8 @@ impl Provider for Worker {
         let mut outputs = self.upload(context, name, props).await?;
         self.configure(context, name, props, false, &mut outputs)
             .await?;
+        self.lead_here(context, name, props, Some(&existing.props))
+            .await?;
         self.consume(context, name, props, &existing.outputs, &mut outputs)
             .await?;
         Ok(outputs)
@@ -399,6 +421,8 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let name = existing.physical_name.as_str();
+        self.lead_here(context, name, &Map::new(), Some(&existing.props))
+            .await?;
         self.consume_no_more(context, name, &existing.outputs)
             .await?;
         if !crons(&existing.props).is_empty() {

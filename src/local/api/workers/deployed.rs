@@ -1,10 +1,15 @@
 //! What is deployed, for the runtime: of each Worker the versions that get requests, whole and with their secrets.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::Value;
 
 use super::{
-    super::error::ApiError,
+    super::{
+        error::ApiError,
+        zones::{HostRule, host_rules},
+    },
     bindings,
     model::{self, Format, Version},
 };
@@ -28,6 +33,8 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) compatibility_flags: Vec<String>,
     /// Ids of bound things that a new thing of the same name does not share.
     pub(in crate::local) incarnations: Vec<String>,
+    /// Which hosts lead to which Worker; the same for all of them.
+    pub(in crate::local) hosts: Arc<[HostRule]>,
     /// Its part of the requests, in per cent.
     pub(in crate::local) share: f64,
     /// The versions beside it that get smaller parts.
@@ -61,11 +68,19 @@ pub(in crate::local) fn deployed(
 
 fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
     let key = control::seal_key(connection)?;
+    let hosts: Arc<[HostRule]> = host_rules(connection)?.into();
     let mut workers = Vec::new();
     for script in model::all(connection)? {
         let mut versions = Vec::new();
         for (version, share) in model::deployed_versions(connection, &script.name)? {
-            versions.push(worker(connection, &key, &script.name, version, share)?);
+            versions.push(worker(
+                connection,
+                &key,
+                &hosts,
+                &script.name,
+                version,
+                share,
+            )?);
         }
         let mut versions = versions.into_iter();
         if let Some(mut first) = versions.next() {
@@ -80,6 +95,7 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
 fn worker(
     connection: &Connection,
     key: &[u8; KEY_BYTES],
+    hosts: &Arc<[HostRule]>,
     script: &str,
     version: Version,
     share: f64,
@@ -125,6 +141,7 @@ fn worker(
         incarnations: incarnations.into_iter().flatten().collect(),
         version: version.id,
         created_at: version.created_at,
+        hosts: Arc::clone(hosts),
         share,
         others: Vec::new(),
     })
