@@ -8,6 +8,7 @@ mod call;
 mod d1;
 mod d1_guard;
 mod d1_query;
+mod durable_objects;
 mod envelope;
 mod error;
 mod kv;
@@ -35,7 +36,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
 pub(super) use self::workers::{
-    DeployedModule, DeployedWorker, deployed, jurisdiction, latest_version, revealed,
+    DeployedModule, DeployedWorker, Namespace, deployed, jurisdiction, latest_version, revealed,
 };
 use super::Cloud;
 
@@ -53,6 +54,7 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
     Router::new()
         .merge(account::routes())
         .merge(d1::routes())
+        .merge(durable_objects::routes())
         .merge(kv::routes())
         .merge(r2::routes())
         .merge(queues::routes())

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{
     super::error::ApiError,
     bindings,
+    migrations::{self, Namespace},
     model::{self, Format},
 };
 use crate::local::control;
@@ -28,6 +29,8 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) compatibility_flags: Vec<String>,
     /// Ids of bound things that a new thing of the same name does not share.
     pub(in crate::local) incarnations: Vec<String>,
+    /// Its own classes of Durable Objects.
+    pub(in crate::local) namespaces: Vec<Namespace>,
 }
 
 /// A module of a Worker.
@@ -67,7 +70,9 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
             .collect::<Result<Vec<_>, _>>()?;
         let modules = model::modules(connection, &version.id)?;
         let flags = version.settings.get("compatibility_flags");
+        let namespaces = migrations::namespaces(connection, &script.name)?;
         workers.push(DeployedWorker {
+            namespaces,
             name: script.name,
             entry: version.entry,
             service_syntax: version.format == Format::Script,
