@@ -15,6 +15,7 @@ mod cli;
 mod contract;
 mod damage;
 mod destroy;
+mod durable;
 mod endings;
 mod errors;
 mod gaps;

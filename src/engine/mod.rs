@@ -15,6 +15,7 @@ mod entries;
 pub mod event;
 mod failure;
 mod finish;
+mod losses;
 mod node;
 mod operate;
 mod options;

@@ -9,6 +9,7 @@ pub mod budget;
 pub mod client;
 mod d1;
 pub mod d1_database;
+pub mod durable_object_namespace;
 pub mod envelope;
 pub mod error;
 pub mod kv_namespace;
@@ -37,4 +38,7 @@ pub fn register(registry: &Registry, client: &Arc<Client>) {
     registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
     registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
     registry.add(Arc::new(worker::Worker::new(Arc::clone(client))));
+    registry.add(Arc::new(
+        durable_object_namespace::DurableObjectNamespace::default(),
+    ));
 }

@@ -47,14 +47,19 @@ const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
 }
 
 /// Every resource function, blocks first.
-pub(in super::super) const FUNCTIONS: [ResourceFunction; 12] = [
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 14] = [
     block("Database", "cloudflare::D1Database"),
     block("Bucket", "cloudflare::R2Bucket"),
     block("KV", "cloudflare::KVNamespace"),
     block("Queue", "cloudflare::Queue"),
+    block("DurableObject", "cloudflare::DurableObjectNamespace"),
     raw("D1Database", "cloudflare::D1Database"),
     raw("R2Bucket", "cloudflare::R2Bucket"),
     raw("KVNamespace", "cloudflare::KVNamespace"),
+    raw(
+        "DurableObjectNamespace",
+        "cloudflare::DurableObjectNamespace",
+    ),
     raw("Worker", "cloudflare::Worker"),
     raw("Exec", "std::Exec"),
     raw("File", "std::File"),
