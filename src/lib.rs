@@ -3,6 +3,7 @@
 //! The library behind the `alch` binary. `docs/` and CONTRIBUTING.md show the map; each module's first paragraph says what
 //! lives in it and what does not.
 
+pub mod bundle;
 pub mod cli;
 pub mod engine;
 pub mod local;

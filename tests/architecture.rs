@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &["util"]),
     ("secret", &["util", "model", "state"]),
     ("state", &["util", "model"]),
-    ("provider", &["util", "model", "local"]),
+    ("provider", &["util", "model", "local", "bundle"]),
     ("bundle", &["util", "model"]),
     ("local", &["util", "model"]),
     ("engine", &["util", "model", "state", "secret", "provider"]),

@@ -149,7 +149,23 @@ fn data_outlives_deployments_restarts_and_other_names_of_the_class() {
         API.replace("Counter", "Tally")
             .replace("\"first\"", "\"third\""),
     );
-    project.alch(["plan"]).check(str![[]]);
+    project.alch(["plan"]).check(str![[r#"
+exit 0
+-- stdout
+  ~ counter (cloudflare::DurableObjectNamespace)  counter  # className changed
+      ~ className: "Counter" -> "Tally"
+  ~ api (cloudflare::Worker)  api-dev  # bindings, modules changed
+      ~ bindings.COUNTER: "${counter}" -> "${counter}"
+      ~ modules[0].hash: "13ece699c458ef5f978e79969f7b6240cb8c323b091b1a3a49cc24017b6a57b8" -> "9ea3806d91a6a57fde8a65ec4e9e1f43a20d2b01a2532651c7431247e65f6c16"
+  ~ remote (cloudflare::DurableObjectNamespace)  remote  # className changed
+      ~ className: "Counter" -> "Tally"
+  ~ web (cloudflare::Worker)  web-dev  # bindings changed
+      ~ bindings.REMOTE: "${remote}" -> "${remote}"
+Plan: 0 to create, 4 to update, 0 to delete, 0 unchanged
+-- stderr
+alch: app rooms, stage dev, phase plan, target local
+
+"#]]);
     project.alch(["run"]).success();
     served.ask_until("api-dev", "/version", |_, body| body == "third");
     assert_eq!(
@@ -180,19 +196,84 @@ app.finalize();
     };
     let bound = "bindings: #{ COUNTER: counter }";
     project.file("alchemy.run.rhai", worker(bound));
-    project.alch(["plan"]).check(str![[]]);
+    project.alch(["plan"]).check(str![[r#"
+exit 0
+-- stdout
+  + counter (cloudflare::DurableObjectNamespace)  counter  # not in state
+      + className: "Counter"
+      + sqlite: true
+  + api (cloudflare::Worker)  api-dev  # not in state
+      + bindings.COUNTER: "${counter}"
+      + compatibilityDate: "2026-07-01"
+      + compatibilityFlags: []
+      + crons: []
+      + observability.enabled: true
+      + script: "export class Counter {}; export default {}"
+      + url: true
+Plan: 2 to create, 0 to update, 0 to delete, 0 unchanged
+-- stderr
+alch: app rooms, stage dev, phase plan, target local
+
+"#]]);
     project.alch(["run"]).success();
     project.alch(["plan", "--detailed-exitcode"]).success();
     project.file("alchemy.run.rhai", worker(""));
-    project.alch(["plan"]).check(str![[]]);
-    project.alch(["run"]).check(str![[]]);
+    project.alch(["plan"]).check(str![[r#"
+exit 0
+-- stdout
+  ~ api (cloudflare::Worker)  api-dev  # bindings changed; loses the Durable Object class `Counter` with its data
+      - bindings.COUNTER: "${counter}"
+Plan: 0 to create, 1 to update, 0 to delete, 1 unchanged
+-- stderr
+alch: app rooms, stage dev, phase plan, target local
+
+"#]]);
+    project.alch(["run"]).check(str![[r#"
+exit 4
+-- stderr
+alch: app rooms, stage dev, phase up, target local
+  failed    api  it would lose the Durable Object class `Counter` with its data
+error[E0308]: `api` (cloudflare::Worker) would be updated and lose the Durable Object class `Counter` with its data
+ --> alchemy.run.rhai:4:1
+  |
+4 | Worker("api", #{ script: "export class Counter {}; export default {}",  });
+  | ^^^^^^ declared here
+  |
+  = note: nothing was changed
+  = help: to lose it, run again with `--allow-data-loss`; to keep it, declare it as before
+0 created, 0 updated, 0 deleted, 1 unchanged, 1 failed in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
     project.file(
         "alchemy.run.rhai",
         worker(&format!("name: \"other\", {bound}")),
     );
-    project.alch(["run"]).check(str![[]]);
+    project.alch(["run"]).check(str![[r#"
+exit 4
+-- stderr
+alch: app rooms, stage dev, phase up, target local
+  failed    api  it would lose the Durable Object class `Counter` with its data
+error[E0308]: `api` (cloudflare::Worker) would be replaced and lose the Durable Object class `Counter` with its data
+ --> alchemy.run.rhai:4:1
+  |
+4 | Worker("api", #{ script: "export class Counter {}; export default {}", name: "other", binding...
+  | ^^^^^^ declared here
+  |
+  = note: nothing was changed
+  = help: to lose it, run again with `--allow-data-loss`; to keep it, declare it as before
+0 created, 0 updated, 0 deleted, 1 unchanged, 1 failed in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
     project.file("alchemy.run.rhai", worker(""));
-    project.alch(["run", "--allow-data-loss"]).check(str![[]]);
+    project.alch(["run", "--allow-data-loss"]).check(str![[r#"
+exit 0
+-- stderr
+alch: app rooms, stage dev, phase up, target local
+~ updating  api (cloudflare::Worker)
+  updated   api  api-dev  [TIME]
+0 created, 1 updated, 0 deleted, 1 unchanged in [TIME] (critical path [TIME], 6 API calls)
+
+"#]]);
 }
 
 #[test]

@@ -247,7 +247,7 @@ error[E0502]: running Workers needs the package `@cloudflare/workerd-linux-64@1.
  |
  = note: No such file or directory (os error 2)
  = help: install Node.js, whose npm obtains it once; running needs no Node
- = help: or set `ALCH_WORKERD_PATH` and `ALCH_SIMULATORS_PATH`; `alch help local prepare` says what they name
+ = help: or set `ALCH_WORKERD_PATH`, `ALCH_SIMULATORS_PATH` and `ALCH_ESBUILD_PATH`; `alch help local prepare` says what they name
 
 "#]]);
 }

@@ -11,6 +11,7 @@
 
 mod architecture;
 mod bad_input;
+mod bundling;
 mod cli;
 mod contract;
 mod damage;
@@ -22,6 +23,7 @@ mod gaps;
 mod guards;
 mod handles;
 mod kill;
+mod local_events;
 mod local_runtime;
 mod local_safety;
 mod locks;

@@ -12,6 +12,7 @@ pub mod error;
 pub mod exit;
 mod grants;
 mod logging;
+mod packages;
 mod select;
 pub mod settings;
 mod signals;

@@ -10,10 +10,12 @@ use std::{
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
+    bundle::Bundler,
     cli::{
         Context,
         environment::Environment,
         error::CliError,
+        packages,
         settings::{Settings, Target},
     },
     engine::{Cancel, Failure, Phase, Plan, Run, RunOptions, World},
@@ -83,6 +85,7 @@ pub(super) struct Host {
     pub(super) registry: Arc<Registry>,
     /// How the user stops it.
     pub(super) cancel: Cancel,
+    bundler: Arc<dyn Bundler>,
     meter: Meter,
     options: HostOptions,
 }
@@ -98,7 +101,9 @@ impl Host {
         let registry = Arc::new(Registry::new());
         let cancel = Cancel::default();
         let meter = Meter::default();
-        cloudflare::register(&registry, &local_client(folder, settings.local_latency));
+        let bundler = packages::bundler(context, folder);
+        let client = local_client(folder, settings.local_latency);
+        cloudflare::register(&registry, &client, &bundler);
         std_kinds::register(&registry);
         if let Some(password) = settings.environment.get("ALCHEMY_PASSWORD") {
             context.redactor.add(password);
@@ -118,6 +123,7 @@ impl Host {
         Self {
             registry,
             cancel,
+            bundler,
             meter,
             options,
         }
@@ -145,7 +151,8 @@ impl Host {
 
     /// Points the kinds of Cloudflare at a target.
     pub(super) fn use_target(&self, settings: &Settings, target: Target) -> Result<(), CliError> {
-        use_target(&self.registry, &self.options.redactor, settings, target)
+        let kinds = (&*self.registry, &self.bundler);
+        use_target(kinds, &self.options.redactor, settings, target)
     }
 
     /// The seams for the engine.
@@ -251,6 +258,7 @@ pub(super) struct RunLauncher {
     settings: Settings,
     start: Start,
     world: World,
+    bundler: Arc<dyn Bundler>,
     redactor: Redactor,
     ui: Arc<Ui>,
     folder: PathBuf,
@@ -273,6 +281,7 @@ impl RunLauncher {
             settings,
             start,
             world: host.world(store(folder)),
+            bundler: Arc::clone(&host.bundler),
             redactor: context.redactor.clone(),
             ui: Arc::clone(&context.ui),
             folder: folder.to_owned(),
@@ -297,7 +306,8 @@ impl RunLauncher {
         };
         let stage = settings.stage(options.stage.as_ref())?;
         let target = settings.target(options.target.as_deref())?;
-        use_target(&self.world.registry, &self.redactor, &settings, target)?;
+        let kinds = (&*self.world.registry, &self.bundler);
+        use_target(kinds, &self.redactor, &settings, target)?;
         let password = options.password.as_ref().map(|password| password.as_str());
         if let Some(password) = password {
             self.redactor.add(password);
@@ -356,6 +366,7 @@ impl Launcher for RunLauncher {
                 ..Start::default()
             },
             world: self.world.clone(),
+            bundler: Arc::clone(&self.bundler),
             redactor: self.redactor.clone(),
             ui: Arc::clone(&self.ui),
             folder: self.folder.clone(),
@@ -376,7 +387,7 @@ fn first(error: CliError) -> Diagnostic {
 }
 
 fn use_target(
-    registry: &Registry,
+    (registry, bundler): (&Registry, &Arc<dyn Bundler>),
     redactor: &Redactor,
     settings: &Settings,
     target: Target,
@@ -403,7 +414,7 @@ fn use_target(
         Some(credentials.token),
     ));
     let kinds = Registry::new();
-    cloudflare::register(&kinds, &client);
+    cloudflare::register(&kinds, &client, bundler);
     for kind in kinds.kinds() {
         if let Some(provider) = kinds.get(&kind) {
             registry.replace(provider);

@@ -199,3 +199,17 @@ pub fn list(path: &Path) -> FsResult<Vec<PathBuf>> {
     out.sort();
     Ok(out)
 }
+
+/// Length and time of change of a file, as a text that is another one after every ordinary change.
+///
+/// # Errors
+/// [`FsError`] when it is not there.
+pub fn stamp(path: &Path) -> FsResult<String> {
+    let metadata = wrap("look at", path, fs::metadata(path))?;
+    let changed = metadata
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .map_or(0, |age| age.as_nanos());
+    Ok(format!("{} {changed}", metadata.len()))
+}

@@ -13,7 +13,9 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
-use super::{Verdict, account, d1, description, exceptions::EXCEPTIONS, kv, queues, r2, workers};
+use super::{
+    Verdict, account, d1, description, durable, exceptions::EXCEPTIONS, kv, queues, r2, workers,
+};
 use crate::support::exchange::Exchange;
 
 const TOKEN: &str = "token-of-the-contract";
@@ -237,6 +239,7 @@ fn the_local_cloud_answers_as_described() {
         r2::drive,
         queues::drive,
         workers::drive,
+        durable::drive,
     ] {
         drive(&mut local);
     }

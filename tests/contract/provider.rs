@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use alch::{
+    bundle::{Bundle, BundleError, Bundler, Request},
     model::{KindSchema, Prop, PropType},
     provider::{
         Registry,
@@ -11,7 +12,7 @@ use alch::{
 };
 
 use super::{Verdict, description};
-use crate::support::{Project, cloud::ServedCloud};
+use crate::support::{Project, cloud::ServedCloud, served};
 
 /// One run of a script.
 struct Step {
@@ -75,6 +76,9 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
     };
     let cloud = ServedCloud::recording();
     let mut project = Project::new();
+    if let Some(path) = served::esbuild() {
+        project.env("ALCH_ESBUILD_PATH", path);
+    }
     cloud.serve_to(&mut project);
     project.file("migrations/0001_first.sql", "CREATE TABLE a(id INTEGER);");
     project.file("more/0001_first.sql", "CREATE TABLE a(id INTEGER);");
@@ -87,6 +91,11 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
         "import { a } from './a.js';\nexport default { a };\n",
     );
     project.file("src/a.js", "export const a = 1;\n");
+    project.file("src/main.ts", "export default { a: 1 as number };\n");
+    project.file(
+        "src/old.js",
+        "import { a } from './a.js';\naddEventListener('fetch', () => a);\n",
+    );
     for (method, path, body) in foreign {
         let (status, answer) = cloud.call(method, path, body);
         assert_eq!(status, 200, "{answer}");
@@ -306,6 +315,105 @@ fn queues() {
     );
 }
 
+const OBJECTS: &str = r#"
+let room = DurableObject("room", #{ className: "Room" });
+let old = DurableObjectNamespace("old", #{ className: "Old", sqlite: false, naming: "stage" });
+let api = Worker("api", #{ script: "export default {}", url: false, bindings: #{ ROOM: room, OLD: old } });
+let rooms = DurableObject("rooms", #{ className: "Room", scriptName: api });
+Worker("web", #{ script: "export default {}", url: false, bindings: #{ ROOM: rooms } });
+"#;
+const OBJECTS_CHANGED: &str = r#"
+let room = DurableObject("room", #{ className: "Hall" });
+let api = Worker("api", #{ script: "export default {}", url: false, bindings: #{ ROOM: room } });
+let rooms = DurableObject("rooms", #{ className: "Hall", scriptName: api.name, namespaceId: "0123456789abcdef0123456789abcdef", environment: "production" });
+Worker("web", #{ script: "export default {}", url: false, bindings: #{ OTHER: rooms, API: api } });
+"#;
+
+#[test]
+fn objects() {
+    assert_sent(
+        &[],
+        &[
+            run(OBJECTS),
+            run(OBJECTS),
+            run(OBJECTS_CHANGED),
+            refresh(OBJECTS_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE workers/scripts/{script_name}",
+            "GET workers/scripts/{script_name}/deployments",
+            "GET workers/scripts/{script_name}/settings",
+            "GET workers/scripts/{script_name}/subdomain",
+            "GET workers/services/{service_name}",
+            "POST workers/scripts/{script_name}/subdomain",
+            "PUT workers/scripts/{script_name}",
+            "PUT workers/scripts/{script_name}/schedules",
+        ],
+    );
+}
+
+const CONSUMERS: &str = r#"
+let worker = Worker("worker", #{ script: "export default {}", url: false });
+let dead = Queue("dead");
+QueueConsumer("plain", #{ queue: Queue("one"), scriptName: worker });
+QueueConsumer("full", #{ queue: Queue("two").id, scriptName: worker.name, settings: #{
+    batchSize: 5, maxConcurrency: 2, maxRetries: 1, maxWaitTimeMs: 100, retryDelay: 2, deadLetterQueue: dead,
+} });
+"#;
+const CONSUMERS_CHANGED: &str = r#"
+let worker = Worker("worker", #{ script: "export default {}", url: false });
+let one = Queue("one");
+QueueConsumer("plain", #{ queue: one, scriptName: worker, settings: #{ batchSize: 7, deadLetterQueue: "dead-dev" } });
+QueueConsumer("full", #{ queue: Queue("three"), scriptName: worker });
+Queue("dead");
+Queue("two");
+"#;
+const CONSUMERS_REFUSED: &str = r#"
+let other = Worker("other", #{ script: "export default {}", url: false });
+QueueConsumer("second", #{ queue: Queue("one"), scriptName: other });
+"#;
+/// Taken over from the state of another stage, which made it.
+const CONSUMERS_TAKEN_OVER: &str = r#"
+let worker = Worker("worker", #{ name: "worker-dev", script: "export default {}", url: false, adopt: true });
+QueueConsumer("plain", #{ queue: Queue("one", #{ name: "one-dev", adopt: true }), scriptName: worker, adopt: true });
+"#;
+
+#[test]
+fn consumers() {
+    assert_sent(
+        &[],
+        &[
+            run(CONSUMERS),
+            run(CONSUMERS),
+            refused(CONSUMERS_REFUSED),
+            run(CONSUMERS_CHANGED),
+            refresh(CONSUMERS_CHANGED),
+            elsewhere(CONSUMERS_TAKEN_OVER),
+            DESTROY,
+        ],
+        &[
+            "DELETE queues/{queue_id}",
+            "DELETE queues/{queue_id}/consumers/{consumer_id}",
+            "DELETE workers/scripts/{script_name}",
+            "GET queues",
+            "GET queues/{queue_id}",
+            "GET queues/{queue_id}/consumers",
+            "GET queues/{queue_id}/consumers/{consumer_id}",
+            "GET workers/scripts/{script_name}/deployments",
+            "GET workers/scripts/{script_name}/settings",
+            "GET workers/scripts/{script_name}/subdomain",
+            "GET workers/services/{service_name}",
+            "POST queues",
+            "POST queues/{queue_id}/consumers",
+            "POST workers/scripts/{script_name}/subdomain",
+            "PUT queues/{queue_id}/consumers/{consumer_id}",
+            "PUT workers/scripts/{script_name}",
+            "PUT workers/scripts/{script_name}/schedules",
+        ],
+    );
+}
+
 const WORKERS: &str = r#"
 let db = Database("db");
 let kv = KV("kv");
@@ -320,6 +428,9 @@ Worker("api", #{
     compatibilityFlags: ["global_navigator"],
     compatibility: "node",
     crons: ["0 2 * * *"],
+    eventSources: [Queue("events"), #{ queue: Queue("batches"), settings: #{
+        batchSize: 5, maxConcurrency: 2, maxRetries: 1, maxWaitTimeMs: 100, retryDelay: 2, deadLetterQueue: queue,
+    } }],
     placement: #{ mode: "smart" },
     observability: #{
         enabled: true, headSamplingRate: 0.5,
@@ -337,9 +448,31 @@ Worker("hostname", #{ script: "export default {}", placement: #{ mode: "targeted
 Worker("quiet", #{ script: "export default {}", observability: #{ logs: #{ enabled: false } } });
 Worker("named", #{ name: "first-name", script: "export default {}", naming: "app" });
 "#;
+const BUNDLES: &str = r#"
+Worker("bundled", #{
+    entrypoint: "src/main.ts",
+    sourceMap: false,
+    bundle: #{
+        minify: true,
+        external: ["later:*"],
+        define: #{ "VERSION": "'1'" },
+        alias: #{ "old": "new" },
+        loader: #{ ".svg": "text" },
+        conditions: ["custom"],
+        jsx: "automatic",
+        jsxImportSource: "tiny",
+        target: "es2022",
+    },
+});
+Worker("script", #{ entrypoint: "src/old.js", format: "cjs", compatibilityDate: "2026-01-01" });
+Worker("plain", #{ entrypoint: "src/main.js", noBundle: true });
+"#;
 const WORKERS_CHANGED: &str = r#"
 let other = Worker("other", #{ script: "export default { a: 1 }", url: true });
-Worker("api", #{ entrypoint: "src/main.js", bindings: #{ OTHER: other }, url: false });
+Worker("api", #{
+    entrypoint: "src/main.js", bindings: #{ OTHER: other }, url: false,
+    eventSources: [#{ queue: Queue("batches"), settings: #{ batchSize: 6 } }],
+});
 Worker("named", #{ name: "second-name", script: "export default {}", naming: "app" });
 Worker("theirs", #{ name: "theirs", script: "export default {}", adopt: true });
 "#;
@@ -368,9 +501,12 @@ fn workers() {
         &[
             "DELETE d1/database/{database_id}",
             "DELETE queues/{queue_id}",
+            "DELETE queues/{queue_id}/consumers/{consumer_id}",
             "DELETE r2/buckets/{bucket_name}",
             "DELETE storage/kv/namespaces/{namespace_id}",
             "DELETE workers/scripts/{script_name}",
+            "GET queues/{queue_id}",
+            "GET queues/{queue_id}/consumers",
             "GET workers/scripts/{script_name}/deployments",
             "GET workers/scripts/{script_name}/settings",
             "GET workers/scripts/{script_name}/subdomain",
@@ -378,11 +514,31 @@ fn workers() {
             "GET workers/subdomain",
             "POST d1/database",
             "POST queues",
+            "POST queues/{queue_id}/consumers",
             "POST r2/buckets",
             "POST storage/kv/namespaces",
             "POST workers/scripts/{script_name}/subdomain",
+            "PUT queues/{queue_id}/consumers/{consumer_id}",
             "PUT workers/scripts/{script_name}",
             "PUT workers/scripts/{script_name}/schedules",
+        ],
+    );
+}
+
+#[test]
+fn bundles() {
+    if served::esbuild().is_none() {
+        return;
+    }
+    assert_sent(
+        &[],
+        &[run(BUNDLES), run(BUNDLES), DESTROY],
+        &[
+            "DELETE workers/scripts/{script_name}",
+            "GET workers/services/{service_name}",
+            "GET workers/subdomain",
+            "POST workers/scripts/{script_name}/subdomain",
+            "PUT workers/scripts/{script_name}",
         ],
     );
 }
@@ -404,17 +560,36 @@ fn inside(ty: &PropType, out: &mut BTreeSet<&'static str>) {
     }
 }
 
+#[derive(Debug)]
+struct NoBundler;
+
+impl Bundler for NoBundler {
+    fn bundle(&self, _request: &Request<'_>) -> Result<Bundle, BundleError> {
+        unreachable!("nothing is bundled")
+    }
+}
+
 #[test]
 fn the_scripts_here_use_every_prop_of_every_kind() {
     let registry = Registry::new();
     let never = Box::new(|| unreachable!("nothing is called"));
-    cloudflare::register(&registry, &Arc::new(Client::over_router("local", never)));
+    let bundler: Arc<dyn Bundler> = Arc::new(NoBundler);
+    cloudflare::register(
+        &registry,
+        &Arc::new(Client::over_router("local", never)),
+        &bundler,
+    );
     let scripts = [
         ("cloudflare::D1Database", D1),
+        (
+            "cloudflare::DurableObjectNamespace",
+            &format!("{OBJECTS}{OBJECTS_CHANGED}"),
+        ),
         ("cloudflare::KVNamespace", KV),
         ("cloudflare::Queue", QUEUES),
+        ("cloudflare::QueueConsumer", CONSUMERS),
         ("cloudflare::R2Bucket", R2),
-        ("cloudflare::Worker", WORKERS),
+        ("cloudflare::Worker", &format!("{WORKERS}{BUNDLES}")),
     ];
     let kinds: Vec<String> = registry.kinds().iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -16,13 +16,25 @@ use super::{Project, binary};
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The paths of the runtime; none where it cannot be had.
-fn runtime() -> Option<&'static [(&'static str, String); 2]> {
-    static FOUND: OnceLock<Option<[(&str, String); 2]>> = OnceLock::new();
-    FOUND.get_or_init(prepare).as_ref()
+/// The paths of what is not part of the binary; none where it cannot be had.
+#[derive(Default)]
+struct Programs {
+    /// The variables that name the parts of the runtime.
+    runtime: Option<[(&'static str, String); 2]>,
+    esbuild: Option<String>,
 }
 
-fn prepare() -> Option<[(&'static str, String); 2]> {
+fn programs() -> &'static Programs {
+    static FOUND: OnceLock<Programs> = OnceLock::new();
+    FOUND.get_or_init(prepare)
+}
+
+/// The path of the bundler; none where it cannot be had.
+pub(crate) fn esbuild() -> Option<&'static str> {
+    programs().esbuild.as_deref()
+}
+
+fn prepare() -> Programs {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(binary())
         .args(["local", "prepare", "--json"])
@@ -40,21 +52,29 @@ fn prepare() -> Option<[(&'static str, String); 2]> {
         let mut terminal = std::io::stderr();
         writeln!(
             terminal,
-            "\n!! SKIPPED: tests/local_runtime.rs runs no Worker, as the runtime cannot be had:\n!! {}\n",
+            "\n!! SKIPPED: what needs workerd or esbuild is not tested, as they cannot be had:\n!! {}\n",
             told.join("\n!! ")
         )
         .unwrap();
-        return None;
     }
-    let found = messages(&output.stdout)
+    let Some(found) = messages(&output.stdout)
         .into_iter()
         .find(|message| message["type"] == "local_runtime")
-        .unwrap();
-    let path = |name: &str| found[name].as_str().unwrap().to_owned();
-    Some([
-        ("ALCH_WORKERD_PATH", path("workerd")),
-        ("ALCH_SIMULATORS_PATH", path("simulators")),
-    ])
+    else {
+        return Programs::default();
+    };
+    let path = |name: &str| found[name].as_str().map(str::to_owned);
+    Programs {
+        runtime: path("workerd")
+            .zip(path("simulators"))
+            .map(|(workerd, simulators)| {
+                [
+                    ("ALCH_WORKERD_PATH", workerd),
+                    ("ALCH_SIMULATORS_PATH", simulators),
+                ]
+            }),
+        esbuild: path("esbuild"),
+    }
 }
 
 fn messages(bytes: &[u8]) -> Vec<Value> {
@@ -65,8 +85,11 @@ fn messages(bytes: &[u8]) -> Vec<Value> {
 }
 
 pub(crate) fn with_runtime(mut project: Project) -> Option<Project> {
-    for (name, path) in runtime()? {
+    for (name, path) in programs().runtime.as_ref()? {
         project.env(name, path);
+    }
+    if let Some(path) = esbuild() {
+        project.env("ALCH_ESBUILD_PATH", path);
     }
     Some(project)
 }

@@ -128,4 +128,8 @@ pub(super) const PREPARE_HELP: &str = "\
 Workers run on Cloudflare's own workerd with the simulators that Miniflare publishes. Both are
 looked for in node_modules of the project and above, then in the user's cache folder; what is
 missing comes once through npm into that folder. Instead, $ALCH_WORKERD_PATH can name the workerd
-binary, and $ALCH_SIMULATORS_PATH the folder dist/src/workers of the miniflare package.";
+binary, and $ALCH_SIMULATORS_PATH the folder dist/src/workers of the miniflare package.
+
+Workers in TypeScript, JSX or with npm packages are bundled by esbuild, which comes in the same way
+or is the binary that $ALCH_ESBUILD_PATH names. `alch run` uses the project's own in node_modules
+only with --allow-exec=esbuild: a program that came with a project is not run unasked.";

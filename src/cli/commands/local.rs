@@ -11,12 +11,13 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    bundle::package,
     cli::{
         Context,
         args::{LocalCommand, LocalServeArgs},
-        environment::Environment,
         error::CliError,
         exit::Exit,
+        packages as programs,
         select::Project,
         wiring,
     },
@@ -24,12 +25,12 @@ use crate::{
         self, Cloud, CloudError, ServeOptions,
         runtime::{
             self, Event, RuntimeError, RuntimeOptions,
-            packages::{self, PackageError, Packages, Places},
+            packages::{self, Packages, Places},
         },
     },
     model::{Diagnostic, diagnostic::codes},
     ui::Ui,
-    util::fs::FsError,
+    util::{fs::FsError, npm::PackageError},
 };
 
 pub(in crate::cli) fn run(context: &Context, command: &LocalCommand) -> Result<Exit, CliError> {
@@ -45,7 +46,7 @@ fn serve(context: &Context, args: &LocalServeArgs) -> Result<Exit, CliError> {
     let options = RuntimeOptions {
         folder: absolute(&wiring::local_folder(&project.folder))?,
         port: args.port,
-        places: places(&context.environment, &project.folder),
+        places: programs::runtime(&context.environment, &project.folder),
     };
     project
         .runtime
@@ -169,21 +170,31 @@ fn absolute(path: &Path) -> Result<PathBuf, CliError> {
 
 /// `alch local prepare`.
 fn prepare(context: &Context) -> Result<Exit, CliError> {
-    let places = places(&context.environment, &Project::find(context)?.folder);
-    let packages = wiring::runtime()?.block_on(obtain(&places, &context.ui))?;
+    let folder = Project::find(context)?.folder;
+    let places = programs::runtime(&context.environment, &folder);
+    let bundler = programs::esbuild(&context.environment, &folder);
+    let runtime = wiring::runtime()?;
+    let packages = runtime.block_on(obtain(&places, &context.ui))?;
+    let note = |line| context.ui.note(line);
+    let esbuild = runtime.block_on(package::obtain(&bundler, false, &note));
+    let bundler = esbuild.as_ref().ok().map(|path| path.display().to_string());
     let text = format!(
-        "workerd     {}\nsimulators  {}",
+        "workerd     {}\nsimulators  {}\nesbuild     {}",
         packages.workerd.display(),
-        packages.simulators.display()
+        packages.simulators.display(),
+        bundler.as_deref().unwrap_or("none")
     );
     context.ui.result(
         "local_runtime",
         json!({
             "workerd": packages.workerd.display().to_string(),
             "simulators": packages.simulators.display().to_string(),
+            "esbuild": bundler,
         }),
         text,
     );
+    // Told last: the runtime alone is of use.
+    esbuild.map_err(|error| missing(&error))?;
     Ok(Exit::Success)
 }
 
@@ -193,36 +204,13 @@ async fn obtain(places: &Places, ui: &Ui) -> Result<Packages, CliError> {
         .map_err(|error| missing(&error))
 }
 
-/// Where the packages of the runtime are looked for.
-fn places(environment: &Environment, project: &Path) -> Places {
-    let named = |variable: &str| {
-        environment
-            .get(variable)
-            .map(|path| environment.folder.join(path))
-    };
-    Places {
-        workerd: named(packages::WORKERD_VARIABLE),
-        simulators: named(packages::SIMULATORS_VARIABLE),
-        project: project.to_owned(),
-        cache: cache(environment).join("alch").join("runtime"),
-    }
-}
-
-/// The user's cache folder; one that is not absolute counts as not set, as its specification says.
-fn cache(environment: &Environment) -> PathBuf {
-    let named = environment.get("XDG_CACHE_HOME").map(PathBuf::from);
-    named
-        .filter(|path| path.is_absolute())
-        .or_else(|| Some(Path::new(environment.get("HOME")?).join(".cache")))
-        .unwrap_or_else(|| environment.folder.join(".cache"))
-}
-
 fn missing(error: &PackageError) -> CliError {
     let diagnostic = CliError::new(codes::LOCAL_RUNTIME, error.to_string());
     let by_hand = format!(
-        "or set `{}` and `{}`; `alch help local prepare` says what they name",
+        "or set `{}`, `{}` and `{}`; `alch help local prepare` says what they name",
         packages::WORKERD_VARIABLE,
-        packages::SIMULATORS_VARIABLE
+        packages::SIMULATORS_VARIABLE,
+        package::ESBUILD_VARIABLE
     );
     match error {
         PackageError::NoNpm { source, .. } => diagnostic

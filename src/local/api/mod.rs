@@ -16,6 +16,7 @@ mod kv_bulk;
 mod kv_values;
 mod page;
 mod queue_consumers;
+pub(super) mod queue_delivery;
 mod queue_messages;
 mod queues;
 mod r2;

@@ -268,6 +268,8 @@ pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
         if body.get("type").is_some_and(|kind| *kind != json!(consumer.kind)) {
             return Err(invalid("the type of a consumer cannot change"));
         }
+        // A body says the whole of it; clients leave out the queue that there is to be no more.
+        consumer.dead_letter_queue = None;
         merge(transaction, &mut consumer, &body)?;
         transaction.execute(
             "UPDATE queue_consumers SET script = ?2, environment = ?3, dead_letter_queue = ?4, settings = ?5

@@ -1,7 +1,6 @@
 //! Messages of queues over HTTP: push, pull, acknowledge, purge.
 //!
-//! They lie in the control database. A running Worker's consumer has its queue in memory; joining the two is the runtime's
-//! work.
+//! They lie in the control database. What Workers send and get goes through `queue_delivery`, over the same table.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -19,7 +18,8 @@ const BAD_MESSAGE: u32 = 10207;
 const MESSAGE_LIMIT: usize = 128 * 1024;
 const BATCH_LIMIT: usize = 100;
 const ACKS_LIMIT: usize = 1000;
-const LONGEST_DELAY: i64 = 86_400;
+/// The longest delay of a message, in seconds.
+pub(super) const LONGEST_DELAY: i64 = 86_400;
 const LONGEST_LEASE: i64 = 43_200_000;
 const DEFAULT_LEASE: i64 = 30_000;
 const DEFAULT_BATCH: i64 = 5;

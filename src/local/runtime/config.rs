@@ -13,6 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::host::{DELAY, Link, QUEUE, TOKEN};
 use crate::local::{
     api::{DeployedModule, DeployedWorker, Namespace, jurisdiction},
     layout,
@@ -42,6 +43,8 @@ pub(super) struct Setting<'a> {
     pub(super) newest_date: &'a str,
     /// Workers that cannot run, with the reason.
     pub(super) broken: &'a BTreeMap<String, String>,
+    /// Where this program answers.
+    pub(super) link: &'a Link,
 }
 
 /// A configuration.
@@ -77,6 +80,7 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
         config: Config::default(),
         services: Vec::new(),
         simulated: BTreeMap::new(),
+        external: BTreeSet::new(),
         absent: BTreeSet::new(),
         running: workers
             .iter()
@@ -133,7 +137,6 @@ fn embed(path: &Path) -> String {
 enum Product {
     D1,
     Kv,
-    Queues,
     R2,
 }
 
@@ -142,7 +145,6 @@ impl Product {
         match self {
             Self::D1 => "d1",
             Self::Kv => "kv",
-            Self::Queues => "queues",
             Self::R2 => "r2",
         }
     }
@@ -151,7 +153,6 @@ impl Product {
         match self {
             Self::D1 => "d1/database.worker.js",
             Self::Kv => "kv/namespace.worker.js",
-            Self::Queues => "queues/broker.worker.js",
             Self::R2 => "r2/bucket.worker.js",
         }
     }
@@ -161,7 +162,6 @@ impl Product {
         match self {
             Self::D1 => layout::D1_CLASS,
             Self::Kv => layout::KV_CLASS,
-            Self::Queues => "miniflare-QueueBrokerObject",
             Self::R2 => layout::R2_CLASS,
         }
     }
@@ -182,6 +182,8 @@ struct Writer<'a> {
     services: Vec<String>,
     /// The simulated things that are bound, by product.
     simulated: BTreeMap<Product, BTreeSet<String>>,
+    /// The services that are this program.
+    external: BTreeSet<String>,
     /// Workers that are bound and not there.
     absent: BTreeSet<String>,
     running: BTreeSet<&'a str>,
@@ -200,8 +202,11 @@ impl Writer<'_> {
             .collect();
         self.services.push(format!(
             "(name = \"entry\", worker = (compatibilityDate = \"{OWN_DATE}\", \
-             modules = [(name = \"alch-entry.js\", esModule = {})], bindings = [{}]))",
+             compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\"], \
+             modules = [(name = \"alch-entry.js\", esModule = {})], \
+             bindings = [(name = \"TOKEN\", text = {}), {}]))",
             quoted(ENTRY),
+            quoted(&self.setting.link.token),
             bindings.join(", ")
         ));
     }
@@ -335,7 +340,7 @@ impl Writer<'_> {
             }
             "queue" => format!(
                 "queue = {}",
-                self.simulated(Product::Queues, field("queue_name"))
+                self.queue(field("queue_name"), binding["delivery_delay"].as_u64())
             ),
             "d1" => format!(
                 "wrapped = (moduleName = \"cloudflare-internal:d1-api\", \
@@ -377,6 +382,36 @@ impl Writer<'_> {
         format!("service = {service}")
     }
 
+    /// The service that takes the messages for a queue: this program, under the name of the queue.
+    fn queue(&mut self, name: &str, delay: Option<u64>) -> String {
+        let mut service = format!("queue:{name}");
+        let mut headers = vec![(QUEUE, name.to_owned())];
+        if let Some(delay) = delay {
+            write!(service, ":{delay}").expect("a string takes all text");
+            headers.push((DELAY, delay.to_string()));
+        }
+        if self.external.insert(service.clone()) {
+            self.host(&service, &headers);
+        }
+        quoted(&service)
+    }
+
+    /// A service that is this program; each request carries the token and `headers`.
+    fn host(&mut self, service: &str, headers: &[(&str, String)]) {
+        let link = self.setting.link;
+        let token = (TOKEN, link.token.clone());
+        let headers: Vec<String> = std::iter::once(&token)
+            .chain(headers)
+            .map(|(name, value)| format!("(name = {}, value = {})", quoted(name), quoted(value)))
+            .collect();
+        self.services.push(format!(
+            "(name = {}, external = (address = \"{}\", http = (injectRequestHeaders = [{}])))",
+            quoted(service),
+            link.address,
+            headers.join(", ")
+        ));
+    }
+
     /// The service of a simulated thing, which is remembered.
     fn simulated(&mut self, product: Product, id: &str) -> String {
         self.simulated
@@ -405,34 +440,17 @@ impl Writer<'_> {
                     quoted(&id)
                 ));
             }
-            let (flags, object, storage, binding) = if product == Product::Queues {
-                (
-                    ", \"service_binding_extra_handlers\"",
-                    ", preventEviction = true",
-                    "inMemory = void".to_owned(),
-                    format!(
-                        "(name = \"MINIFLARE_OBJECT\", durableObjectNamespace = \"{class}\"), \
-                         (name = \"MINIFLARE_QUEUE_CONSUMERS\", json = \"{{}}\")"
-                    ),
-                )
-            } else {
-                self.services.push(format!(
-                    "(name = \"{prefix}-storage\", disk = (path = {}, writable = true))",
-                    quoted(&self.setting.folder.join(prefix).to_string_lossy())
-                ));
-                (
-                    "",
-                    "",
-                    format!("localDisk = \"{prefix}-storage\""),
-                    format!("(name = \"MINIFLARE_BLOBS\", service = \"{prefix}-storage\")"),
-                )
-            };
+            self.services.push(format!(
+                "(name = \"{prefix}-storage\", disk = (path = {}, writable = true))",
+                quoted(&self.setting.folder.join(prefix).to_string_lossy())
+            ));
             self.services.push(format!(
                 "(name = \"{prefix}-objects\", worker = (compatibilityDate = \"{OWN_DATE}\", \
-                 compatibilityFlags = [\"nodejs_compat\", \"experimental\"{flags}], \
+                 compatibilityFlags = [\"nodejs_compat\", \"experimental\"], \
                  modules = [(name = \"simulator.js\", esModule = {})], \
-                 durableObjectNamespaces = [(className = \"{class}\", uniqueKey = \"{}\"{object})], \
-                 durableObjectStorage = ({storage}), bindings = [{binding}]))",
+                 durableObjectNamespaces = [(className = \"{class}\", uniqueKey = \"{}\")], \
+                 durableObjectStorage = (localDisk = \"{prefix}-storage\"), \
+                 bindings = [(name = \"MINIFLARE_BLOBS\", service = \"{prefix}-storage\")]))",
                 self.simulator(product.script()),
                 product.unique_key()
             ));

@@ -12,7 +12,7 @@ use crate::local::{
 #[derive(Debug, Clone)]
 pub(super) struct Deployments {
     /// A connection of its own: SQLite counts the writes of all others, but not those of the connection that asks.
-    cloud: Arc<Cloud>,
+    pub(super) cloud: Arc<Cloud>,
 }
 
 impl Deployments {
@@ -37,7 +37,8 @@ impl Deployments {
         self.blocking(|cloud| cloud.control.run(deployed)).await
     }
 
-    async fn blocking<T: Send + 'static>(
+    /// Runs `work` where it may wait.
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Cloud) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {

@@ -6,6 +6,7 @@ const PREFIX = "worker:";
 
 export default {
   async fetch(request, env) {
+    if (request.headers.get("x-alch-token") === env.TOKEN) return event(request, env);
     const { hostname } = new URL(request.url);
     const names = Object.keys(env).filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
     if (!isThisMachine(hostname)) {
@@ -33,6 +34,28 @@ export default {
     }
   },
 };
+
+// An event that is no request, from alch itself.
+async function event(request, env) {
+  const { worker: name, event: kind, ...given } = await request.json();
+  const worker = env[PREFIX + name];
+  if (worker === undefined) return new Response(null, { status: 404 });
+  try {
+    if (kind === "queue") return Response.json(await worker.queue(given.queue, given.messages.map(message)));
+    const scheduledTime = new Date(given.scheduledTime);
+    return Response.json(await worker.scheduled({ cron: given.cron, scheduledTime }));
+  } catch (error) {
+    return Response.json({ outcome: "exception", error: String(error) });
+  }
+}
+
+function message({ id, timestamp, attempts, contentType, body }) {
+  const head = { id, timestamp: new Date(timestamp), attempts };
+  const bytes = () => Uint8Array.from(atob(body), (c) => c.charCodeAt(0));
+  if (contentType === "v8") return { ...head, serializedBody: bytes() };
+  if (contentType === "bytes") return { ...head, body: bytes().buffer };
+  return { ...head, body: contentType === "json" ? JSON.parse(body) : body };
+}
 
 function isThisMachine(hostname) {
   return ["127.0.0.1", "[::1]", "localhost"].includes(hostname) || hostname.endsWith(SUFFIX);

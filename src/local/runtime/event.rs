@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::packages::PackageError;
+use crate::util::npm::PackageError;
 use crate::{local::control::ControlError, util::fs::FsError};
 
 /// What the runtime has to say.

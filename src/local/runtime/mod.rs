@@ -7,11 +7,15 @@
 mod config;
 mod deployments;
 mod event;
+mod host;
+mod inside;
 pub mod packages;
 mod process;
+mod queues;
 mod supervisor;
 
 pub use self::{
     event::{Event, Running, RuntimeError},
+    host::Beacon,
     supervisor::{Runtime, RuntimeOptions, start},
 };

@@ -26,20 +26,23 @@ use rustix::{
 };
 use tokio::{
     process::Command,
-    task::JoinHandle,
+    sync::Notify,
     time::{Instant, sleep},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     config::{self, Config, FOLDERS, Setting, WORKER},
     deployments::Deployments,
     event::{Event, Running, RuntimeError},
+    host::{self, Host, Link},
+    inside::Inside,
     packages::{self, Packages, Places},
     process::{Launch, Printed, Process, StartError},
+    queues::Deliverer,
 };
 use crate::{
-    local::{CloudError, api::DeployedWorker},
+    local::{Cloud, CloudError, api::DeployedWorker},
     util::fs::{self, FsError},
 };
 
@@ -62,7 +65,7 @@ pub struct RuntimeOptions {
     pub places: Places,
 }
 
-type Listener = Arc<dyn Fn(Event) + Send + Sync>;
+pub(super) type Listener = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// A runtime at work. Dropping it stops the process at once; [`Runtime::shutdown`] lets requests end.
 #[derive(Debug)]
@@ -70,7 +73,7 @@ pub struct Runtime {
     /// Where Workers answer.
     pub address: SocketAddr,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    tasks: TaskTracker,
 }
 
 impl Runtime {
@@ -81,10 +84,11 @@ impl Runtime {
     }
 
     /// Stops and waits until no process is left.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
         self.stop.cancel();
-        // A panic in the task has dropped the process, which kills it.
-        (&mut self.task).await.ok();
+        // A panic in a task has dropped the process, which kills it.
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
@@ -114,12 +118,41 @@ pub fn start(
     let lock = lock(&options.folder)?;
     let deployments = Deployments::of(&options.folder)?;
     let stop = CancellationToken::new();
+    let listen: Listener = Arc::new(listen);
+    let (host_listener, link) = host::listen(&options.folder)?;
+    let inside = Inside::new(address, link.token.clone());
+    let inside = Arc::new(inside.map_err(|error| CloudError::Serve {
+        source: std::io::Error::other(error),
+    })?);
+    let sent = Arc::new(Notify::new());
+    let tasks = TaskTracker::new();
+    let host = Arc::new(Host {
+        cloud: Cloud::open(&options.folder)?,
+        inside: Arc::clone(&inside),
+        sent: Arc::clone(&sent),
+        token: link.token.clone(),
+    });
+    tasks.spawn(host::serve(
+        host,
+        host_listener,
+        options.folder.clone(),
+        stop.clone(),
+    ));
+    let deliverer = Deliverer {
+        deployments: Deployments::of(&options.folder)?,
+        inside,
+        sent,
+        listen: Arc::clone(&listen),
+        stop: stop.clone(),
+    };
+    tasks.spawn(deliverer.run());
     let supervisor = Supervisor {
         options,
         address,
         listener,
+        link,
         deployments,
-        listen: Arc::new(listen),
+        listen,
         stop: stop.clone(),
         binary: None,
         broken: BTreeMap::new(),
@@ -128,11 +161,11 @@ pub fn start(
         counter: 0,
         _lock: lock,
     };
-    let task = tokio::spawn(supervisor.run());
+    tasks.spawn(supervisor.run());
     Ok(Runtime {
         address,
         stop,
-        task,
+        tasks,
     })
 }
 
@@ -176,6 +209,7 @@ struct Supervisor {
     options: RuntimeOptions,
     address: SocketAddr,
     listener: TcpListener,
+    link: Link,
     deployments: Deployments,
     listen: Listener,
     stop: CancellationToken,
@@ -445,6 +479,7 @@ impl Supervisor {
                 simulators: &binary.packages.simulators,
                 newest_date: &binary.newest_date,
                 broken: &broken,
+                link: &self.link,
             },
         )
     }

@@ -247,7 +247,7 @@ async fn workers_with_bindings() {
         outputs,
     }));
 
-    let kind = worker::Worker::new(Arc::clone(&bench.client));
+    let kind = worker::Worker::new(Arc::clone(&bench.client), testing::bundler());
     let code = "export default { fetch() { return new Response('hi') } }";
     let mut checked = bench.check(
         &kind,

@@ -18,6 +18,7 @@ mod names;
 pub mod pages;
 mod props;
 pub mod queue;
+pub mod queue_consumer;
 pub mod r2_bucket;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
@@ -27,18 +28,25 @@ pub mod worker;
 use std::sync::Arc;
 
 use super::Registry;
+use crate::bundle::Bundler;
 
 pub use client::{Client, PUBLIC_BASE_URL};
 pub use transport::{HttpTransport, RouterTransport, Transport, TransportError};
 
-/// Adds every kind of Cloudflare to `registry`, all over one client.
-pub fn register(registry: &Registry, client: &Arc<Client>) {
+/// Adds every kind of Cloudflare to `registry`, all over one client. Workers are bundled by `bundler`.
+pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bundler>) {
     registry.add(Arc::new(d1_database::D1Database::new(Arc::clone(client))));
     registry.add(Arc::new(kv_namespace::KvNamespace::new(Arc::clone(client))));
     registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
     registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
-    registry.add(Arc::new(worker::Worker::new(Arc::clone(client))));
     registry.add(Arc::new(
         durable_object_namespace::DurableObjectNamespace::default(),
     ));
+    registry.add(Arc::new(queue_consumer::QueueConsumer::new(Arc::clone(
+        client,
+    ))));
+    registry.add(Arc::new(worker::Worker::new(
+        Arc::clone(client),
+        Arc::clone(bundler),
+    )));
 }

@@ -17,6 +17,7 @@ use super::{
     transport::{Transport, TransportError},
 };
 use crate::{
+    bundle::{Bundle, BundleError, Bundler, Message, Request},
     model::{AppName, Fqn, Map, ResourceId, ScopePath, StageName, StagePath, Value},
     provider::{
         Access, CheckContext, Existing, Meter, OperationContext, Permissions, Provider,
@@ -171,4 +172,23 @@ pub(crate) fn existing(name: &str, props: Json, outputs: Json) -> Existing {
         outputs: map(outputs),
         physical_name: name.to_owned(),
     }
+}
+
+/// A bundler that finds a mistake in everything.
+pub(crate) fn bundler() -> Arc<dyn Bundler> {
+    #[derive(Debug)]
+    struct NoBundler;
+
+    impl Bundler for NoBundler {
+        fn bundle(&self, request: &Request<'_>) -> Result<Bundle, BundleError> {
+            let file = request.entrypoint.file_name().unwrap().to_string_lossy();
+            Err(BundleError::Code(vec![Message {
+                place: Some((file.into_owned(), 1, 2)),
+                text: "no bundler".to_owned(),
+                help: None,
+            }]))
+        }
+    }
+
+    Arc::new(NoBundler)
 }

@@ -1,10 +1,14 @@
 //! `cloudflare::Worker`: a Worker from inline code or JavaScript modules, with bindings, address and schedules.
 
 mod bindings;
+mod bundling;
+mod consumers;
+mod graph;
 mod imports;
 mod metadata;
 mod migrations;
 mod modules;
+mod objects;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -16,7 +20,10 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
 
-use self::migrations::{Deployed, Migration};
+use self::{
+    migrations::Deployed,
+    modules::{Module, Sources},
+};
 use super::{
     client::{Call, Client, encode},
     error::{ApiError, after_creation},
@@ -25,6 +32,7 @@ use super::{
     props,
 };
 use crate::{
+    bundle::Bundler,
     model::{KindSchema, Map, PropType, Value},
     provider::{
         CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
@@ -47,6 +55,7 @@ const NAMES: NameRule = NameRule {
 #[derive(Debug)]
 pub struct Worker {
     client: Arc<Client>,
+    bundler: Arc<dyn Bundler>,
     schema: KindSchema,
     /// The account's part of the addresses of its Workers, asked for once.
     subdomain: OnceCell<String>,
@@ -60,11 +69,12 @@ struct Seen {
 }
 
 impl Worker {
-    /// The kind over `client`.
+    /// The kind over `client`, whose code goes through `bundler` where it must.
     #[must_use]
-    pub fn new(client: Arc<Client>) -> Self {
+    pub fn new(client: Arc<Client>, bundler: Arc<dyn Bundler>) -> Self {
         Self {
             client,
+            bundler,
             schema: schema::schema(NAMES.limit),
             subdomain: OnceCell::new(),
         }
@@ -88,23 +98,6 @@ impl Worker {
         Ok(settings.unwrap_or_default())
     }
 
-    /// The classes of Durable Objects that a Worker has.
-    async fn objects(
-        &self,
-        context: &OperationContext,
-        name: &str,
-    ) -> Result<Deployed, ProviderError> {
-        let service = format!("workers/services/{}", encode(name));
-        let Some(service) = self.get(context, service).await? else {
-            return Ok(Deployed::default());
-        };
-        let tag = service
-            .pointer("/default_environment/script/migration_tag")
-            .and_then(Json::as_str);
-        let settings = self.settings(context, name).await?;
-        Ok(Deployed::read(name, &settings, tag))
-    }
-
     /// The address of a Worker on the account's subdomain.
     async fn address(
         &self,
@@ -122,6 +115,28 @@ impl Worker {
         Ok(self.client.worker_url(name, subdomain))
     }
 
+    /// The modules, read and bundled on a thread that may block.
+    async fn modules(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+    ) -> Result<Vec<Module>, ProviderError> {
+        let (folder, access) = (Arc::clone(&context.folder), Arc::clone(&context.access));
+        let (bundler, props) = (Arc::clone(&self.bundler), props.clone());
+        let loading = tokio::task::spawn_blocking(move || {
+            let sources = Sources {
+                folder: &folder,
+                access: &access,
+                bundler: &*bundler,
+            };
+            modules::load(&sources, &props)
+        });
+        loading.await.unwrap_or_else(|error| {
+            let message = format!("the modules cannot be read: {error}");
+            Err(ProviderError::new(FailureKind::Refused, message))
+        })
+    }
+
     /// Uploads code and metadata. `before` are the outputs of the Worker that is there; none when there is none.
     async fn upload(
         &self,
@@ -130,17 +145,8 @@ impl Worker {
         props: &Map,
         before: Option<&Map>,
     ) -> Result<Map, ProviderError> {
-        let wanted = migrations::wanted(Some(name), props)?;
-        let none = Map::new();
-        let recorded = before.unwrap_or(&none);
-        let deployed =
-            if before.is_none() || wanted.is_empty() && migrations::recorded(recorded).is_empty() {
-                Deployed::default()
-            } else {
-                self.objects(context, name).await?
-            };
-        let migration = Migration::new(wanted, deployed, recorded)?;
-        let modules = modules::load(&context.folder, &context.access, props)?;
+        let migration = self.migration(context, name, props, before).await?;
+        let modules = self.modules(context, props).await?;
         let main = modules
             .first()
             .map(|module| module.name.clone())
@@ -326,9 +332,15 @@ impl Provider for Worker {
 
     fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
         let mut errors = Vec::new();
-        modules::normalise(&context.folder, &context.access, &mut props, &mut errors);
+        let sources = Sources {
+            folder: &context.folder,
+            access: &context.access,
+            bundler: &*self.bundler,
+        };
+        modules::normalise(&sources, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
+        consumers::normalise(&props, &mut errors);
         match NAMES.resolve(context, &mut props, "name") {
             Ok(name) if errors.is_empty() => Ok(Checked {
                 known: base_outputs(&name.physical),
@@ -355,7 +367,10 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
         let seen = self.look(context, &existing.physical_name).await?;
-        Ok(seen.map(|seen| seen.outputs))
+        Ok(seen.map(|mut seen| {
+            consumers::keep(&existing.outputs, &mut seen.outputs);
+            seen.outputs
+        }))
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -386,6 +401,9 @@ impl Provider for Worker {
         self.configure(context, name, props, true, &mut outputs)
             .await
             .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+        self.consume(context, name, props, &Map::new(), &mut outputs)
+            .await
+            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
         Ok(outputs)
     }
 
@@ -401,6 +419,8 @@ impl Provider for Worker {
             .await?;
         self.configure(context, name, props, false, &mut outputs)
             .await?;
+        self.consume(context, name, props, &existing.outputs, &mut outputs)
+            .await?;
         Ok(outputs)
     }
 
@@ -410,6 +430,8 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let name = existing.physical_name.as_str();
+        self.consume_no_more(context, name, &existing.outputs)
+            .await?;
         if !crons(&existing.props).is_empty() {
             let call = Call::put(path(name, "/schedules")).json(&json!([]));
             self.client.look(context, &call).await?;

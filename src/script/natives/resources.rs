@@ -47,7 +47,7 @@ const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
 }
 
 /// Every resource function, blocks first.
-pub(in super::super) const FUNCTIONS: [ResourceFunction; 14] = [
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 15] = [
     block("Database", "cloudflare::D1Database"),
     block("Bucket", "cloudflare::R2Bucket"),
     block("KV", "cloudflare::KVNamespace"),
@@ -60,6 +60,7 @@ pub(in super::super) const FUNCTIONS: [ResourceFunction; 14] = [
         "DurableObjectNamespace",
         "cloudflare::DurableObjectNamespace",
     ),
+    raw("QueueConsumer", "cloudflare::QueueConsumer"),
     raw("Worker", "cloudflare::Worker"),
     raw("Exec", "std::Exec"),
     raw("File", "std::File"),

@@ -81,6 +81,10 @@ fn config(workers: &[DeployedWorker], broken: &[(&str, &str)]) -> Config {
             simulators: Path::new("/simulators"),
             newest_date: "2026-07-30",
             broken: &broken,
+            link: &Link {
+                address: "127.0.0.1:1234".parse().unwrap(),
+                token: "the-token".to_owned(),
+            },
         },
     )
 }

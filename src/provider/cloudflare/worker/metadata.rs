@@ -2,8 +2,9 @@
 
 use serde_json::{Map as JsonMap, Value as Json, json};
 
-use super::{super::props, bindings};
+use super::{super::props, bindings, modules};
 use crate::{
+    bundle::Format,
     model::{Fqn, Map, schema::snake_case},
     provider::{OperationContext, ProviderError},
 };
@@ -36,8 +37,12 @@ pub(super) fn metadata(
     if let Some(Json::Array(more)) = props::json_prop(props, "tags")? {
         tags.extend(more);
     }
+    let main = match modules::format(props) {
+        Format::Modules => "main_module",
+        Format::Script => "body_part",
+    };
     let mut out = json!({
-        "main_module": main_module,
+        main: main_module,
         "bindings": bindings::bindings(props)?,
         "tags": tags,
     });

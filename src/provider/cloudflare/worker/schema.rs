@@ -1,6 +1,9 @@
 //! The props and attributes of a Worker, and the defaults that are filled in.
 
-use super::super::{names::naming_prop, props::mistake};
+use super::{
+    super::{names::naming_prop, props::mistake},
+    bundling, consumers,
+};
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::PropError,
@@ -65,7 +68,26 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
             Prop::new(
                 "entrypoint",
                 PropType::String,
-                "path of the main JavaScript module; what it imports by relative path goes along",
+                "path of the main module in TypeScript, JSX or JavaScript; what it imports goes along",
+            ),
+            bundling::prop(),
+            Prop::new(
+                "noBundle",
+                PropType::Bool,
+                "whether modules are uploaded as they are, as `bundle: false` says too",
+            ),
+            Prop {
+                default: Some(Value::Bool(true)),
+                ..Prop::new(
+                    "sourceMap",
+                    PropType::Bool,
+                    "whether a source map goes along with a bundle",
+                )
+            },
+            Prop::new(
+                "format",
+                PropType::OneOf(&["esm", "cjs"]),
+                "`esm` for modules, `cjs` for one script that registers event listeners",
             ),
             Prop::new(
                 "name",
@@ -99,6 +121,7 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
                 "`node` offers the modules of Node.js",
             ),
             Prop::new("crons", texts(), "times at which `scheduled` is called"),
+            consumers::prop(),
             Prop::new(
                 "placement",
                 PropType::Object(placement),
@@ -129,6 +152,7 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
             Attribute::new("type", "`worker`"),
             Attribute::new("url", "the address, where it has one"),
             Attribute::new("versionId", "the version that runs"),
+            Attribute::new("eventSources", "the ids of the queues it gets messages of"),
             Attribute::new("createdAt", "when it was made"),
             Attribute::new("updatedAt", "when it was last changed"),
             Attribute::new(

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{Fqn, Reference, ResourceView, Secret},
     provider::cloudflare::testing::{
-        Scripted, check_context, checked, context, existing, map, no, ok,
+        Scripted, bundler, check_context, checked, context, existing, map, no, ok,
     },
     util::fs,
 };
@@ -42,7 +42,7 @@ async fn create_looks_first_and_then_uploads_opens_and_schedules() {
         ok(json!({ "subdomain": "me" })),
         ok(json!([])),
     ]);
-    let kind = Worker::new(client);
+    let kind = Worker::new(client, bundler());
     let checked = checked(
         &kind,
         json!({
@@ -104,7 +104,7 @@ async fn create_looks_first_and_then_uploads_opens_and_schedules() {
 #[tokio::test]
 async fn every_kind_of_binding_has_its_form_and_secrets_stay_hidden() {
     let (transport, client) = Scripted::new(vec![ok(put_answer()), ok(json!({})), ok(json!([]))]);
-    let kind = Worker::new(client);
+    let kind = Worker::new(client, bundler());
     let mut checked = checked(
         &kind,
         json!({ "script": CODE, "url": false, "env": { "MODE": "x" }, "bindings": { "LIST": [1, true], "N": 1 } }),
@@ -174,7 +174,7 @@ async fn a_foreign_worker_is_a_conflict_and_our_own_is_gone_on_with() {
         ok(json!({ "subdomain": "me" })),
         ok(json!({ "deployments": [{ "versions": [{ "version_id": "v1", "percentage": 100 }] }] })),
     ]);
-    let kind = Worker::new(client);
+    let kind = Worker::new(client, bundler());
     let checked = checked(&kind, json!({ "script": CODE }));
     let context = context("thing-dev");
     let error = kind.create(&context, &checked.props).await.unwrap_err();
@@ -200,7 +200,7 @@ async fn what_was_taken_away_is_switched_off_and_a_delete_clears_the_schedules()
         ok(json!([])),
         no(404, 10007, "gone"),
     ]);
-    let kind = Worker::new(client);
+    let kind = Worker::new(client, bundler());
     let checked = checked(&kind, json!({ "script": CODE, "url": false }));
     let before = existing(
         "thing-dev",
@@ -242,7 +242,7 @@ async fn modules_go_along_under_their_shared_folder_and_only_their_hashes_are_ke
     );
     write("src/api/t.txt", "text");
     let (transport, client) = Scripted::new(vec![ok(put_answer()), ok(json!({})), ok(json!([]))]);
-    let kind = Worker::new(client);
+    let kind = Worker::new(client, bundler());
     let mut place = check_context("app/dev", "thing");
     place.folder = folder.path().into();
     let props = map(json!({ "entrypoint": "./src/api/main.js", "url": false }));
@@ -292,7 +292,7 @@ fn mistakes_in_props_are_told_with_their_place() {
         fs::write_atomic(&folder.path().join(name), content.as_bytes()).unwrap();
     }
     let (_, client) = Scripted::new(vec![]);
-    let kind = Worker::new(client);
+    let kind = Worker::new(client, bundler());
     let mut place = check_context("app/dev", "thing");
     place.folder = folder.path().into();
     let told = |props: Map| -> Vec<(String, String)> {
@@ -310,26 +310,30 @@ fn mistakes_in_props_are_told_with_their_place() {
         entry("no.js"),
         one("entrypoint", "the file `no.js` does not exist")
     );
+    assert_eq!(entry("a.ts"), one("entrypoint", "a.ts:1:2: no bundler"));
+    assert_eq!(entry("b.js"), one("entrypoint", "b.js:1:2: no bundler"));
+    assert_eq!(entry("c.js"), one("entrypoint", "c.js:1:2: no bundler"));
+    let unbundled = |path: &str| told(map(json!({ "entrypoint": path, "bundle": false })));
     assert_eq!(
-        entry("a.ts"),
-        one(
-            "entrypoint",
-            "`a.ts` is TypeScript or JSX, which this version does not compile"
-        )
+        unbundled("a.ts"),
+        one("entrypoint", "`a.ts` is TypeScript or JSX")
     );
     assert_eq!(
-        entry("b.js"),
-        one(
-            "entrypoint",
-            "`b.js`, line 1 imports the package `hono`, and this version does not bundle packages"
-        )
+        unbundled("b.js"),
+        one("entrypoint", "`b.js`, line 1 imports the package `hono`")
     );
     assert_eq!(
-        entry("c.js"),
+        unbundled("c.js"),
         one(
             "entrypoint",
             "`c.js`, line 2 imports `./no.js`, and `no.js` does not exist"
         )
+    );
+    assert_eq!(
+        told(map(
+            json!({ "entrypoint": "a.ts", "bundle": true, "noBundle": true })
+        )),
+        one("noBundle", "`noBundle` and `bundle` cannot both be given")
     );
     assert_eq!(
         told(map(

@@ -1,0 +1,195 @@
+//! `eventSources`: the queues whose messages a Worker gets. They are set after the upload, because Cloudflare wants the
+//! Worker first, and taken away before the Worker goes.
+
+use serde_json::Value as Json;
+
+use super::{
+    super::{
+        client::{Call, Client, encode},
+        error::after_creation,
+        props, queue, queue_consumer,
+    },
+    Worker,
+};
+use crate::{
+    model::{Map, Prop, PropType, Value},
+    provider::{FailureKind, OperationContext, PropError, ProviderError},
+};
+
+/// The output that names the queues this resource has made the Worker a consumer of.
+const OUTPUT: &str = "eventSources";
+
+/// The prop.
+pub(super) fn prop() -> Prop {
+    let handle = || PropType::Resource(&[queue::KIND]);
+    Prop::new(
+        "eventSources",
+        PropType::List(Box::new(PropType::Either(vec![
+            handle(),
+            PropType::Object(vec![
+                Prop::new("queue", handle(), "the queue").required(),
+                Prop::new(
+                    "settings",
+                    queue_consumer::settings_type(),
+                    "how messages are batched and tried again",
+                ),
+            ]),
+        ]))),
+        "queues whose messages go to the Worker's `queue`",
+    )
+}
+
+/// Refuses a queue that stands there twice.
+pub(super) fn normalise(props: &Map, errors: &mut Vec<PropError>) {
+    let mut seen = Vec::new();
+    for (index, source) in sources(props).iter().enumerate() {
+        let queue = source
+            .as_map()
+            .map_or(Some(*source), |map| map.get("queue"));
+        let Some(Value::Ref(queue)) = queue else {
+            continue;
+        };
+        if seen.contains(&queue) {
+            errors.push(props::mistake(
+                &["eventSources", &index.to_string()],
+                "this queue stands here twice",
+                "keep one of the two".to_owned(),
+            ));
+        }
+        seen.push(queue);
+    }
+}
+
+fn sources(props: &Map) -> Vec<&Value> {
+    let list = props.get("eventSources").and_then(Value::as_array);
+    list.unwrap_or_default().iter().collect()
+}
+
+/// The queue of a source, and its settings.
+fn source(value: &Value) -> Result<(&str, Option<&Map>), ProviderError> {
+    let (queue, settings) = match value {
+        Value::Map(map) => (map.get("queue"), props::map_prop(map, "settings")),
+        other => (Some(other), None),
+    };
+    match queue {
+        Some(Value::Resource(view)) => Ok((
+            props::known_output(&view.outputs, "id", view.fqn.as_str())?,
+            settings,
+        )),
+        _ => Err(ProviderError::new(
+            FailureKind::Refused,
+            "prop `eventSources`: an event source must be a queue",
+        )),
+    }
+}
+
+/// The queues that the last run made this Worker a consumer of.
+fn before(outputs: &Map) -> Vec<&str> {
+    let list = outputs.get(OUTPUT).and_then(Value::as_array);
+    list.unwrap_or_default()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+/// Keeps in mind, over a look at the Worker, what only this program knows.
+pub(super) fn keep(prior: &Map, outputs: &mut Map) {
+    if let Some(queues) = prior.get(OUTPUT) {
+        outputs.insert(OUTPUT.to_owned(), queues.clone());
+    }
+}
+
+impl Worker {
+    /// Makes the Worker the consumer of the queues of `props`, and of those of `prior` no more. `outputs` gets what the
+    /// next run must know.
+    pub(super) async fn consume(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+        prior: &Map,
+        outputs: &mut Map,
+    ) -> Result<(), ProviderError> {
+        let mut queues = Vec::new();
+        for value in sources(props) {
+            let (queue, settings) = source(value)?;
+            let body = queue_consumer::body(name, settings)?;
+            let had = before(prior).contains(&queue);
+            set(&self.client, context, queue, name, &body, had).await?;
+            queues.push(Value::from(queue));
+        }
+        for queue in before(prior) {
+            if !queues.contains(&Value::from(queue)) {
+                remove(&self.client, context, queue, name).await?;
+            }
+        }
+        if !queues.is_empty() {
+            outputs.insert(OUTPUT.to_owned(), Value::Array(queues));
+        }
+        Ok(())
+    }
+
+    /// Takes the Worker away from its queues, before it goes itself.
+    pub(super) async fn consume_no_more(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        outputs: &Map,
+    ) -> Result<(), ProviderError> {
+        for queue in before(outputs) {
+            remove(&self.client, context, queue, name).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn set(
+    client: &Client,
+    context: &OperationContext,
+    queue: &str,
+    name: &str,
+    body: &Json,
+    had: bool,
+) -> Result<(), ProviderError> {
+    let create = Call::post(queue_consumer::path(queue))
+        .json(body)
+        .settling(|error| error.status == 404);
+    if !had {
+        match client.call(context, &create).await {
+            Ok(_) => return Ok(()),
+            Err(error) if queue_consumer::is_taken(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match queue_consumer::find(client, context, queue, name).await? {
+        Err(who) => Err(queue_consumer::taken(&create.describe(), &who)),
+        Ok(Some(consumer)) => {
+            let id = props::needed_text(&consumer, "consumer_id", &create.describe())?;
+            let path = format!("{}/{}", queue_consumer::path(queue), encode(&id));
+            let update = Call::put(path).json(body);
+            client.call(context, &update).await?;
+            Ok(())
+        }
+        // Somebody took it away since.
+        Ok(None) => client
+            .call(context, &create)
+            .await
+            .map(drop)
+            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error)),
+    }
+}
+
+async fn remove(
+    client: &Client,
+    context: &OperationContext,
+    queue: &str,
+    name: &str,
+) -> Result<(), ProviderError> {
+    let Ok(Some(consumer)) = queue_consumer::find(client, context, queue, name).await? else {
+        return Ok(());
+    };
+    let path = queue_consumer::path(queue);
+    let id = props::needed_text(&consumer, "consumer_id", &format!("GET {path}"))?;
+    let call = Call::delete(format!("{path}/{}", encode(&id)));
+    client.look(context, &call).await.map(drop)
+}
