@@ -1,10 +1,17 @@
 //! What happens in Workers without a request: messages of queues, times. Over `alch local serve`, as in `local_runtime`.
 
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
+
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
+use snapbox::{IntoData, str};
 
 use crate::support::{
     Project,
-    served::{Served, with_runtime},
+    served::{Served, pid, request, until, with_runtime},
 };
 
 const QUEUES: &str = r#"
@@ -104,13 +111,11 @@ fn messages_reach_the_worker_from_both_sides_and_the_dead_ones_can_be_pulled() {
     // A queue without a Worker keeps what Workers send.
     served.get("api-dev", "/dead");
     let mut bodies = Vec::new();
-    while bodies.len() < 2 {
-        bodies.extend(
-            pulled(&served, &dead)
-                .iter()
-                .map(|message| message["body"].clone()),
-        );
-    }
+    until(|| {
+        let messages = pulled(&served, &dead);
+        bodies.extend(messages.iter().map(|message| message["body"].clone()));
+        (bodies.len() == 2).then_some(())
+    });
     // {"fail":true} and {"of":"a Worker"}
     assert_eq!(bodies, ["eyJmYWlsIjp0cnVlfQ==", "eyJvZiI6ImEgV29ya2VyIn0="]);
 
@@ -137,4 +142,279 @@ fn messages_reach_the_worker_from_both_sides_and_the_dead_ones_can_be_pulled() {
     let consumers = served.call("GET", &format!("queues/{jobs}/consumers"), "");
     assert!(consumers.contains("\"result\":[]"), "{consumers}");
     project.alch(["destroy", "--yes"]).success();
+}
+
+const TICKER: &str = r#"
+let app = alchemy("ticker");
+let seen = KV("seen");
+Worker("ticker", #{
+    script: `export default {
+        async fetch(request, env) {
+            console.log("asked for", { path: new URL(request.url).pathname });
+            if (request.url.endsWith("/boom")) fail("planned <b>");
+            return new Response((await env.SEEN.get("cron")) ?? "never");
+        },
+        async scheduled(event, env) {
+            if (event.cron === "0 0 1 1 *") fail("not today");
+            await env.SEEN.put("cron", event.cron + " " + typeof event.scheduledTime);
+        },
+    };
+    function fail(message) {
+        throw new TypeError(message);
+    }`,
+    bindings: #{ SEEN: seen },
+    crons: ["*/5 * * * *", "0 0 L * 6L"],
+});
+Worker("still", #{ script: "export default { fetch() { return new Response('still') } }" });
+app.finalize();
+"#;
+
+#[test]
+fn schedules_are_called_on_demand() {
+    let Some(project) = with_runtime(Project::new()) else {
+        return;
+    };
+    project.file("alchemy.run.rhai", TICKER);
+    project.alch(["run"]).success();
+    let trigger =
+        |worker: &str, cron: &str| project.alch(["local", "trigger", worker, "--cron", cron]);
+    trigger("ticker", "*/5 * * * *").check(str![[r#"
+exit 1
+-- stderr
+error[E0502]: nothing runs the Workers of this project
+ |
+ = help: start `alch local serve` in another terminal
+
+"#]]);
+    let mut served = Served::start(&project);
+    served.wait_for("local_workers");
+    assert_eq!(served.ask("ticker-dev", "GET", "/", "").1, "never");
+    trigger("ticker", "*/5 * * * *").check(str![[r#"
+exit 0
+-- stdout
+`scheduled` of the Worker `ticker-dev` is done
+
+"#]]);
+    assert_eq!(
+        served.ask("ticker-dev", "GET", "/", "").1,
+        "*/5 * * * * number"
+    );
+    trigger("ticker-dev", "0 0 1 1 *").check(str![[r#"
+exit 1
+-- stderr
+error[E0502]: `scheduled` of the Worker `ticker-dev` failed: TypeError: not today
+ |
+ = note:     at fail (worker.js:13:15)
+             at Object.scheduled (worker.js:8:45)
+ = help: `alch logs` shows what it printed
+
+"#]]);
+    trigger("still", "*/5 * * * *").check(str![[r#"
+exit 1
+-- stderr
+error[E0502]: the Worker `still-dev` has no `scheduled` handler
+ |
+ = help: export it: `export default { async scheduled(event, env, ctx) { .. } }`
+
+"#]]);
+    trigger("nobody", "*/5 * * * *").check(str![[r#"
+exit 1
+-- stderr
+error[E0502]: no Worker `nobody` runs
+ |
+ = help: deploy it with `alch run`; the server lists what it runs
+
+"#]]);
+    trigger("ticker", "every day").check(str![[r#"
+exit 2
+-- stderr
+error[E0501]: `every day` is no schedule: it has 2 fields, not five: minute, hour, day, month, day of the week
+ |
+ = help: write it as in `0 2 * * *`; `alch help local trigger` says more
+
+"#]]);
+    drop(served);
+    // Its file may be left behind when it was killed.
+    trigger("ticker", "*/5 * * * *").code(1);
+    project.file(
+        "alchemy.run.rhai",
+        TICKER.replace("0 0 L * 6L", "0 0 L * 9"),
+    );
+    project.alch(["run"]).check(str![[r#"
+exit 1
+-- stderr
+alch: app ticker, stage dev, phase up, target local
+2 resources were not reached and stay
+error[E0202]: `crons.1` of cloudflare::Worker: `0 0 L * 9` is no schedule: number out of bounds
+  --> alchemy.run.rhai:20:28
+   |
+20 |     crons: ["*/5 * * * *", "0 0 L * 9"],
+   |                            ^^^^^^^^^^^
+   |
+   = help: give five fields in UTC: minute, hour, day, month, day of the week (1 or SUN to 7 or SAT), as in `0 2 * * *`
+0 created, 0 updated, 0 deleted, 1 unchanged in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
+}
+
+/// What tells events apart, without times and ports.
+fn told(text: &str, port: u16) -> String {
+    text.replace(&port.to_string(), "PORT")
+        .lines()
+        .map(|line| match line.split_once("Z  ") {
+            Some((_, rest)) => format!("TIME  {rest}\n"),
+            None => format!("{line}\n"),
+        })
+        .collect()
+}
+
+#[track_caller]
+fn assert_told(actual: String, expected: impl IntoData) {
+    snapbox::Assert::new()
+        .action_env("SNAPSHOTS")
+        .eq(actual, expected);
+}
+
+#[test]
+fn what_workers_print_and_throw_is_kept() {
+    let Some(project) = with_runtime(Project::new()) else {
+        return;
+    };
+    project.file("alchemy.run.rhai", TICKER);
+    project.alch(["run"]).success();
+    project.alch(["logs"]).check(str![[r#"
+exit 0
+-- stderr
+no logs here; `alch local serve` keeps them
+
+"#]]);
+    let mut served = Served::start(&project);
+    served.wait_for("local_workers");
+    served.ask("still-dev", "GET", "/", "");
+    served.ask("ticker-dev", "GET", "/", "");
+    let (status, page) = served.ask("ticker-dev", "GET", "/boom", "");
+    assert_eq!(status, 500);
+    assert_told(
+        told(&page, served.port),
+        str![[r#"
+Worker `ticker-dev` failed
+
+GET http://ticker-dev.localhost:PORT/boom
+
+TypeError: planned <b>
+    at fail (worker.js:13:15)
+    at Object.fetch (worker.js:4:48)
+
+"#]],
+    );
+    let host = format!("ticker-dev.localhost:{}", served.port);
+    let headers = [("host", host.as_str()), ("accept", "text/html,*/*")];
+    let (status, page) = request(served.port, "GET", "/boom", &headers, "");
+    assert_eq!(status, 500);
+    assert_told(
+        told(&page, served.port),
+        str![[r#"
+<!doctype html><meta charset="utf-8"><title>Worker `ticker-dev` failed</title>
+<style>body{font:16px/1.5 system-ui;margin:10vh auto;max-width:50rem;padding:0 1rem;color-scheme:light dark}
+pre{white-space:pre-wrap;border-left:4px solid #f6821f;padding-left:1rem}</style>
+<h1>Worker `ticker-dev` failed</h1><p>GET http://ticker-dev.localhost:PORT/boom</p><h2>TypeError: planned &lt;b&gt;</h2><pre>    at fail (worker.js:13:15)
+    at Object.fetch (worker.js:4:48)</pre>
+
+"#]],
+    );
+
+    let logs = |arguments: &[&str]| {
+        let mut all = vec!["logs"];
+        all.extend(arguments);
+        let output = project.output_of(&mut project.command(all));
+        (told(&output.stdout, served.port), output)
+    };
+    // The page has waited for the failure; the rest comes a moment later.
+    until(|| (!logs(&["still"]).0.is_empty()).then_some(()));
+    assert_told(
+        logs(&["ticker"]).0,
+        str![[r#"
+TIME  ticker-dev  GET http://ticker-dev.localhost:PORT/  200 ok
+    log    asked for {"path":"/"}
+TIME  ticker-dev  GET http://ticker-dev.localhost:PORT/boom  exception
+    log    asked for {"path":"/boom"}
+    error  TypeError: planned <b>
+               at fail (worker.js:13:15)
+               at Object.fetch (worker.js:4:48)
+TIME  ticker-dev  GET http://ticker-dev.localhost:PORT/boom  exception
+    log    asked for {"path":"/boom"}
+    error  TypeError: planned <b>
+               at fail (worker.js:13:15)
+               at Object.fetch (worker.js:4:48)
+
+"#]],
+    );
+    assert_told(
+        logs(&["still-dev", "--since", "1h"]).0,
+        str![[r#"
+TIME  still-dev  GET http://still-dev.localhost:PORT/  200 ok
+
+"#]],
+    );
+    assert_eq!(logs(&["still", "--since", "2999-01-01T00:00:00Z"]).0, "");
+    assert_eq!(logs(&["--since", "soon"]).1.code, Some(2));
+
+    // With `-f`, what is to come.
+    let mut command = project.command(["logs", "still", "-f", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value {
+        loop {
+            let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            if line["type"] == "log" {
+                return line;
+            }
+        }
+    };
+    assert_eq!(next()["worker"], "still-dev");
+    served.ask("still-dev", "GET", "/later", "");
+    let later = next();
+    assert_eq!(later["event"]["response"], Value::Null);
+    assert_eq!(later["event"]["event"]["response"]["status"], 200);
+    kill_process(pid(child.id()), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn stacks_name_the_source() {
+    let Some(project) = with_runtime(Project::new()) else {
+        return;
+    };
+    let mut served = Served::start(&project);
+    // As a bundler writes them: line 1, column 34 of the module is line 3, column 5 of the source.
+    let code = "export default { async fetch() { throw new Error('planned') } }";
+    let map = r#"{"version":3,"sources":["../src/server.ts"],"names":[],"mappings":"iCAEI"}"#;
+    let metadata = r#"{"main_module":"index.js","compatibility_date":"2026-07-01"}"#;
+    let part = |name: &str, content_type: &str, content: &str| {
+        format!(
+            "--b\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"{name}\"\r\n\
+             content-type: {content_type}\r\n\r\n{content}\r\n"
+        )
+    };
+    let body = [
+        part("metadata", "application/json", metadata),
+        part("index.js", "application/javascript+module", code),
+        part("index.js.map", "application/source-map", map),
+        "--b--\r\n".to_owned(),
+    ];
+    served.upload("workers/scripts/mapped", &body.concat());
+    served.wait_for("local_workers");
+    let (_, page) = served.ask("mapped", "GET", "/", "");
+    assert_told(
+        told(&page, served.port),
+        str![[r#"
+Worker `mapped` failed
+
+GET http://mapped.localhost:PORT/
+
+Error: planned
+    at Object.fetch (src/server.ts:3:5)
+
+"#]],
+    );
 }

@@ -201,6 +201,7 @@ Worker `good-dev` failed
 GET http://good-dev.localhost:PORT/boom
 
 TypeError: planned
+    at Object.fetch (worker.js:2:50)
 
 "#]],
     );

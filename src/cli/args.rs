@@ -67,6 +67,9 @@ pub enum Command {
     /// Look at stages and scopes as a whole, and at their locks.
     #[command(subcommand)]
     Scope(ScopeCommand),
+    /// Show what the Workers of the local cloud printed and threw.
+    #[command(after_help = help::LOGS_HELP)]
+    Logs(LogsArgs),
     /// The embedded local cloud and the runtime of its Workers.
     #[command(subcommand)]
     Local(LocalCommand),
@@ -421,6 +424,40 @@ pub enum LocalCommand {
     /// Obtain what runs Workers, without starting anything: for images and machines that will be offline.
     #[command(after_help = help::PREPARE_HELP)]
     Prepare,
+    /// Call the `scheduled` of a Worker now, through the server that runs.
+    #[command(after_help = help::TRIGGER_HELP)]
+    Trigger(LocalTriggerArgs),
+}
+
+/// `alch local trigger`.
+#[derive(Debug, Clone, Args)]
+pub struct LocalTriggerArgs {
+    /// The Worker: its id in the script, or the name it was deployed with.
+    #[arg(value_name = "WORKER")]
+    pub worker: String,
+    /// The schedule that the Worker is told.
+    #[arg(long, value_name = "SCHEDULE")]
+    pub cron: String,
+    /// The stage of the Worker; before `$ALCHEMY_STAGE`, `$STAGE` and `dev`.
+    #[arg(short, long, value_name = "STAGE")]
+    pub stage: Option<String>,
+}
+
+/// `alch logs`.
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// Only this Worker: its id in the script, or the name it was deployed with.
+    #[arg(value_name = "WORKER")]
+    pub worker: Option<String>,
+    /// Go on with what comes, until Ctrl-C.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Leave out what is older: `10m`, `2h`, or a time such as `2026-07-30T12:00:00Z`.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// The stage of the Worker; before `$ALCHEMY_STAGE`, `$STAGE` and `dev`.
+    #[arg(short, long, value_name = "STAGE")]
+    pub stage: Option<String>,
 }
 
 /// `alch local serve`.

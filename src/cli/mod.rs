@@ -17,6 +17,7 @@ mod select;
 pub mod settings;
 mod signals;
 mod wiring;
+mod workers;
 
 use std::{ffi::OsString, io, process::ExitCode, sync::Arc};
 
@@ -166,6 +167,7 @@ fn dispatch(context: &Context, command: Command) -> Exit {
         Command::Stages(args) => commands::stages::run(context, &args),
         Command::State(command) => commands::state::run(context, &command),
         Command::Scope(command) => commands::scope::run(context, &command),
+        Command::Logs(args) => commands::logs::run(context, &args),
         Command::Local(command) => commands::local::run(context, &command),
         Command::Trust(args) => commands::trust::run(context, &args),
         Command::Check(args) => commands::check::run(context, &args),

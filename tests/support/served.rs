@@ -161,6 +161,19 @@ impl Served {
         body
     }
 
+    /// Uploads a multipart body with the boundary `b`.
+    pub(crate) fn upload(&self, path: &str, body: &str) {
+        let host = format!("127.0.0.1:{}", port_of(&self.api));
+        let headers = [
+            ("host", host.as_str()),
+            ("authorization", "Bearer t"),
+            ("content-type", "multipart/form-data; boundary=b"),
+        ];
+        let path = format!("/client/v4/accounts/local/{path}");
+        let (status, answer) = request(port_of(&self.api), "PUT", &path, &headers, body);
+        assert_eq!(status, 200, "{answer}");
+    }
+
     /// Asks until the answer is as wanted.
     #[track_caller]
     pub(crate) fn ask_until(
@@ -205,6 +218,19 @@ impl Drop for Served {
         // It may have ended already; then there is nothing to kill.
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+/// Looks until there is something to see.
+#[track_caller]
+pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nothing to see");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

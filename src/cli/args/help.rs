@@ -124,6 +124,22 @@ Examples:
   alch local serve
   alch local serve --port 0 --token mine --json";
 
+pub(super) const TRIGGER_HELP: &str = "\
+While `alch local serve` runs, it calls `scheduled` at the times of each Worker's `crons`, in UTC.
+This calls it at once, whether or not the Worker has that schedule, and waits for its end.
+
+Examples:
+  alch local trigger worker --cron '0 2 * * *'";
+
+pub(super) const LOGS_HELP: &str = "\
+`alch local serve` keeps the console output, the exceptions and the outcome of each event, the newest
+few megabytes of them. Stacks name the places in the source where the Worker has a source map.
+
+Examples:
+  alch logs
+  alch logs api -f
+  alch logs api --since 10m --json";
+
 pub(super) const PREPARE_HELP: &str = "\
 Workers run on Cloudflare's own workerd with the simulators that Miniflare publishes. Both are
 looked for in node_modules of the project and above, then in the user's cache folder; what is

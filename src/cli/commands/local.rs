@@ -14,29 +14,30 @@ use crate::{
     bundle::package,
     cli::{
         Context,
-        args::{LocalCommand, LocalServeArgs},
+        args::{LocalCommand, LocalServeArgs, LocalTriggerArgs},
         error::CliError,
         exit::Exit,
         packages as programs,
         select::Project,
-        wiring,
+        wiring, workers,
     },
     local::{
         self, Cloud, CloudError, ServeOptions,
         runtime::{
-            self, Event, RuntimeError, RuntimeOptions,
+            self, Event, RuntimeError, RuntimeOptions, TriggerError,
             packages::{self, Packages, Places},
         },
     },
     model::{Diagnostic, diagnostic::codes},
     ui::Ui,
-    util::{fs::FsError, npm::PackageError},
+    util::{cron::Schedule, fs::FsError, npm::PackageError},
 };
 
 pub(in crate::cli) fn run(context: &Context, command: &LocalCommand) -> Result<Exit, CliError> {
     match command {
         LocalCommand::Serve(args) => serve(context, args),
         LocalCommand::Prepare => prepare(context),
+        LocalCommand::Trigger(args) => trigger(context, args),
     }
 }
 
@@ -106,6 +107,47 @@ async fn until_stopped(
     runtime.shutdown().await;
     server.shutdown().await.map_err(|error| unserved(&error))?;
     Ok(Exit::Success)
+}
+
+/// `alch local trigger`.
+fn trigger(context: &Context, args: &LocalTriggerArgs) -> Result<Exit, CliError> {
+    Schedule::parse(&args.cron).map_err(|error| {
+        CliError::usage(error.to_string())
+            .with_help("write it as in `0 2 * * *`; `alch help local trigger` says more")
+    })?;
+    let project = Project::find(context)?;
+    let worker = workers::name(context, &project, &args.stage, &args.worker)?;
+    let folder = wiring::local_folder(&project.folder);
+    let triggered = runtime::trigger(&folder, &worker, &args.cron);
+    project
+        .runtime
+        .block_on(triggered)
+        .map_err(|error| untriggered(&error))?;
+    context.ui.result(
+        "local_trigger",
+        json!({ "worker": worker, "cron": args.cron }),
+        format!("`scheduled` of the Worker `{worker}` is done"),
+    );
+    Ok(Exit::Success)
+}
+
+fn untriggered(error: &TriggerError) -> CliError {
+    let text = error.to_string();
+    let (message, stack) = text.split_once('\n').unwrap_or((&text, ""));
+    let mut shown = CliError::new(codes::LOCAL_RUNTIME, message);
+    if !stack.is_empty() {
+        shown = shown.with_note(stack);
+    }
+    match error {
+        TriggerError::NotServed => shown.with_help("start `alch local serve` in another terminal"),
+        TriggerError::Absent(_) => {
+            shown.with_help("deploy it with `alch run`; the server lists what it runs")
+        }
+        TriggerError::NoHandler(_) => shown
+            .with_help("export it: `export default { async scheduled(event, env, ctx) { .. } }`"),
+        TriggerError::Failed { .. } => shown.with_help("`alch logs` shows what it printed"),
+        TriggerError::Answer(_) | TriggerError::File(_) => shown,
+    }
 }
 
 /// Shows what the runtime says.

@@ -5,6 +5,7 @@ pub(super) mod completions;
 pub(super) mod destroy;
 pub(super) mod explain;
 pub(super) mod local;
+pub(super) mod logs;
 pub(super) mod plan;
 pub(super) mod read;
 pub(super) mod run;

@@ -38,6 +38,7 @@ use sha2::{Digest as _, Sha256};
 use self::error::ApiError;
 pub(super) use self::workers::{
     DeployedModule, DeployedWorker, Namespace, deployed, jurisdiction, latest_version, revealed,
+    schedules, source_maps,
 };
 use super::Cloud;
 

@@ -25,6 +25,8 @@ const OLDEST_DATE: &str = "2021-11-02";
 const OWN_DATE: &str = "2023-07-24";
 /// The Worker in front of all others.
 const ENTRY: &str = include_str!("entry.js");
+/// The Worker that hears what happened in the others.
+const TAIL: &str = include_str!("tail.js");
 /// Stands for a Worker that cannot run.
 const ABSENT: &str = "import { DurableObject } from 'cloudflare:workers'; \
     export default { fetch(request, env) { throw new Error(env.REASON); } }; \
@@ -204,10 +206,17 @@ impl Writer<'_> {
             "(name = \"entry\", worker = (compatibilityDate = \"{OWN_DATE}\", \
              compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\"], \
              modules = [(name = \"alch-entry.js\", esModule = {})], \
-             bindings = [(name = \"TOKEN\", text = {}), {}]))",
+             bindings = [(name = \"TOKEN\", text = {}), (name = \"HOST\", service = \"host\"), {}]))",
             quoted(ENTRY),
             quoted(&self.setting.link.token),
             bindings.join(", ")
+        ));
+        self.host("host", &[]);
+        self.services.push(format!(
+            "(name = \"tail\", worker = (compatibilityDate = \"{OWN_DATE}\", \
+             modules = [(name = \"alch-tail.js\", esModule = {})], \
+             bindings = [(name = \"HOST\", service = \"host\")]))",
+            quoted(TAIL)
         ));
     }
 
@@ -249,14 +258,16 @@ impl Writer<'_> {
         // The ids make a new bucket of an old name a new configuration.
         let ids = worker.incarnations.join(" ");
         self.services.push(format!(
-            "# {} {ids}\n    (name = {}, worker = (compatibilityDate = {}, compatibilityFlags = [{}], {}{}, bindings = [{}]))",
+            "# {} {ids}\n    (name = {}, worker = (compatibilityDate = {}, compatibilityFlags = [{}], {}{}, bindings = [{}], \
+             tails = [(name = \"tail\", props = (json = {}))]))",
             worker.version,
             quoted(&format!("{WORKER}{}", worker.name)),
             quoted(&date),
             flags.join(", "),
             self.code(worker),
             objects::classes(&worker.namespaces, objects::ON_DISK),
-            bindings.join(", ")
+            bindings.join(", "),
+            quoted(&json!({ "worker": worker.name, "version": worker.version }).to_string())
         ));
     }
 

@@ -23,17 +23,29 @@ export default {
       const title = name ? `No Worker \`${name}\`` : "Which Worker?";
       return page(request, 404, title, `The Workers here are\n\n${lines.join("\n")}`);
     }
+    // Cloudflare marks each request so, too. Here it tells which failure is whose.
+    const headers = new Headers(request.headers);
+    const ray = `${crypto.randomUUID().replaceAll("-", "").slice(0, 16)}-LOCAL`;
+    headers.set("cf-ray", ray);
     try {
-      return await worker.fetch(request);
+      return await worker.fetch(new Request(request, { headers }));
     } catch (error) {
-      const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
-      // Frames of this file say nothing about the Worker.
-      const own = text.split("\n").filter((line) => !line.includes("alch-entry.js")).join("\n");
-      console.error(`Worker \`${name}\`: ${request.method} ${request.url}: ${own}`);
-      return page(request, 500, `Worker \`${name}\` failed`, `${request.method} ${request.url}\n\n${own}`);
+      return failure(request, env, name, ray, String(error));
     }
   },
 };
+
+// The stack does not come along with the error: alch knows it from the tail Worker.
+async function failure(request, env, worker, ray, message) {
+  const { method, url } = request;
+  const html = wantsHtml(request);
+  try {
+    const body = JSON.stringify({ worker, method, url, message, ray, html });
+    return await env.HOST.fetch("http://alch/failure", { method: "POST", body });
+  } catch {
+    return page(request, 500, `Worker \`${worker}\` failed`, `${method} ${url}\n\n${message}`);
+  }
+}
 
 // An event that is no request, from alch itself.
 async function event(request, env) {
@@ -72,8 +84,12 @@ function isForeignPage(request) {
   }
 }
 
+function wantsHtml(request) {
+  return (request.headers.get("accept") ?? "").includes("text/html");
+}
+
 function page(request, status, title, text) {
-  if (!(request.headers.get("accept") ?? "").includes("text/html")) {
+  if (!wantsHtml(request)) {
     return new Response(`${title}\n\n${text}\n`, { status });
   }
   const escape = (raw) => raw.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);

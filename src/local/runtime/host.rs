@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -25,7 +26,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-use super::inside::Inside;
+use super::{
+    event::Event,
+    failure::{self, Failure},
+    inside::{Inside, InsideError},
+    logs::{Logs, Record},
+    stacks::Stacks,
+    supervisor::Listener,
+};
 use crate::{
     local::{
         Cloud, CloudError,
@@ -48,6 +56,10 @@ pub(super) const DELAY: &str = "x-alch-delay";
 const MESSAGE_LIMIT: usize = 128 * 1024;
 const BODY_LIMIT: usize = 1024 * 1024;
 const BATCH_LIMIT: usize = 100;
+/// The most that a tail Worker hands over at once.
+const TAIL_LIMIT: usize = 64 * 1024 * 1024;
+/// How long is waited for what a tail Worker knows of an event that is over.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the runtime's services find this program.
 #[derive(Debug, Clone)]
@@ -58,7 +70,7 @@ pub(super) struct Link {
 
 /// What tells other commands of this program where a running server is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Beacon {
+pub(super) struct Beacon {
     version: u32,
     address: SocketAddr,
     token: String,
@@ -72,10 +84,7 @@ impl Beacon {
     }
 
     /// The server of a data folder; none when there is none, or one of another version of this program.
-    ///
-    /// # Errors
-    /// When the file is there and cannot be read.
-    pub fn find(folder: &Path) -> FsResult<Option<Self>> {
+    pub(super) fn find(folder: &Path) -> FsResult<Option<Self>> {
         let Some(bytes) = fs::read_if_present(&Self::path(folder))? else {
             return Ok(None);
         };
@@ -84,14 +93,12 @@ impl Beacon {
     }
 
     /// The URL below which it answers.
-    #[must_use]
-    pub fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// The header that it wants, name and value.
-    #[must_use]
-    pub fn header(&self) -> (&'static str, &str) {
+    pub(super) fn header(&self) -> (&'static str, &str) {
         (TOKEN, &self.token)
     }
 }
@@ -102,6 +109,9 @@ pub(super) struct Host {
     pub(super) inside: Arc<Inside>,
     /// Told of each message that a Worker sent.
     pub(super) sent: Arc<Notify>,
+    pub(super) logs: Logs,
+    pub(super) stacks: Stacks,
+    pub(super) listen: Listener,
     pub(super) token: String,
 }
 
@@ -140,6 +150,8 @@ pub(super) async fn serve(
         .route("/batch", post(batch))
         .route("/metrics", get(metrics))
         .route("/trigger", post(trigger))
+        .route("/failure", post(failed))
+        .route("/tail", post(tail).layer(DefaultBodyLimit::max(TAIL_LIMIT)))
         .layer(middleware::from_fn_with_state(Arc::clone(&host), enter))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(host);
@@ -304,10 +316,80 @@ async fn trigger(State(host): State<Arc<Host>>, body: Bytes) -> Response {
         Ok(wanted) => wanted,
         Err(error) => return refused(StatusCode::BAD_REQUEST, error.to_string()),
     };
+    let (worker, cron) = (&wanted.worker, &wanted.cron);
     let now = jiff::Timestamp::now().as_millisecond();
-    let called = host.inside.scheduled(&wanted.worker, &wanted.cron, now);
-    match called.await {
-        Ok(called) => axum::Json(called).into_response(),
-        Err(error) => refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    let mut called = match host.inside.scheduled(worker, cron, now).await {
+        Ok(called) => called,
+        Err(error @ InsideError::Absent(_)) => {
+            return refused(StatusCode::NOT_FOUND, error.to_string());
+        }
+        Err(error) => return refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    };
+    if called.outcome != "ok" && called.error.is_none() {
+        // What was thrown is told to the tail Worker alone.
+        let record = host.logs.find(PATIENCE, |record| {
+            let event = &record.item["event"];
+            record.worker == *worker && event["cron"] == *cron && event["scheduledTime"] == now
+        });
+        called.error = record.await.and_then(|record| record.exception());
+    }
+    axum::Json(called).into_response()
+}
+
+/// The page for a request that a Worker failed at.
+async fn failed(State(host): State<Arc<Host>>, body: Bytes) -> Response {
+    let failure = match serde_json::from_slice::<Failure>(&body) {
+        Ok(failure) => failure,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    let record = host.logs.find(PATIENCE, |record| {
+        let ray = record.item.pointer("/event/request/headers/cf-ray");
+        record.worker == failure.worker && ray.is_some_and(|ray| *ray == *failure.ray)
+    });
+    let exception = record.await.and_then(|record| record.exception());
+    failure::page(&failure, exception.as_deref())
+}
+
+/// Events of Workers, from the tail Worker.
+async fn tail(State(host): State<Arc<Host>>, body: Bytes) -> Response {
+    #[derive(Deserialize)]
+    struct Tailed {
+        worker: String,
+        version: String,
+        item: Value,
+    }
+    let tailed = match serde_json::from_slice::<Vec<Tailed>>(&body) {
+        Ok(tailed) => tailed,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    let kept = tokio::task::spawn_blocking(move || {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let records: Vec<Record> = tailed
+            .into_iter()
+            .map(|mut tailed| {
+                host.stacks
+                    .map(&host.cloud, &tailed.version, &mut tailed.item);
+                Record {
+                    time: tailed.item["eventTimestamp"].as_i64().unwrap_or(now),
+                    worker: tailed.worker,
+                    version: tailed.version,
+                    item: tailed.item,
+                }
+            })
+            .collect();
+        for record in &records {
+            if let Some(exception) = record.exception() {
+                (host.listen)(Event::Printed {
+                    level: "error".to_owned(),
+                    message: format!("Worker `{}`: {exception}", record.worker),
+                });
+            }
+        }
+        host.logs.keep(records)
+    });
+    match kept.await {
+        Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Err(error)) => refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }

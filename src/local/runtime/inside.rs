@@ -54,6 +54,17 @@ pub(super) struct RetryMessage {
     pub(super) delay_seconds: Option<i64>,
 }
 
+/// Chooses the provider of TLS for the process: a client wants one, though it speaks to loopback only.
+pub(super) fn install_tls() {
+    if rustls::crypto::CryptoProvider::get_default().is_none()
+        && rustls::crypto::ring::default_provider()
+            .install_default()
+            .is_err()
+    {
+        tracing::trace!("a TLS provider was installed at the same moment");
+    }
+}
+
 /// The entry Worker, for this program alone.
 #[derive(Debug)]
 pub(super) struct Inside {
@@ -64,13 +75,7 @@ pub(super) struct Inside {
 
 impl Inside {
     pub(super) fn new(address: SocketAddr, token: String) -> Result<Self, InsideError> {
-        if rustls::crypto::CryptoProvider::get_default().is_none()
-            && rustls::crypto::ring::default_provider()
-                .install_default()
-                .is_err()
-        {
-            tracing::trace!("a TLS provider was installed at the same moment");
-        }
+        install_tls();
         let client = reqwest::Client::builder()
             .no_proxy()
             // The process at the other end may be another one by the next call.

@@ -5,17 +5,23 @@
 //! folder, so that service bindings need nothing else.
 
 mod config;
+mod crons;
 mod deployments;
 mod event;
+mod failure;
 mod host;
 mod inside;
+mod logs;
 pub mod packages;
 mod process;
 mod queues;
+mod stacks;
 mod supervisor;
+mod trigger;
 
 pub use self::{
     event::{Event, Running, RuntimeError},
-    host::Beacon,
+    logs::{Follower, Record},
     supervisor::{Runtime, RuntimeOptions, start},
+    trigger::{TriggerError, trigger},
 };

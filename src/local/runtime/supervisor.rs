@@ -33,13 +33,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     config::{self, Config, FOLDERS, Setting, WORKER},
+    crons::Scheduler,
     deployments::Deployments,
     event::{Event, Running, RuntimeError},
     host::{self, Host, Link},
     inside::Inside,
+    logs::Logs,
     packages::{self, Packages, Places},
     process::{Launch, Printed, Process, StartError},
     queues::Deliverer,
+    stacks::Stacks,
 };
 use crate::{
     local::{Cloud, CloudError, api::DeployedWorker},
@@ -130,6 +133,9 @@ pub fn start(
         cloud: Cloud::open(&options.folder)?,
         inside: Arc::clone(&inside),
         sent: Arc::clone(&sent),
+        logs: Logs::of(&options.folder),
+        stacks: Stacks::default(),
+        listen: Arc::clone(&listen),
         token: link.token.clone(),
     });
     tasks.spawn(host::serve(
@@ -138,6 +144,13 @@ pub fn start(
         options.folder.clone(),
         stop.clone(),
     ));
+    let scheduler = Scheduler {
+        deployments: Deployments::of(&options.folder)?,
+        inside: Arc::clone(&inside),
+        listen: Arc::clone(&listen),
+        stop: stop.clone(),
+    };
+    tasks.spawn(scheduler.run());
     let deliverer = Deliverer {
         deployments: Deployments::of(&options.folder)?,
         inside,

@@ -6,6 +6,7 @@
 mod bindings;
 mod deployed;
 mod deployments;
+mod events;
 mod migrations;
 mod model;
 mod schedules;
@@ -25,6 +26,7 @@ use axum::{
 
 pub(in crate::local) use self::bindings::revealed;
 pub(in crate::local) use self::deployed::{DeployedModule, DeployedWorker, deployed, jurisdiction};
+pub(in crate::local) use self::events::{schedules, source_maps};
 pub(in crate::local) use self::migrations::Namespace;
 pub(in crate::local) use self::model::latest_version;
 pub(super) use self::model::{producers, require};

@@ -10,7 +10,7 @@ use super::{
     },
     INVALID, model,
 };
-use crate::local::Cloud;
+use crate::{local::Cloud, util::cron::Schedule};
 
 const SCHEDULES_LIMIT: usize = 250;
 const BAD_CRON: u32 = 10100;
@@ -51,13 +51,12 @@ pub(super) fn write(cloud: &Cloud, call: &Call) -> ApiResult {
         .iter()
         .map(|item| {
             let cron = item.get("cron").and_then(Value::as_str).unwrap_or_default();
-            if is_cron(cron) {
-                Ok(cron)
-            } else {
-                Err(ApiError::bad_request(
+            match Schedule::parse(cron) {
+                Ok(_) => Ok(cron),
+                Err(error) => Err(ApiError::bad_request(
                     BAD_CRON,
-                    format!("invalid cron string `{cron}`: five fields are expected"),
-                ))
+                    format!("invalid cron string: {error}"),
+                )),
             }
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -83,73 +82,11 @@ pub(super) fn write(cloud: &Cloud, call: &Call) -> ApiResult {
     ok(&json!({"schedules": schedules}))
 }
 
-/// The lowest and highest number of each field.
-const FIELDS: [(u8, u8); 5] = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)];
-
-/// Whether `text` is five cron fields: numbers in range, names of months and days, `* , - /` and `L W #` for days.
-fn is_cron(text: &str) -> bool {
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    fields.len() == FIELDS.len()
-        && fields
-            .iter()
-            .zip(FIELDS)
-            .all(|(field, range)| field.split(',').all(|item| is_cron_item(item, range)))
-}
-
-fn is_cron_item(item: &str, (low, high): (u8, u8)) -> bool {
-    let (range, step) = item.split_once('/').unwrap_or((item, "1"));
-    let step = step.parse::<u8>().is_ok_and(|step| step > 0);
-    let edge = |text: &str| {
-        let number = text
-            .trim_end_matches(['L', 'W'])
-            .split_once('#')
-            .map_or(text.trim_end_matches(['L', 'W']), |(day, _)| day);
-        match number.parse::<u8>() {
-            Ok(number) => (low..=high).contains(&number),
-            Err(_) => {
-                let day_letters = text == "L" || text == "W" || text == "LW";
-                let name = number.len() == 3 && number.bytes().all(|b| b.is_ascii_alphabetic());
-                (day_letters && high != 59 && high != 23) || (name && (high == 12 || high == 7))
-            }
-        }
-    };
-    let inside = range == "*"
-        || range
-            .split_once('-')
-            .map_or_else(|| edge(range), |(from, to)| edge(from) && edge(to));
-    step && inside
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::is_cron;
     use crate::local::testing::{Client, upload};
-
-    #[test]
-    fn cron_strings() {
-        for good in [
-            "* * * * *",
-            "*/5 0-6 1,15 JAN-DEC MON#2",
-            "0 2 L * 5L",
-            "59 23 LW 12 7",
-        ] {
-            assert!(is_cron(good), "{good}");
-        }
-        for bad in [
-            "",
-            "* * * *",
-            "60 * * * *",
-            "* 24 * * *",
-            "* * 0 * *",
-            "x * * * *",
-            "*/0 * * * *",
-            "é * * * *",
-        ] {
-            assert!(!is_cron(bad), "{bad}");
-        }
-    }
 
     #[tokio::test]
     async fn schedules_are_replaced() {

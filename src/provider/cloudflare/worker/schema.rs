@@ -7,6 +7,7 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::PropError,
+    util::cron::Schedule,
 };
 
 /// The runtime's behaviour of this day is used when a script names none. Fixed, so that a Worker does not change by
@@ -212,14 +213,16 @@ pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
         .or_insert_with(|| Value::Array(Vec::new()));
     for (index, cron) in crons.as_array().unwrap_or_default().iter().enumerate() {
         let known = match cron {
-            Value::String(cron) if cron.split_whitespace().count() == 5 => continue,
-            Value::String(cron) => format!("`{cron}` is no schedule"),
+            Value::String(cron) => match Schedule::parse(cron) {
+                Ok(_) => continue,
+                Err(error) => error.to_string(),
+            },
             _ => "a schedule must be known before the run".to_owned(),
         };
         errors.push(mistake(
             &["crons", &index.to_string()],
             known,
-            "give five fields: minute, hour, day, month, day of the week, as in `0 2 * * *`"
+            "give five fields in UTC: minute, hour, day, month, day of the week (1 or SUN to 7 or SAT), as in `0 2 * * *`"
                 .to_owned(),
         ));
     }

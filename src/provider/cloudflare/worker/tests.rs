@@ -341,7 +341,7 @@ fn mistakes_in_props_are_told_with_their_place() {
         )),
         [
             one("compatibilityDate", "`soon` is no date"),
-            one("crons.0", "`daily` is no schedule")
+            one("crons.0", "`daily` is no schedule: it has 1 field, not five: minute, hour, day, month, day of the week")
         ]
         .concat()
     );
