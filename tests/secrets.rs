@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose};
 use serde_json::Value;
 use snapbox::str;
 
-use crate::support::{Output, Project};
+use crate::support::{Output, Project, cloud::ServedCloud};
 
 /// Long and odd enough to be found by its bytes alone; `+`, `/` and blanks change under each encoding.
 const CANARY: &str = "canary+5f3/ä %tweet tweet";
@@ -441,4 +441,22 @@ Worker("api", #{ script: "export default {}", bindings: #{ KEY: secret(app.argum
     );
     quiet(project.alch(["run", "--", CANARY]).success());
     nowhere(&project, &[]);
+}
+
+#[test]
+fn a_secret_that_is_not_declared_any_more_leaves_the_worker() {
+    let cloud = ServedCloud::quick();
+    let mut project = Project::new();
+    cloud.serve_to(&mut project);
+    for (binding, left) in [("#{ KEY: secret(\"planted\") }", 1), ("#{}", 0)] {
+        let worker = format!(
+            "let app = alchemy(\"shop\");\nWorker(\"api\", #{{ script: \"export default {{}}\", bindings: {binding} }});\n"
+        );
+        project.file("alchemy.run.rhai", worker);
+        project.alch(["run", "--target", "cloudflare"]).success();
+        let (_, answer) = cloud.call("GET", "workers/scripts/api-dev/secrets", "");
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["result"].as_array().unwrap().len(), left, "{body}");
+    }
 }

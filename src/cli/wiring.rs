@@ -408,11 +408,8 @@ fn use_target(
         .base_url
         .as_deref()
         .unwrap_or(cloudflare::PUBLIC_BASE_URL);
-    let client = Arc::new(Client::over_http(
-        base_url,
-        account,
-        Some(credentials.token),
-    ));
+    let client = Client::over_http(base_url, account, Some(credentials.token));
+    let client = Arc::new(client.with_zone(credentials.zone));
     let kinds = Registry::new();
     cloudflare::register(&kinds, &client, bundler);
     for kind in kinds.kinds() {

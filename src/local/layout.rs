@@ -89,6 +89,12 @@ pub fn modules_folder(folder: &Path) -> PathBuf {
     folder.join("workers").join("modules")
 }
 
+/// The folder of files on their way into or out of databases.
+#[must_use]
+pub fn transfers_folder(folder: &Path) -> PathBuf {
+    folder.join("transfers")
+}
+
 fn object_file(folder: &Path, unique_key: &str, name: &str) -> PathBuf {
     folder
         .join(unique_key)

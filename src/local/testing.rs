@@ -56,6 +56,11 @@ impl Client {
         }
     }
 
+    /// The router itself, for paths that are not below `/client/v4`.
+    pub(super) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     /// Sends bytes and answers the response as it is.
     pub(super) async fn raw(
         &self,

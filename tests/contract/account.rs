@@ -1,5 +1,7 @@
 //! Account, user and token.
 
+use serde_json::json;
+
 use super::local::Local;
 
 pub(super) fn drive(local: &mut Local) {
@@ -15,6 +17,8 @@ pub(super) fn drive(local: &mut Local) {
     ] {
         local.ok("GET", path, ());
     }
+    let query = "query q($accountTag: String) { viewer { accounts(filter: {accountTag: $accountTag}) { d1AnalyticsAdaptiveGroups(limit: 1) { sum { rowsRead } } } } }";
+    local.ok("POST", "/graphql", json!({"query": query, "variables": {}}));
     for path in ["/accounts?page=0", "/memberships?per_page=x"] {
         local.fails((400, 1001), "GET", path, ());
     }

@@ -79,6 +79,8 @@ pub(super) fn drive(local: &mut Local) {
         local.fails((400, 7400), "POST", &path, json!({}));
     }
 
+    transfers(local, &one);
+
     local.ok("DELETE", &one, ());
     for (method, path) in [
         ("GET", ""),
@@ -87,8 +89,84 @@ pub(super) fn drive(local: &mut Local) {
         ("DELETE", ""),
         ("POST", "/query"),
         ("POST", "/raw"),
+        ("POST", "/import"),
+        ("POST", "/export"),
+        ("GET", "/time_travel/bookmark"),
+        ("POST", "/time_travel/restore"),
     ] {
         let path = format!("{one}{path}");
         local.fails((404, 7404), method, &path, json!({"sql": "SELECT 1"}));
     }
+}
+
+/// Dumps and bookmarks.
+fn transfers(local: &mut Local, one: &str) {
+    let (import, export) = (format!("{one}/import"), format!("{one}/export"));
+    // The MD5 of what is uploaded.
+    let etag = "71568061b2970a4b7c5160fe75356e10";
+    let begun = local.ok("POST", &import, json!({"action": "init", "etag": etag}));
+    let ingest = json!({
+        "action": "ingest", "etag": etag, "filename": begun["result"]["filename"],
+    });
+    local.fails((400, 7400), "POST", &import, ingest.clone());
+    local.follow("PUT", &begun["result"]["upload_url"], "SELECT 1;");
+    let done = local.ok("POST", &import, ingest);
+    assert_eq!(done["result"]["status"], "complete", "{done}");
+    local.ok(
+        "POST",
+        &import,
+        json!({"action": "poll", "current_bookmark": "x"}),
+    );
+    for bad in [
+        json!({}),
+        json!({"action": "x"}),
+        json!({"action": "init"}),
+        json!({"action": "init", "etag": "x"}),
+        json!({"action": "poll"}),
+    ] {
+        local.fails((400, 7400), "POST", &import, bad);
+    }
+
+    let options = json!({"no_data": true, "tables": ["t_q"]});
+    let options = json!({"output_format": "polling", "dump_options": options});
+    let exported = local.ok("POST", &export, options);
+    let dump = local.follow("GET", &exported["result"]["result"]["signed_url"], "");
+    assert_eq!(
+        dump,
+        "PRAGMA defer_foreign_keys=TRUE;\nCREATE TABLE t_q(a INTEGER, b TEXT, c REAL, d BLOB);\n"
+    );
+    let missing = json!({"tables": ["missing"]});
+    let missing = json!({"output_format": "polling", "dump_options": missing});
+    assert_eq!(
+        local.ok("POST", &export, missing)["result"]["status"],
+        "error"
+    );
+    for bad in [
+        json!({}),
+        json!({"output_format": "polling", "dump_options": {"tables": "t"}}),
+    ] {
+        local.fails((400, 7400), "POST", &export, bad);
+    }
+
+    let (read, restore) = (
+        format!("{one}/time_travel/bookmark"),
+        format!("{one}/time_travel/restore"),
+    );
+    let bookmark = local.ok("GET", &read, ());
+    let bookmark = bookmark["result"]["bookmark"].as_str().expect("a bookmark");
+    local.ok(
+        "GET",
+        &format!("{read}?timestamp=2999-01-01T00:00:00.000%2B00:00"),
+        (),
+    );
+    local.ok("POST", &format!("{restore}?bookmark={bookmark}"), ());
+    local.fails((400, 7500), "POST", &format!("{restore}?bookmark=x"), ());
+    local.fails(
+        (400, 7500),
+        "GET",
+        &format!("{read}?timestamp=2001-01-01T00:00:00Z"),
+        (),
+    );
+    local.fails((400, 7400), "GET", &format!("{read}?timestamp=x"), ());
+    local.fails((400, 7400), "POST", &restore, ());
 }

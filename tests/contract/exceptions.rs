@@ -56,6 +56,16 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         "the modules as multipart/form-data, without an envelope",
     ),
     exception(
+        "GET /zones/{zone_id}/dns_records/export",
+        "answer 200",
+        "the zone file as it is, without an envelope",
+    ),
+    exception(
+        "POST /graphql",
+        "answer",
+        "GraphQL's own `{data, errors}`, without an envelope",
+    ),
+    exception(
         "GET /accounts/{account_id}/queues",
         "request query",
         "no parameter is described; Cloudflare's own clients send `page` and `name` and get pages",

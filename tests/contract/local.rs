@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 
 use super::{
     Verdict, account, d1, description, durable, exceptions::EXCEPTIONS, kv, queues, r2, workers,
+    zones,
 };
 use crate::support::exchange::Exchange;
 
@@ -165,6 +166,23 @@ impl Local {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
+    /// Follows a link out of an answer, which needs no token; answers the body.
+    #[track_caller]
+    pub(super) fn follow(&mut self, method: &str, link: &Value, body: &'static str) -> String {
+        let link = link.as_str().expect("a link");
+        let (_, target) = link.split_once("://").expect("an address");
+        let target = &target[target.find('/').expect("a path")..];
+        let request = Request::builder().method(method).uri(target);
+        let request = request.body(Body::from(body)).expect("a request");
+        let router = self.router.clone();
+        self.runtime.block_on(async {
+            let answer = router.oneshot(request).await.expect("an answer");
+            assert_eq!(answer.status(), 200, "{method} {link}");
+            let body = to_bytes(answer.into_body(), usize::MAX).await;
+            String::from_utf8(body.expect("a body").to_vec()).expect("text")
+        })
+    }
+
     /// Sends a request that must be refused with this status and Cloudflare's code.
     pub(super) fn fails(
         &mut self,
@@ -240,6 +258,7 @@ fn the_local_cloud_answers_as_described() {
         queues::drive,
         workers::drive,
         durable::drive,
+        zones::drive,
     ] {
         drive(&mut local);
     }

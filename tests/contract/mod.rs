@@ -9,12 +9,14 @@ mod d1;
 mod description;
 mod durable;
 mod exceptions;
+mod kinds;
 mod kv;
 mod local;
 mod provider;
 mod queues;
 mod r2;
 mod workers;
+mod zones;
 
 use std::{collections::BTreeSet, io::Write as _, sync::OnceLock};
 

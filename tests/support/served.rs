@@ -107,7 +107,8 @@ impl Served {
     pub(crate) fn start(project: &Project) -> Self {
         let mut command =
             project.command(["local", "serve", "--port", "0", "--token", "t", "--json"]);
-        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        let log = std::fs::File::create(project.home().join("serve.log")).unwrap();
+        let mut child = command.stderr(log).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let config = project.path(".alchemy/local/runtime/config.capnp");
         let mut served = Self {
@@ -125,6 +126,11 @@ impl Served {
         served.api = begun["api"].as_str().unwrap().to_owned();
         served.port = port_of(begun["workers"].as_str().unwrap());
         served
+    }
+
+    /// The base URL of the API.
+    pub(crate) fn api(&self) -> &str {
+        &self.api
     }
 
     /// The next message of a kind.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     account_path,
     call::{Call, now, run},
-    d1_query,
+    d1_export, d1_import, d1_query, d1_time_travel,
     envelope::{ApiResult, ok, ok_with_info},
     error::ApiError,
     page::Page,
@@ -44,6 +44,16 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         )
         .route(&format!("{one}/query"), post(run(d1_query::query)))
         .route(&format!("{one}/raw"), post(run(d1_query::raw)))
+        .route(&format!("{one}/import"), post(run(d1_import::import)))
+        .route(&format!("{one}/export"), post(run(d1_export::export)))
+        .route(
+            &format!("{one}/time_travel/bookmark"),
+            get(run(d1_time_travel::read)),
+        )
+        .route(
+            &format!("{one}/time_travel/restore"),
+            post(run(d1_time_travel::restore)),
+        )
 }
 
 /// A database as the control plane knows it.

@@ -268,15 +268,20 @@ fn failed(message: impl Into<String>) -> ApiError {
 }
 
 fn sql_error(error: &rusqlite::Error) -> ApiError {
+    failed(sql_message(error))
+}
+
+/// What a client is told of a failure of SQLite.
+pub(super) fn sql_message(error: &rusqlite::Error) -> String {
     let name = error
         .sqlite_error()
         .map_or("SQLITE_ERROR", |failure| error_name(failure.extended_code));
     match error {
         rusqlite::Error::SqlInputError { msg, offset, .. } => {
-            failed(format!("{msg} at offset {offset}: {name}"))
+            format!("{msg} at offset {offset}: {name}")
         }
-        rusqlite::Error::SqliteFailure(_, Some(message)) => failed(format!("{message}: {name}")),
-        other => failed(format!("{other}: {name}")),
+        rusqlite::Error::SqliteFailure(_, Some(message)) => format!("{message}: {name}"),
+        other => format!("{other}: {name}"),
     }
 }
 

@@ -93,6 +93,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        tracing::debug!(errors = ?self.errors, "refused");
         envelope::json_response(
             self.status,
             &json!({"success": false, "errors": self.errors, "messages": [], "result": null}),

@@ -6,11 +6,15 @@
 mod account;
 mod call;
 mod d1;
+mod d1_export;
 mod d1_guard;
+mod d1_import;
 mod d1_query;
+mod d1_time_travel;
 mod durable_objects;
 mod envelope;
 mod error;
+mod graphql;
 mod kv;
 mod kv_bulk;
 mod kv_values;
@@ -22,7 +26,9 @@ mod queues;
 mod r2;
 mod r2_objects;
 mod r2_settings;
+mod signed;
 mod workers;
+mod zones;
 
 use std::{sync::Arc, time::Duration};
 
@@ -61,6 +67,9 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(r2::routes())
         .merge(queues::routes())
         .merge(workers::routes())
+        .merge(zones::routes())
+        .merge(signed::routes())
+        .merge(graphql::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(Arc::new(options), enter))
@@ -72,6 +81,13 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
 /// The full path pattern of something in an account.
 fn account_path(rest: &str) -> String {
     format!("/client/v4/accounts/{{account}}/{rest}")
+}
+
+/// The origin under which a client reached this server, for addresses in answers. Host headers of other machines do not
+/// get here (see `guard`).
+fn client_origin(call: &call::Call) -> String {
+    let host = call.header(header::HOST.as_str()).unwrap_or("localhost");
+    format!("http://{host}")
 }
 
 async fn no_route(uri: Uri) -> ApiError {
@@ -91,11 +107,16 @@ async fn enter(
         tokio::time::sleep(options.latency).await;
     }
     if let Some(token) = &options.token
+        // What links allow is in their signature.
+        && !request.uri().path().starts_with(signed::PREFIX)
         && let Err(error) = authenticate(token, request.headers(), request.uri().path())
     {
         return error.into_response();
     }
-    next.run(request).await
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let answer = next.run(request).await;
+    tracing::debug!(%method, path, status = answer.status().as_u16(), "answered");
+    answer
 }
 
 fn authenticate(token: &str, headers: &HeaderMap, path: &str) -> Result<(), ApiError> {

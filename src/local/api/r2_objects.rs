@@ -54,6 +54,16 @@ pub(super) fn any(file: &Path) -> Result<bool, ApiError> {
     )
 }
 
+/// How many objects a bucket's file holds, and their bytes.
+pub(super) fn totals(file: &Path) -> Result<(i64, i64), ApiError> {
+    let connection = open(file)?;
+    Ok(connection.query_row(
+        "SELECT count(*), coalesce(sum(size), 0) FROM _mf_objects",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?)
+}
+
 fn open(file: &Path) -> Result<Connection, ControlError> {
     let connection = data::open(file)?;
     connection.execute_batch(SCHEMA)?;

@@ -21,7 +21,7 @@ impl Client {
         context: &OperationContext,
         call: &Call,
         per_page: usize,
-        pick: impl Fn(&Json) -> Option<T>,
+        mut pick: impl FnMut(&Json) -> Option<T>,
     ) -> Result<Option<T>, CallError> {
         let mut previous: Option<Vec<Json>> = None;
         let mut seen = 0_u64;
@@ -32,7 +32,7 @@ impl Client {
                 .query("per_page", per_page.to_string());
             let answer = self.call(context, &call).await?;
             let items = list(&call, answer.result)?;
-            if let Some(found) = items.iter().find_map(&pick) {
+            if let Some(found) = items.iter().find_map(&mut pick) {
                 return Ok(Some(found));
             }
             seen += items.len() as u64;

@@ -3,12 +3,14 @@
 mod bindings;
 mod bundling;
 mod consumers;
+mod domains;
 mod graph;
 mod imports;
 mod metadata;
 mod migrations;
 mod modules;
 mod objects;
+mod routes;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -221,6 +223,18 @@ impl Worker {
         Ok(())
     }
 
+    /// Routes and custom domains.
+    async fn lead_here(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+        before: Option<&Map>,
+    ) -> Result<(), ProviderError> {
+        routes::apply(&self.client, context, name, props, before).await?;
+        domains::apply(&self.client, context, name, props, before).await
+    }
+
     async fn schedule(
         &self,
         context: &OperationContext,
@@ -339,6 +353,8 @@ impl Provider for Worker {
         };
         modules::normalise(&sources, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
+        routes::normalise(&mut props, &mut errors);
+        domains::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
         consumers::normalise(&props, &mut errors);
         match NAMES.resolve(context, &mut props, "name") {
@@ -398,12 +414,16 @@ impl Provider for Worker {
             }
         };
         let mut outputs = self.upload(context, name, props, before).await?;
+        let after = |error| after_creation(&format!("the Worker `{name}`"), error);
         self.configure(context, name, props, true, &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+            .map_err(after)?;
         self.consume(context, name, props, &Map::new(), &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+            .map_err(after)?;
+        self.lead_here(context, name, props, None)
+            .await
+            .map_err(after)?;
         Ok(outputs)
     }
 
@@ -419,6 +439,8 @@ impl Provider for Worker {
             .await?;
         self.configure(context, name, props, false, &mut outputs)
             .await?;
+        self.lead_here(context, name, props, Some(&existing.props))
+            .await?;
         self.consume(context, name, props, &existing.outputs, &mut outputs)
             .await?;
         Ok(outputs)
@@ -430,6 +452,8 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let name = existing.physical_name.as_str();
+        self.lead_here(context, name, &Map::new(), Some(&existing.props))
+            .await?;
         self.consume_no_more(context, name, &existing.outputs)
             .await?;
         if !crons(&existing.props).is_empty() {

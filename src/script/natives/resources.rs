@@ -47,12 +47,14 @@ const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
 }
 
 /// Every resource function, blocks first.
-pub(in super::super) const FUNCTIONS: [ResourceFunction; 15] = [
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 20] = [
     block("Database", "cloudflare::D1Database"),
     block("Bucket", "cloudflare::R2Bucket"),
     block("KV", "cloudflare::KVNamespace"),
     block("Queue", "cloudflare::Queue"),
     block("DurableObject", "cloudflare::DurableObjectNamespace"),
+    block("Domain", "cloudflare::CustomDomain"),
+    block("Route", "cloudflare::Route"),
     raw("D1Database", "cloudflare::D1Database"),
     raw("R2Bucket", "cloudflare::R2Bucket"),
     raw("KVNamespace", "cloudflare::KVNamespace"),
@@ -62,6 +64,9 @@ pub(in super::super) const FUNCTIONS: [ResourceFunction; 15] = [
     ),
     raw("QueueConsumer", "cloudflare::QueueConsumer"),
     raw("Worker", "cloudflare::Worker"),
+    raw("CustomDomain", "cloudflare::CustomDomain"),
+    raw("DnsRecords", "cloudflare::DnsRecords"),
+    raw("Zone", "cloudflare::Zone"),
     raw("Exec", "std::Exec"),
     raw("File", "std::File"),
     raw("RandomString", "std::RandomString"),

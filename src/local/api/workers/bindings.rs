@@ -462,7 +462,8 @@ mod tests {
         );
         upload(&client, "api", json!({"keep_bindings": ["secret_text"]})).await;
         let inherit = json!([{"name": "KEY2", "type": "inherit", "old_name": "KEY"}]);
-        upload(&client, "api", json!({"bindings": inherit})).await;
+        let inherit = json!({"bindings": inherit, "keep_bindings": []});
+        upload(&client, "api", inherit).await;
         let cloud = Cloud::open(client.folder.path()).unwrap();
         let revealed = cloud.worker_bindings("api").unwrap().unwrap();
         assert_eq!(
@@ -482,6 +483,8 @@ mod tests {
             }
         }
         upload(&client, "api", json!({})).await;
+        assert_eq!(self::bindings(&client).await[0]["name"], "KEY2");
+        upload(&client, "api", json!({"keep_bindings": []})).await;
         assert_eq!(self::bindings(&client).await, json!([]));
     }
 }

@@ -7,10 +7,10 @@ use super::{
         call::Call,
         envelope::{self, ApiResult, ok},
         error::ApiError,
-        queue_consumers,
+        queue_consumers, zones,
     },
     bindings, migrations,
-    model::{self, Format, Script, Version, bound},
+    model::{self, Draft, Format, Script, Version, bound},
     store, upload,
 };
 use crate::{
@@ -89,7 +89,10 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
             upload.metadata.get("bindings"),
         )?;
         store::contents(cloud, &upload.contents)?;
-        let draft = upload.draft(bindings);
+        let draft = Draft {
+            source: upload::source(call),
+            ..upload.draft(bindings)
+        };
         let version = store::publish(transaction, name, &draft, "upload")?;
         let unused = store::prune(transaction, name)?;
         let script = model::require(transaction, name)?;
@@ -193,6 +196,7 @@ pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         let namespaces = migrations::namespaces(transaction, &script.name)?;
         transaction.execute("DELETE FROM queue_consumers WHERE script = ?1", [&script.name])?;
         transaction.execute("DELETE FROM scripts WHERE name = ?1", [&script.name])?;
+        zones::forget_script(transaction, &script.name)?;
         Ok::<_, ApiError>((hashes, namespaces))
     })?;
     store::sweep(cloud, &hashes)?;

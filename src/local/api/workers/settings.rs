@@ -61,6 +61,20 @@ fn merge(settings: &mut Map<String, Value>, change: Map<String, Value>) {
     }
 }
 
+/// The declared bindings, in which those of name and type alone, as clients send them that only add another one, stand for
+/// what they were.
+fn kept(declared: &Value, previous: &[Value]) -> Value {
+    let mut declared = declared.clone();
+    for binding in declared.as_array_mut().into_iter().flatten() {
+        let same = |old: &Value| old["name"] == binding["name"] && old["type"] == binding["type"];
+        if binding.as_object().is_some_and(|fields| fields.len() == 2) && previous.iter().any(same)
+        {
+            binding["type"] = json!("inherit");
+        }
+    }
+    declared
+}
+
 /// `PATCH …/settings`: the same code once more with other settings, deployed at once.
 pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
     let body = body(call)?;
@@ -86,7 +100,9 @@ pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
                         previous: &version.bindings,
                         keep: upload::keep_bindings(&body),
                     },
-                    body.get("bindings"),
+                    body.get("bindings")
+                        .map(|declared| kept(declared, &version.bindings))
+                        .as_ref(),
                 )?;
             }
             version = store::publish(transaction, &script.name, &draft, "settings")?;
@@ -223,12 +239,14 @@ mod tests {
     #[tokio::test]
     async fn settings_change_in_place_and_keep_the_code() {
         let client = Client::new();
-        let bindings = json!([{"name": "KEY", "type": "secret_text", "text": "x"}]);
+        let bindings = json!([{"name": "KEY", "type": "secret_text", "text": "x"},
+                              {"name": "TEXT", "type": "plain_text", "text": "t"}]);
         let metadata = json!({"bindings": bindings, "tags": ["a"], "placement": {"mode": "smart"},
                               "compatibility_date": "2026-01-01", "observability": {"enabled": true}});
         upload(&client, "api", metadata).await;
         let settings = json!({"compatibility_date": "2026-02-01",
-                              "bindings": [{"name": "KEY", "type": "secret_text"}]});
+                              "bindings": [{"name": "KEY", "type": "secret_text"},
+                                           {"name": "TEXT", "type": "plain_text"}]});
         let (content_type, body) = multipart(&[("settings", "", settings.to_string().as_bytes())]);
         let (status, patched) = client
             .send(
@@ -241,6 +259,7 @@ mod tests {
         assert_eq!(status, StatusCode::OK, "{patched}");
         let read = client.ok("GET", &format!("{SCRIPT}/settings"), None).await;
         assert_eq!(read["result"], patched["result"]);
+        assert_eq!(read["result"]["bindings"][1]["text"], "t");
         assert_eq!(read["result"]["compatibility_date"], "2026-02-01");
         assert_eq!(read["result"]["placement"]["mode"], "smart");
         assert_eq!(read["result"]["observability"]["enabled"], true);

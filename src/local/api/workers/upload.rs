@@ -1,5 +1,6 @@
 //! Uploads of code: the multipart body of metadata and modules, checked before anything is stored.
 
+use axum::http::header;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -241,15 +242,23 @@ pub(super) fn annotations(metadata: &Map<String, Value>) -> Map<String, Value> {
         .unwrap_or_default()
 }
 
-/// The types that `keep_bindings` names.
+/// The types that `keep_bindings` names. Without it secrets stay, which clients rely on that never learn their values.
 pub(super) fn keep_bindings(metadata: &Map<String, Value>) -> Vec<String> {
-    metadata
-        .get("keep_bindings")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|kind| kind.as_str().map(str::to_owned))
-        .collect()
+    match metadata.get("keep_bindings").and_then(Value::as_array) {
+        Some(kinds) => kinds
+            .iter()
+            .filter_map(|kind| kind.as_str().map(str::to_owned))
+            .collect(),
+        None => ["secret_text", "secret_key"].map(str::to_owned).into(),
+    }
+}
+
+/// Who uploads, as versions tell it.
+pub(super) fn source(call: &Call) -> &'static str {
+    match call.header(header::USER_AGENT.as_str()) {
+        Some(agent) if agent.starts_with("wrangler/") => "wrangler",
+        _ => "api",
+    }
 }
 
 /// A setting, or `default` when it is not set.

@@ -10,7 +10,7 @@ use super::{
         page::Page,
     },
     INVALID, bindings,
-    model::{self, Version},
+    model::{self, Draft, Version},
     store, upload,
 };
 use crate::local::{Cloud, control::seal_key};
@@ -105,7 +105,10 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
             upload.metadata.get("bindings"),
         )?;
         store::contents(cloud, &upload.contents)?;
-        let draft = upload.draft(bindings);
+        let draft = Draft {
+            source: upload::source(call),
+            ..upload.draft(bindings)
+        };
         let version = store::version(transaction, &script.name, &draft)?;
         let unused = store::prune(transaction, &script.name)?;
         Ok::<_, ApiError>((version, unused))

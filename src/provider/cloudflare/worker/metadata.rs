@@ -44,6 +44,8 @@ pub(super) fn metadata(
     let mut out = json!({
         main: main_module,
         "bindings": bindings::bindings(props)?,
+        // What is not declared goes: without this secrets would stay bound.
+        "keep_bindings": [],
         "tags": tags,
     });
     for prop in [

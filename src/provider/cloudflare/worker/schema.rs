@@ -2,7 +2,7 @@
 
 use super::{
     super::{names::naming_prop, props::mistake},
-    bundling, consumers,
+    bundling, consumers, domains, routes,
 };
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
@@ -142,6 +142,8 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
                 )
             },
             Prop::new("limits", PropType::Object(limits), "limits of one request"),
+            routes::prop(),
+            domains::prop(),
             Prop::new("tags", texts(), "tags to find the Worker by"),
             Prop::new("logpush", PropType::Bool, "whether Logpush takes its logs"),
             naming_prop(),

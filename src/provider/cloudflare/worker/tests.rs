@@ -82,6 +82,7 @@ async fn create_looks_first_and_then_uploads_opens_and_schedules() {
         metadata_of(&requests[1]),
         json!({
             "main_module": "worker.js",
+            "keep_bindings": [],
             "bindings": [],
             "tags": ["alch:app/dev/thing", "team"],
             "compatibility_date": "2026-07-01",

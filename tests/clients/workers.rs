@@ -1,0 +1,144 @@
+//! wrangler on Workers that really run: deploy, secrets, versions, rollback, delete.
+
+use serde_json::{Value, json};
+
+use super::{Session, assert_holds};
+use crate::support::{Project, served::with_runtime};
+
+/// A Worker that uses each binding and tells what it has.
+const WORKER: &str = r#"
+import text from "./note.txt";
+export default {
+    async fetch(request, env) {
+        await env.CACHE.put("seen", new URL(request.url).pathname);
+        await env.FILES.put("one", "object");
+        await env.JOBS.send({ n: 1 });
+        const row = await env.DB.prepare("SELECT ? AS n").bind(7).first();
+        return Response.json({
+            version: VERSION, text: text.trim(), greeting: env.GREETING, key: env.API_KEY ?? null,
+            seen: await env.CACHE.get("seen"), object: await (await env.FILES.get("one")).text(), n: row.n,
+        });
+    },
+};
+"#;
+
+#[test]
+fn wrangler_deploys_a_worker_that_answers() {
+    let Some(session) = with_runtime(Project::new()).and_then(Session::start) else {
+        return;
+    };
+    let w = |line: &str| session.wrangler(&line.split(' ').collect::<Vec<_>>());
+    let write = |version: u32| {
+        let source = WORKER.replace("VERSION", &version.to_string());
+        session.project.file("src/index.js", source);
+    };
+    w("d1 create shop");
+    w("kv namespace create shop");
+    w("r2 bucket create shop");
+    w("queues create shop");
+    let database = session.list("d1/database")[0]["uuid"].clone();
+    let namespace = session.list("storage/kv/namespaces")[0]["id"].clone();
+    session
+        .project
+        .file("src/note.txt", "a text module\n")
+        .file(
+        "wrangler.jsonc",
+        json!({
+            "name": "shop", "main": "src/index.js", "compatibility_date": "2026-01-01",
+            "vars": {"GREETING": "hello"},
+            "d1_databases": [{"binding": "DB", "database_name": "shop", "database_id": database}],
+            "kv_namespaces": [{"binding": "CACHE", "id": namespace}],
+            "r2_buckets": [{"binding": "FILES", "bucket_name": "shop"}],
+            "queues": {"producers": [{"binding": "JOBS", "queue": "shop"}]},
+        })
+        .to_string(),
+    );
+
+    write(1);
+    assert_holds(
+        &w("deploy"),
+        &["Uploaded shop", "Deployed shop", "Current Version ID"],
+    );
+    answers(&session, 1, None);
+    write(2);
+    w("deploy --message second");
+    answers(&session, 2, None);
+
+    // A secret makes a version of its own.
+    session
+        .project
+        .file("secrets.json", json!({"API_KEY": "from bulk"}).to_string());
+    w("secret bulk secrets.json");
+    answers(&session, 2, Some("from bulk"));
+    assert_eq!(
+        session.wrangler_json(&["secret", "list"]),
+        json!([{"name": "API_KEY", "type": "secret_text"}])
+    );
+    // A deployment keeps it.
+    write(3);
+    w("deploy");
+    answers(&session, 3, Some("from bulk"));
+    w("secret delete API_KEY");
+    answers(&session, 3, None);
+
+    // A version beside the deployed one, then in its place.
+    write(4);
+    let uploaded = w("versions upload --message fourth --tag v4");
+    assert_holds(&uploaded, &["Worker Version ID"]);
+    answers(&session, 3, None);
+    let versions = session.wrangler_json(&["versions", "list", "--json"]);
+    let newest = versions.as_array().unwrap().last().unwrap();
+    assert_eq!(newest["annotations"]["workers/message"], "fourth");
+    let id = newest["id"].as_str().unwrap();
+    assert_holds(&uploaded, &[id]);
+    assert_holds(&w(&format!("versions view {id}")), &[id, "GREETING"]);
+    w(&format!("versions deploy {id}@100% -y --message live"));
+    answers(&session, 4, None);
+    let deployments = session.wrangler_json(&["deployments", "list", "--json"]);
+    let latest = deployments.as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (
+            &latest["versions"],
+            &latest["annotations"]["workers/message"]
+        ),
+        (
+            &json!([{"version_id": id, "percentage": 100}]),
+            &json!("live")
+        )
+    );
+    assert_holds(&w("deployments status"), &[id]);
+    w("rollback --yes --message back");
+    answers(&session, 3, None);
+
+    w("queues consumer add shop shop");
+    assert_holds(
+        &w("queues info shop"),
+        &["Number of Producers: 1", "Number of Consumers: 1"],
+    );
+    w("queues consumer remove shop shop");
+
+    assert_holds(
+        &w("delete --name shop --force"),
+        &["Successfully deleted shop"],
+    );
+    let (status, _) = session.served.ask("shop", "GET", "/", "");
+    assert_eq!(status, 404);
+    w("d1 delete shop -y");
+    w("r2 object delete shop/one --remote");
+    w("r2 bucket delete shop");
+    w("queues delete shop");
+    w("kv namespace delete -y --binding CACHE");
+    session.assert_empty();
+}
+
+/// Waits until this version answers, with this secret.
+#[track_caller]
+fn answers(session: &Session, version: u32, key: Option<&str>) {
+    let wanted = json!({
+        "version": version, "text": "a text module", "greeting": "hello", "key": key,
+        "seen": "/here", "object": "object", "n": 7,
+    });
+    session.served.ask_until("shop", "/here", |status, body| {
+        status == 200 && serde_json::from_str::<Value>(body).ok().as_ref() == Some(&wanted)
+    });
+}
