@@ -17,6 +17,7 @@ mod clients;
 mod contract;
 mod damage;
 mod destroy;
+mod drift;
 mod durable;
 mod endings;
 mod errors;

@@ -15,7 +15,11 @@ mod entries;
 pub mod event;
 mod failure;
 mod finish;
+<<<<<<< HEAD
 mod losses;
+=======
+mod look;
+>>>>>>> main
 mod node;
 mod operate;
 mod options;
@@ -24,6 +28,7 @@ mod reclaim;
 mod recover;
 pub mod rename;
 mod renamed;
+mod repair;
 mod resolve;
 mod run;
 mod schedule;
@@ -32,6 +37,7 @@ mod spelling;
 pub use declaration::{AttributeState, Declaration, DeclareError, NodeId, NodeInfo};
 pub use event::{Action, Event, EventSink, Outcome, Summary};
 pub use failure::{Failure, FailureCause, RunError};
+pub use look::{Drift, Finding, Look};
 pub use options::{
     Cancel, DeleteOptions, DeleteStrategy, Phase, ResourceOptions, RunOptions, World,
 };

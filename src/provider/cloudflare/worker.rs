@@ -9,7 +9,11 @@ mod imports;
 mod metadata;
 mod migrations;
 mod modules;
+<<<<<<< HEAD
 mod objects;
+=======
+mod observe;
+>>>>>>> main
 mod routes;
 mod schema;
 #[cfg(test)]
@@ -37,8 +41,8 @@ use crate::{
     bundle::Bundler,
     model::{KindSchema, Map, PropType, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError,
+        CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
+        OperationContext, PropError, Provider, ProviderError,
     },
 };
 
@@ -179,7 +183,11 @@ impl Worker {
         props::copy(
             &mut outputs,
             &answer.result,
-            &[("created_on", "createdAt"), ("modified_on", "updatedAt")],
+            &[
+                ("created_on", "createdAt"),
+                ("modified_on", "updatedAt"),
+                ("etag", "etag"),
+            ],
         );
         // The upload calls the new version `deployment_id`, without hyphens.
         let version = props::text(&answer.result, "deployment_id")
@@ -464,6 +472,25 @@ impl Provider for Worker {
             .query("force", "true")
             .settling(|error| error.status == 400 && error.message.contains("still referenced"));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get("workers/scripts");
+        let answer = self.client.call(context, &call).await?;
+        let items = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+        items
+            .iter()
+            .map(|item| observe::observation(item, &call.describe()))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        observe::compare(existing, seen)
     }
 
     async fn find(
