@@ -15,11 +15,8 @@ mod entries;
 pub mod event;
 mod failure;
 mod finish;
-<<<<<<< HEAD
-mod losses;
-=======
 mod look;
->>>>>>> main
+mod losses;
 mod node;
 mod operate;
 mod options;

@@ -162,7 +162,7 @@ impl Run {
         let node = graph.node(id);
         // A plan shows what would be lost; only carrying it out needs consent.
         let losses = || {
-            let asked = self.options.phase == Phase::Up && !self.options.allow_data_loss;
+            let asked = self.options.phase != Phase::Plan && !self.options.allow_data_loss;
             let losses = asked.then(|| self.losses(graph, node, record, decision))?;
             (!losses.is_empty()).then_some(FailureCause::Losses(losses))
         };
@@ -177,12 +177,7 @@ impl Run {
             .registry
             .get(&record.kind)
             .map_or(node.schema().delete, |provider| provider.schema().delete);
-<<<<<<< HEAD
-        if self.options.phase == Phase::Up
-=======
-        // A plan shows the replacement with its reason; only carrying it out needs consent.
         if self.options.phase != Phase::Plan
->>>>>>> main
             && !self.options.allow_data_loss
             && loses_data(old, record, decision)
         {

@@ -9,11 +9,8 @@ mod imports;
 mod metadata;
 mod migrations;
 mod modules;
-<<<<<<< HEAD
 mod objects;
-=======
 mod observe;
->>>>>>> main
 mod routes;
 mod schema;
 #[cfg(test)]
