@@ -11,6 +11,7 @@ use super::{
         zones::{HostRule, host_rules},
     },
     bindings,
+    migrations::{self, Namespace},
     model::{self, Format, Version},
 };
 use crate::local::{control, seal::KEY_BYTES};
@@ -33,6 +34,8 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) compatibility_flags: Vec<String>,
     /// Ids of bound things that a new thing of the same name does not share.
     pub(in crate::local) incarnations: Vec<String>,
+    /// Its own classes of Durable Objects.
+    pub(in crate::local) namespaces: Vec<Namespace>,
     /// Which hosts lead to which Worker; the same for all of them.
     pub(in crate::local) hosts: Arc<[HostRule]>,
     /// Its part of the requests, in per cent.
@@ -85,6 +88,8 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
         let mut versions = versions.into_iter();
         if let Some(mut first) = versions.next() {
             first.others = versions.collect();
+            // In one place, so that all versions share the objects.
+            first.namespaces = migrations::namespaces(connection, &script.name)?;
             workers.push(first);
         }
     }
@@ -141,6 +146,7 @@ fn worker(
         incarnations: incarnations.into_iter().flatten().collect(),
         version: version.id,
         created_at: version.created_at,
+        namespaces: Vec::new(),
         hosts: Arc::clone(hosts),
         share,
         others: Vec::new(),

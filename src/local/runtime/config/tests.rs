@@ -67,6 +67,7 @@ fn worker(name: &str, bindings: Value) -> DeployedWorker {
         incarnations: Vec::new(),
         share: 100.0,
         others: Vec::new(),
+        namespaces: Vec::new(),
         hosts: [].into(),
     }
 }
