@@ -86,7 +86,13 @@ const MIGRATIONS: &[&str] = &["
         version TEXT PRIMARY KEY REFERENCES versions(id) ON DELETE CASCADE,
         files TEXT NOT NULL REFERENCES asset_manifests(hash), config TEXT NOT NULL
     ) STRICT;
-", objects::MIGRATION];
+", objects::MIGRATION, "
+    ALTER TABLE scripts ADD COLUMN migration_tag TEXT;
+    CREATE TABLE durable_object_namespaces(
+        id TEXT PRIMARY KEY, script TEXT NOT NULL REFERENCES scripts(name) ON DELETE CASCADE,
+        class TEXT NOT NULL, sqlite INTEGER NOT NULL, created_at TEXT NOT NULL, UNIQUE(script, class)
+    ) STRICT;
+"];
 
 /// Why the control database cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,9 @@ mod files;
 mod graph;
 mod imports;
 mod metadata;
+mod migrations;
 mod modules;
+mod objects;
 mod observe;
 mod routes;
 mod schema;
@@ -26,6 +28,7 @@ use tokio::sync::OnceCell;
 
 use self::{
     changes::Changes,
+    migrations::Deployed,
     modules::{Module, Sources},
 };
 use super::{
@@ -37,7 +40,7 @@ use super::{
 };
 use crate::{
     bundle::Bundler,
-    model::{KindSchema, Map, Value},
+    model::{KindSchema, Map, PropType, Value},
     provider::{
         CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
         OperationContext, PropError, Provider, ProviderError, text_prop,
@@ -93,20 +96,13 @@ impl Worker {
         Ok(answer.map(|answer| answer.result))
     }
 
-    async fn tags(
+    async fn settings(
         &self,
         context: &OperationContext,
         name: &str,
-    ) -> Result<Vec<String>, ProviderError> {
+    ) -> Result<Json, ProviderError> {
         let settings = self.get(context, path(name, "/settings")).await?;
-        let tags = settings.as_ref().and_then(|settings| settings.get("tags"));
-        Ok(tags
-            .and_then(Json::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Json::as_str)
-            .map(str::to_owned)
-            .collect())
+        Ok(settings.unwrap_or_default())
     }
 
     /// The address of a Worker on the account's subdomain.
@@ -148,13 +144,16 @@ impl Worker {
         })
     }
 
+    /// Uploads code and metadata. `before` are the outputs of the Worker that is there; none when there is none.
     async fn upload(
         &self,
         context: &OperationContext,
         name: &str,
         props: &Map,
+        before: Option<&Map>,
         existing: Option<&Existing>,
     ) -> Result<Map, ProviderError> {
+        let migration = self.migration(context, name, props, before).await?;
         let modules = self.modules(context, props).await?;
         let main = modules
             .first()
@@ -163,6 +162,7 @@ impl Worker {
         let mut metadata = metadata::metadata(context, props, &main)?;
         self.with_assets(context, name, props, existing, &mut metadata)
             .await?;
+        migration.write(&mut metadata);
         let mut parts = vec![Part {
             name: "metadata".to_owned(),
             file_name: None,
@@ -198,6 +198,9 @@ impl Worker {
             .and_then(|id| uuid::Uuid::parse_str(id).ok());
         if let Some(version) = version {
             outputs.insert("versionId".to_owned(), Value::from(version.to_string()));
+        }
+        if let Some(objects) = migration.output() {
+            outputs.insert(migrations::OUTPUT.to_owned(), objects);
         }
         Ok(outputs)
     }
@@ -277,8 +280,11 @@ impl Worker {
         let Some(service) = self.get(context, service).await? else {
             return Ok(None);
         };
-        let tags = self.tags(context, name).await?;
+        let settings = self.settings(context, name).await?;
         let mut outputs = base_outputs(name);
+        if let Some(objects) = Deployed::read(name, &settings, None).output() {
+            outputs.insert(migrations::OUTPUT.to_owned(), objects);
+        }
         let script = service
             .pointer("/default_environment/script")
             .unwrap_or(&service);
@@ -302,11 +308,16 @@ impl Worker {
             outputs.insert("versionId".to_owned(), Value::from(version));
         }
         Ok(Some(Seen {
-            tags,
+            tags: tags(&settings),
             created_at: props::moment(script, "created_on"),
             outputs,
         }))
     }
+}
+
+/// The type of a prop that names a Worker: a handle, which also says that the Worker must be there first, or a name.
+pub(super) fn named() -> PropType {
+    PropType::Either(vec![PropType::Resource(&[KIND]), PropType::String])
 }
 
 fn path(name: &str, below: &str) -> String {
@@ -319,6 +330,15 @@ fn base_outputs(name: &str) -> Map {
         ("name".to_owned(), Value::from(name)),
         ("type".to_owned(), Value::from("worker")),
     ])
+}
+
+fn tags(settings: &Json) -> Vec<String> {
+    let tags = settings.get("tags").and_then(Json::as_array);
+    tags.into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn crons(props: &Map) -> Vec<&str> {
@@ -376,6 +396,10 @@ impl Provider for Worker {
         }
     }
 
+    fn losses(&self, outputs: &Map, next: Option<&Map>) -> Vec<String> {
+        migrations::losses(outputs, next)
+    }
+
     async fn read(
         &self,
         context: &OperationContext,
@@ -392,11 +416,13 @@ impl Provider for Worker {
         let name = context.physical_name.as_str();
         // The upload overwrites without a word, so that somebody else's Worker must be noticed before.
         let service = Call::get(format!("workers/services/{}", encode(name)));
-        match self.client.call(context, &service).await {
-            Err(error) if error.is_not_found() => {}
+        let none = Map::new();
+        let before = match self.client.call(context, &service).await {
+            Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.into()),
             Ok(_) => {
-                if ours(context, &self.tags(context, name).await?) != Some(true) {
+                let settings = self.settings(context, name).await?;
+                if ours(context, &tags(&settings)) != Some(true) {
                     let mut error = ProviderError::new(
                         FailureKind::Conflict,
                         format!("a Worker named `{name}` is there already"),
@@ -407,9 +433,10 @@ impl Provider for Worker {
                     error.call = Some(service.describe());
                     return Err(error);
                 }
+                Some(&none)
             }
-        }
-        let mut outputs = self.upload(context, name, props, None).await?;
+        };
+        let mut outputs = self.upload(context, name, props, before, None).await?;
         let after = |error| after_creation(&format!("the Worker `{name}`"), error);
         self.configure(context, name, props, None, &mut outputs)
             .await
@@ -432,7 +459,9 @@ impl Provider for Worker {
         let name = existing.physical_name.as_str();
         let changes = Changes::between(existing, props);
         let mut outputs = if changes.version {
-            self.upload(context, name, props, Some(existing)).await?
+            let before = Some(&existing.outputs);
+            self.upload(context, name, props, before, Some(existing))
+                .await?
         } else {
             if changes.shared {
                 self.share(context, name, props).await?;

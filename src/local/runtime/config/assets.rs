@@ -20,16 +20,6 @@ const DATE: &str = "2024-07-31";
 const FLAGS: &str = "\"nodejs_compat\", \"enable_ctx_exports\", \"service_binding_extra_handlers\"";
 
 impl Writer<'_> {
-    /// The service that takes requests for a Worker with assets.
-    pub(super) fn front(worker: &DeployedWorker) -> Option<String> {
-        worker.assets.as_ref()?;
-        Some(if worker.entry.is_empty() {
-            format!("{WORKER}{}", worker.name)
-        } else {
-            format!("{FRONT}{}", worker.name)
-        })
-    }
-
     /// The service that a service binding to a Worker leads to.
     pub(super) fn bound_service(&self, name: &str) -> String {
         let prefix = if self.with_assets.contains(name) {
@@ -51,15 +41,18 @@ impl Writer<'_> {
         }
         Some(format!(
             "service = {}",
-            quoted(&format!("assets:{}", worker.name))
+            quoted(&format!("assets:{}", worker.version))
         ))
     }
 
-    /// The services around a Worker with assets.
-    pub(super) fn assets(&mut self, worker: &DeployedWorker) {
-        let (Some(assets), Some(front)) = (&worker.assets, Self::front(worker)) else {
+    /// The services around a version with assets. `key` is the name of its own service.
+    pub(super) fn assets(&mut self, key: &str, worker: &DeployedWorker) {
+        let Some(assets) = &worker.assets else {
             return;
         };
+        let has_code = !worker.entry.is_empty();
+        let prefix = if has_code { FRONT } else { WORKER };
+        let front = quoted(&format!("{prefix}{key}"));
         if !self
             .services
             .iter()
@@ -71,10 +64,10 @@ impl Writer<'_> {
                 quoted(&folder.to_string_lossy())
             ));
         }
-        let name = &worker.name;
+        let version = &worker.version;
         let (manifest, reverse) = manifest(assets);
-        let files = quoted(&format!("assets-kv:{name}"));
-        let server = quoted(&format!("assets:{name}"));
+        let files = quoted(&format!("assets-kv:{version}"));
+        let server = quoted(&format!("assets:{version}"));
         self.services.push(format!(
             "(name = {files}, worker = (compatibilityDate = \"{DATE}\", \
              modules = [(name = \"assets-kv.js\", esModule = {})], bindings = [\
@@ -91,13 +84,11 @@ impl Writer<'_> {
             hex::encode(manifest),
             quoted(&serving(worker, assets).to_string())
         ));
-        let code = quoted(&format!("{WORKER}{name}"));
-        let has_code = !worker.entry.is_empty();
+        let code = quoted(&format!("{WORKER}{key}"));
         let user = match has_code {
             true => format!("(name = \"USER_WORKER\", service = {code}), "),
             false => String::new(),
         };
-        let front = quoted(&front);
         self.services.push(format!(
             "# {}\n    (name = {front}, worker = (compatibilityDate = \"{DATE}\", compatibilityFlags = [{FLAGS}], \
              modules = [(name = \"router.js\", esModule = {})], bindings = [{user}\
@@ -111,7 +102,7 @@ impl Writer<'_> {
                 "(name = {}, worker = (compatibilityDate = \"{DATE}\", compatibilityFlags = [{FLAGS}], \
                  modules = [(name = \"proxy.js\", esModule = {})], bindings = [{user}\
                  (name = \"ROUTER_WORKER\", service = {front})]))",
-                quoted(&format!("{PROXY}{name}")),
+                quoted(&format!("{PROXY}{key}")),
                 self.simulator("assets/rpc-proxy.worker.js"),
             ));
         }
