@@ -271,7 +271,7 @@ exit 0
 alch: app rooms, stage dev, phase up, target local
 ~ updating  api (cloudflare::Worker)
   updated   api  api-dev  [TIME]
-0 created, 1 updated, 0 deleted, 1 unchanged in [TIME] (critical path [TIME], 6 API calls)
+0 created, 1 updated, 0 deleted, 1 unchanged in [TIME] (critical path [TIME], 3 API calls)
 
 "#]]);
 }
