@@ -19,6 +19,7 @@ mod damage;
 mod destroy;
 mod endings;
 mod errors;
+mod faults;
 mod gaps;
 mod guards;
 mod handles;
