@@ -277,6 +277,12 @@ impl RunError {
                 }
                 out.with_help("put `moved(..)` at the top, right behind `alchemy(..)`")
             }
+            Self::Look { kind, error } => provider_diagnostic(
+                error,
+                &format!("cannot see what there is of `{kind}`"),
+            )
+            .with_note("nothing was changed"),
+            Self::LookVault(error) => vault_diagnostic(error),
             Self::Cancelled => Diagnostic::error(codes::CANCELLED, "cancelled"),
             Self::StalePlan { reason } => stale(reason),
         }

@@ -63,6 +63,17 @@ pub enum RunError {
         /// Where.
         first: Option<Position>,
     },
+    /// A provider could not be asked what it has.
+    #[error("cannot see what there is of `{kind}`: {error}")]
+    Look {
+        /// The kind.
+        kind: Arc<str>,
+        /// What the provider said.
+        error: ProviderError,
+    },
+    /// A secret that looking needs does not open.
+    #[error("{0}")]
+    LookVault(Arc<VaultError>),
     /// The user stopped it before it began.
     #[error("cancelled")]
     Cancelled,

@@ -359,6 +359,19 @@ fn text_form(value: &Value) -> Option<String> {
     }
 }
 
+/// What props refer to, each once.
+pub(super) fn references(props: &Map) -> Vec<Reference> {
+    let mut out: Vec<Reference> = Vec::new();
+    for value in props.values() {
+        value.visit_references(&mut |reference| {
+            if !out.contains(reference) {
+                out.push(reference.clone());
+            }
+        });
+    }
+    out
+}
+
 /// The nodes that props refer to, each once, in order of first mention. Unknown names are answered as errors.
 pub(super) fn dependencies(graph: &Graph, props: &Map) -> Result<Vec<NodeId>, Fqn> {
     let mut out: Vec<NodeId> = Vec::new();

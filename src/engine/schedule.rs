@@ -22,6 +22,7 @@ use super::{
     node::{Decided, Graph, NodeState, ReadyNode},
     operate::{Done, Job},
     options::Phase,
+    repair::keeps_dependencies,
     resolve::{ResolveError, props_hash, resolve_props},
     run::Run,
 };
@@ -95,6 +96,7 @@ impl Run {
                 prior.as_ref(),
                 &hash,
                 self.options.force,
+                graph.seen.findings.get(&node.fqn).map(AsRef::as_ref),
                 &self.keyring,
             )?;
             Ok((hash, verdict))
@@ -164,7 +166,7 @@ impl Run {
             .get(&record.kind)
             .map_or(node.schema().delete, |provider| provider.schema().delete);
         // A plan shows the replacement with its reason; only carrying it out needs consent.
-        if self.options.phase == Phase::Up
+        if self.options.phase != Phase::Plan
             && !self.options.allow_data_loss
             && loses_data(old, record, decision)
         {
@@ -307,11 +309,14 @@ impl Run {
                 ResolveError::Vault(error) => error.into(),
             },
         )?;
-        let mut depends_on: Vec<_> = node
-            .dependencies
-            .iter()
-            .map(|id| graph.node(*id).fqn.clone())
-            .collect();
+        let mut depends_on: Vec<_> = match &prior {
+            Some(prior) if keeps_dependencies(self.options.phase) => prior.depends_on.clone(),
+            _ => node
+                .dependencies
+                .iter()
+                .map(|id| graph.node(*id).fqn.clone())
+                .collect(),
+        };
         let first = node.reads_before.saturating_sub(MAX_READ_DEPENDENCIES);
         for fqn in &graph.reads[first..node.reads_before] {
             if !depends_on.contains(fqn) {
@@ -331,6 +336,7 @@ impl Run {
             resolved,
             props_hash: hash.whole.unwrap_or_default(),
             reference_hashes: hash.references,
+            found: graph.seen.findings.get(&node.fqn).cloned(),
             slot: Arc::new(Slot {
                 run: Arc::clone(self),
                 held: AtomicBool::new(true),

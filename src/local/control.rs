@@ -11,7 +11,7 @@ use std::{
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, config::DbConfig, params};
 
-use super::seal;
+use super::{objects, seal};
 use crate::util::fs::{self, FsError};
 
 /// How long one process waits for another one's transaction.
@@ -76,7 +76,7 @@ const MIGRATIONS: &[&str] = &["
         created_at TEXT NOT NULL, source TEXT NOT NULL, versions TEXT NOT NULL, annotations TEXT NOT NULL
     ) STRICT;
     CREATE INDEX deployments_script ON deployments(script, number);
-"];
+", objects::MIGRATION];
 
 /// Why the control database cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,7 @@ pub mod runtime;
 mod control;
 mod data;
 mod guard;
+mod objects;
 mod seal;
 mod serve;
 #[cfg(test)]

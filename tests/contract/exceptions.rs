@@ -56,6 +56,11 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         "the modules as multipart/form-data, without an envelope",
     ),
     exception(
+        "GET /zones/{zone_id}/dns_records/export",
+        "answer 200",
+        "the zone file as it is, without an envelope",
+    ),
+    exception(
         "POST /graphql",
         "answer",
         "GraphQL's own `{data, errors}`, without an envelope",

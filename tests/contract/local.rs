@@ -13,7 +13,9 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
-use super::{Verdict, account, d1, description, exceptions::EXCEPTIONS, kv, queues, r2, workers};
+use super::{
+    Verdict, account, d1, description, exceptions::EXCEPTIONS, kv, queues, r2, workers, zones,
+};
 use crate::support::exchange::Exchange;
 
 const TOKEN: &str = "token-of-the-contract";
@@ -254,6 +256,7 @@ fn the_local_cloud_answers_as_described() {
         r2::drive,
         queues::drive,
         workers::drive,
+        zones::drive,
     ] {
         drive(&mut local);
     }

@@ -8,12 +8,14 @@ mod account;
 mod d1;
 mod description;
 mod exceptions;
+mod kinds;
 mod kv;
 mod local;
 mod provider;
 mod queues;
 mod r2;
 mod workers;
+mod zones;
 
 use std::{collections::BTreeSet, io::Write as _, sync::OnceLock};
 

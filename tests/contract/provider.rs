@@ -1,6 +1,9 @@
 //! What the provider sends: every kind, every prop, through create, no-op, update, replace, adopt, refusals and delete.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use alch::{
     bundle::{Bundle, BundleError, Bundler, Request},
@@ -15,13 +18,13 @@ use super::{Verdict, description};
 use crate::support::{Project, cloud::ServedCloud, served};
 
 /// One run of a script.
-struct Step {
+pub(super) struct Step {
     script: &'static str,
     arguments: &'static [&'static str],
     code: i32,
 }
 
-const fn run(script: &'static str) -> Step {
+pub(super) const fn run(script: &'static str) -> Step {
     Step {
         script,
         arguments: &["run", "--target", "cloudflare", "--allow-data-loss"],
@@ -30,7 +33,7 @@ const fn run(script: &'static str) -> Step {
 }
 
 /// The same with everything read from the cloud first.
-const fn refresh(script: &'static str) -> Step {
+pub(super) const fn refresh(script: &'static str) -> Step {
     Step {
         arguments: &[
             "run",
@@ -52,21 +55,21 @@ const fn elsewhere(script: &'static str) -> Step {
 }
 
 /// A run that the cloud refuses.
-const fn refused(script: &'static str) -> Step {
+pub(super) const fn refused(script: &'static str) -> Step {
     Step {
         code: 4,
         ..run(script)
     }
 }
 
-const DESTROY: Step = Step {
+pub(super) const DESTROY: Step = Step {
     script: "",
     arguments: &["destroy", "--yes", "--delete-adopted"],
     code: 0,
 };
 
 /// Objects that somebody else made: method, path, body.
-type Foreign = (&'static str, &'static str, &'static str);
+pub(super) type Foreign = (&'static str, &'static str, &'static str);
 
 /// Runs the steps against a served cloud; answers the operations that were called, in the order of their names.
 #[track_caller]
@@ -121,9 +124,13 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_sent(foreign: &[Foreign], steps: &[Step], expected: &[&str]) {
+pub(super) fn assert_sent(foreign: &[Foreign], steps: &[Step], expected: &[&str]) {
     if description().is_some() {
-        assert_eq!(sent(foreign, steps), expected);
+        let mut sent = sent(foreign, steps);
+        let mut expected = expected.to_vec();
+        sent.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(sent, expected);
     }
 }
 
@@ -401,6 +408,8 @@ Worker("api", #{
     },
     url: true,
     limits: #{ cpuMs: 50, subrequests: 10 },
+    routes: ["api.example.com/v1*", #{ pattern: "api.example.com/v3", zoneId: "0123456789abcdef0123456789abcdef" }, #{ pattern: "api.example.com/v2*", zone: "example.com" }],
+    domains: ["api.example.com", #{ name: "www.example.com", zone: "example.com" }],
     tags: ["a"],
     logpush: true,
 });
@@ -433,6 +442,7 @@ const WORKERS_CHANGED: &str = r#"
 let other = Worker("other", #{ script: "export default { a: 1 }", url: true });
 Worker("api", #{
     entrypoint: "src/main.js", bindings: #{ OTHER: other }, url: false,
+    routes: ["api.example.com/v2*"], domains: ["www.example.com"],
     eventSources: [#{ queue: Queue("batches"), settings: #{ batchSize: 6 } }],
 });
 Worker("named", #{ name: "second-name", script: "export default {}", naming: "app" });
@@ -466,7 +476,10 @@ fn workers() {
             "DELETE queues/{queue_id}/consumers/{consumer_id}",
             "DELETE r2/buckets/{bucket_name}",
             "DELETE storage/kv/namespaces/{namespace_id}",
+            "DELETE workers/domains/{domain_id}",
             "DELETE workers/scripts/{script_name}",
+            "DELETE /zones/{zone_id}/workers/routes/{route_id}",
+            "GET workers/domains",
             "GET queues/{queue_id}",
             "GET queues/{queue_id}/consumers",
             "GET workers/scripts/{script_name}/deployments",
@@ -474,12 +487,18 @@ fn workers() {
             "GET workers/scripts/{script_name}/subdomain",
             "GET workers/services/{service_name}",
             "GET workers/subdomain",
+            "GET /zones",
+            "GET /zones/{zone_id}",
+            "GET /zones/{zone_id}/workers/routes",
             "POST d1/database",
             "POST queues",
             "POST queues/{queue_id}/consumers",
             "POST r2/buckets",
             "POST storage/kv/namespaces",
             "POST workers/scripts/{script_name}/subdomain",
+            "POST /zones",
+            "POST /zones/{zone_id}/workers/routes",
+            "PUT workers/domains",
             "PUT queues/{queue_id}/consumers/{consumer_id}",
             "PUT workers/scripts/{script_name}",
             "PUT workers/scripts/{script_name}/schedules",
@@ -541,18 +560,20 @@ fn the_scripts_here_use_every_prop_of_every_kind() {
         &Arc::new(Client::over_router("local", never)),
         &bundler,
     );
-    let scripts = [
+    let workers = format!("{WORKERS}{BUNDLES}");
+    let mut scripts = BTreeMap::from([
         ("cloudflare::D1Database", D1),
         ("cloudflare::KVNamespace", KV),
         ("cloudflare::Queue", QUEUES),
         ("cloudflare::QueueConsumer", CONSUMERS),
         ("cloudflare::R2Bucket", R2),
-        ("cloudflare::Worker", &format!("{WORKERS}{BUNDLES}")),
-    ];
+        ("cloudflare::Worker", &workers),
+    ]);
+    scripts.extend(super::kinds::SCRIPTS.iter().copied());
     let kinds: Vec<String> = registry.kinds().iter().map(ToString::to_string).collect();
     assert_eq!(
         kinds,
-        scripts.map(|(kind, _)| kind),
+        scripts.keys().copied().collect::<Vec<_>>(),
         "a kind without scripts here"
     );
     for (kind, script) in scripts {

@@ -184,10 +184,14 @@ impl ServedCloud {
     /// Calls the API as another client would.
     pub(crate) fn call(&self, method: &str, path: &str, body: &'static str) -> (u16, String) {
         use std::io::{Read as _, Write as _};
+        let path = match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("/accounts/local/{path}"),
+        };
         let mut stream = std::net::TcpStream::connect(self.address).expect("a connection");
         write!(
             stream,
-            "{method} /client/v4/accounts/local/{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+            "{method} /client/v4{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
              Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             self.token,

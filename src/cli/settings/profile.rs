@@ -52,6 +52,8 @@ pub struct CloudflareCredentials {
     pub token: Zeroizing<String>,
     /// The account, where one is named.
     pub account: Option<String>,
+    /// The zone of routes and records that name none.
+    pub zone: Option<String>,
     /// Another address of the API, for tests and proxies.
     pub base_url: Option<String>,
 }
@@ -107,6 +109,10 @@ impl Settings {
                 .map(str::to_owned)
                 .or(stored.account_id)
                 .or_else(|| self.account.clone()),
+            zone: self
+                .environment
+                .get("CLOUDFLARE_ZONE_ID")
+                .map(str::to_owned),
             base_url,
         })
     }

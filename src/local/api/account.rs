@@ -18,7 +18,7 @@ pub(super) const VERIFY: &str = "/client/v4/user/tokens/verify";
 const USER_ID: &str = "10ca105e100000000000000000000000";
 const TOKEN_ID: &str = "10ca1708e00000000000000000000000";
 const MEMBERSHIP_ID: &str = "10ca1e3be00000000000000000000000";
-const ACCOUNT_NAME: &str = "Local cloud";
+pub(super) const ACCOUNT_NAME: &str = "Local cloud";
 const EMAIL: &str = "local@localhost";
 /// The account has no history; it has been there since Cloudflare's own first day.
 const CREATED: &str = "2010-09-27T00:00:00Z";

@@ -27,6 +27,7 @@ mod r2_objects;
 mod r2_settings;
 mod signed;
 mod workers;
+mod zones;
 
 use std::{sync::Arc, time::Duration};
 
@@ -64,6 +65,7 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(r2::routes())
         .merge(queues::routes())
         .merge(workers::routes())
+        .merge(zones::routes())
         .merge(signed::routes())
         .merge(graphql::routes())
         .fallback(no_route)

@@ -30,6 +30,16 @@ impl Page {
         (self.page - 1).saturating_mul(self.per_page)
     }
 
+    /// The part of `items` that this page shows, and its `result_info`.
+    pub(super) fn cut(self, items: Vec<Value>) -> (Vec<Value>, Value) {
+        let total = items.len();
+        let skip = usize::try_from(self.offset()).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.per_page).unwrap_or(usize::MAX);
+        let items: Vec<Value> = items.into_iter().skip(skip).take(most).collect();
+        let info = self.info(items.len(), i64::try_from(total).unwrap_or(i64::MAX));
+        (items, info)
+    }
+
     /// `result_info` of this page with `count` of `total` items.
     pub(super) fn info(self, count: usize, total: i64) -> Value {
         json!({

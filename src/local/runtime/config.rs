@@ -185,13 +185,16 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn entry(&mut self, workers: &[DeployedWorker]) {
-        let bindings: Vec<String> = workers
+        let mut bindings: Vec<String> = workers
             .iter()
             .map(|worker| {
                 let service = quoted(&format!("{WORKER}{}", worker.name));
                 format!("(name = {service}, service = {service})")
             })
             .collect();
+        let hosts = workers.first().map(|worker| json!(*worker.hosts));
+        let hosts = hosts.unwrap_or_else(|| json!([])).to_string();
+        bindings.push(format!("(name = \"HOSTS\", json = {})", quoted(&hosts)));
         self.services.push(format!(
             "(name = \"entry\", worker = (compatibilityDate = \"{OWN_DATE}\", \
              compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\"], \

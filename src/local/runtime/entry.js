@@ -1,5 +1,5 @@
-// The Worker in front of all others: sends each request to the Worker that the host name names, and answers for those
-// that are not there or fail. Part of alch; runs inside workerd.
+// The Worker in front of all others: sends each request to the Worker that the host name, or a route or custom domain,
+// names, and answers for those that are not there or fail. Part of alch; runs inside workerd.
 
 const SUFFIX = ".localhost";
 const PREFIX = "worker:";
@@ -9,13 +9,14 @@ export default {
     if (request.headers.get("x-alch-token") === env.TOKEN) return event(request, env);
     const { hostname } = new URL(request.url);
     const names = Object.keys(env).filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
-    if (!isThisMachine(hostname)) {
-      return page(request, 403, "Not a name of this machine", "Workers answer to names below localhost only.");
+    if (!isAllowed(hostname, env.HOSTS)) {
+      const text = "Workers answer to names below localhost, and to their routes and custom domains, only.";
+      return page(request, 403, "Not a name of this machine", text);
     }
-    if (isForeignPage(request)) {
+    if (isForeignPage(request, env.HOSTS)) {
       return page(request, 403, "Refused", "Requests of web pages from elsewhere are refused.");
     }
-    const name = hostname.endsWith(SUFFIX) ? hostname.slice(0, -SUFFIX.length) : "";
+    const name = nameOf(request, env.HOSTS);
     const worker = names.includes(name) ? env[PREFIX + name] : undefined;
     if (worker === undefined) {
       const { port } = new URL(request.url);
@@ -34,6 +35,28 @@ export default {
     }
   },
 };
+
+// The Worker that a request is for; empty when the host names none.
+function nameOf(request, hosts) {
+  const { hostname, pathname } = new URL(request.url);
+  if (hostname.endsWith(SUFFIX)) return hostname.slice(0, -SUFFIX.length);
+  const fits = ({ host, path }) => {
+    const some = path.endsWith("*") ? pathname.startsWith(path.slice(0, -1)) : pathname === path;
+    return some && isHost(hostname, host);
+  };
+  return hosts.find(fits)?.worker ?? "";
+}
+
+// `*.a.b` stands for everything below a.b, and `*a.b` for a.b too.
+function isHost(hostname, host) {
+  if (!host.startsWith("*")) return hostname === host;
+  const rest = host.replace(/^\*\.?/, "");
+  return hostname.endsWith("." + rest) || (hostname === rest && !host.startsWith("*."));
+}
+
+function isAllowed(hostname, hosts) {
+  return isThisMachine(hostname) || hosts.some(({ host }) => isHost(hostname, host));
+}
 
 // The stack does not come along with the error: alch knows it from the tail Worker.
 async function failure(request, env, worker, ray, message) {
@@ -74,11 +97,11 @@ function isThisMachine(hostname) {
 }
 
 // Browsers say where a request comes from; other programs do not and are not meant. A link may be followed from anywhere.
-function isForeignPage(request) {
+function isForeignPage(request, hosts) {
   if (request.headers.get("sec-fetch-site") !== "cross-site") return false;
   if (request.headers.get("sec-fetch-mode") === "navigate" && request.method === "GET") return false;
   try {
-    return !isThisMachine(new URL(request.headers.get("origin")).hostname);
+    return !isAllowed(new URL(request.headers.get("origin")).hostname, hosts);
   } catch {
     return true;
   }

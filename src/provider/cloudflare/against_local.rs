@@ -4,7 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use serde_json::{Value as Json, json};
 
-use super::{Client, d1_database, kv_namespace, queue, r2_bucket, testing, worker};
+use super::{
+    Client, Object, custom_domain, d1_database, dns_records, kv_namespace, queue, r2_bucket, route,
+    testing, worker, zone,
+};
 use crate::{
     local::{ACCOUNT_ID, Cloud, RouterOptions, router},
     model::{Fqn, Map, ResourceView, Value},
@@ -293,5 +296,81 @@ async fn workers_with_bindings() {
     let outputs = kind.update(&context, &next.props, &existing).await.unwrap();
     assert!(!outputs.contains_key("url"));
     assert_ne!(outputs["versionId"], existing.outputs["versionId"]);
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
+async fn zones_with_settings() {
+    let bench = Bench::new();
+    let kind = Object::new(Arc::clone(&bench.client), zone::Zone);
+    let existing = bench
+        .walk(
+            &kind,
+            json!({ "name": "example.com", "settings": { "ssl": "strict", "browserCacheTtl": 60 } }),
+            json!({ "name": "example.com", "paused": true, "type": "partial" }),
+        )
+        .await;
+    assert_eq!(existing.outputs["paused"], Value::Bool(true));
+    assert_eq!(existing.outputs["type"], Value::from("partial"));
+    let id = existing.outputs["id"].as_str().unwrap();
+    let ssl = super::client::Call::get(format!("zones/{id}/settings/ssl"));
+    let answer = bench
+        .client
+        .call(&testing::context("x"), &ssl)
+        .await
+        .unwrap();
+    assert_eq!(answer.result["value"], "full");
+    bench
+        .refuses_a_second(&kind, json!({ "name": "example.com" }))
+        .await;
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
+async fn records_routes_and_domains() {
+    let bench = Bench::new();
+    let worker = worker::Worker::new(Arc::clone(&bench.client), testing::bundler());
+    let checked = bench.check(
+        &worker,
+        json!({ "script": "export default {}", "url": false }),
+    );
+    let context = bench.context(&checked);
+    worker.create(&context, &checked.props).await.unwrap();
+
+    let kind = dns_records::DnsRecords::new(Arc::clone(&bench.client));
+    let props = |records: Json| json!({ "zone": "example.com", "records": records });
+    let first = json!([
+        { "type": "A", "name": "a", "content": "192.0.2.1" },
+        { "type": "TXT", "name": "@", "content": "text", "comment": "x" },
+    ]);
+    let then = json!([
+        { "type": "A", "name": "a", "content": "192.0.2.2", "ttl": 60 },
+        { "type": "MX", "name": "@", "content": "mail.example.com", "priority": 1 },
+    ]);
+    let existing = bench.walk(&kind, props(first), props(then.clone())).await;
+    let records = existing.outputs["records"].as_array().unwrap().len();
+    assert_eq!(records, 2);
+    bench.refuses_a_second(&kind, props(then)).await;
+    bench.remove(&kind, &existing).await;
+
+    let kind = Object::new(Arc::clone(&bench.client), route::Route);
+    let props = |pattern: &str, script: Json| json!({ "pattern": pattern, "script": script });
+    let existing = bench
+        .walk(
+            &kind,
+            props("example.com/*", json!("thing-dev")),
+            props("example.com/*", json!(null)),
+        )
+        .await;
+    assert!(!existing.outputs.contains_key("script"));
+    bench
+        .refuses_a_second(&kind, props("example.com/*", json!(null)))
+        .await;
+    bench.remove(&kind, &existing).await;
+
+    let kind = custom_domain::CustomDomain::new(Arc::clone(&bench.client));
+    let props = json!({ "name": "api.example.com", "worker": "thing-dev" });
+    let existing = bench.walk(&kind, props.clone(), props.clone()).await;
+    bench.refuses_a_second(&kind, props).await;
     bench.remove(&kind, &existing).await;
 }

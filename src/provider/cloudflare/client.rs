@@ -16,6 +16,7 @@ use super::{
     error::{ApiError, Area, CallError, Effect},
     multipart::{self, Part},
     transport::{HttpTransport, MakeRouter, RouterTransport, Transport, TransportError},
+    zones::KnownZones,
 };
 use crate::{
     provider::{OperationContext, ProviderError},
@@ -51,6 +52,7 @@ pub struct Client {
     token: Option<Zeroizing<String>>,
     budget: Option<Budget>,
     local: bool,
+    pub(super) zones: KnownZones,
 }
 
 impl Client {
@@ -69,6 +71,7 @@ impl Client {
             token,
             budget: None,
             local: false,
+            zones: KnownZones::default(),
         }
     }
 
@@ -102,6 +105,19 @@ impl Client {
             local: true,
             ..Self::new(transport, "/client/v4", account, None)
         }
+    }
+
+    /// The same client with the zone of routes and records that name none.
+    #[must_use]
+    pub fn with_zone(mut self, id: Option<String>) -> Self {
+        self.zones.preset = id;
+        self
+    }
+
+    /// Whether it speaks to a local cloud, where the user owns every domain.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// The account that all calls are for.
@@ -204,12 +220,15 @@ impl Client {
 
     fn request(&self, call: &Call) -> Result<Request<Bytes>, TransportError> {
         let invalid = |reason: String| TransportError::Invalid { reason };
-        let mut uri = format!(
-            "{}/accounts/{}/{}",
-            self.base_path,
-            encode(&self.account),
-            call.path
-        );
+        let mut uri = match call.place() {
+            Place::Account => format!(
+                "{}/accounts/{}/{}",
+                self.base_path,
+                encode(&self.account),
+                call.path
+            ),
+            Place::Root => format!("{}/{}", self.base_path, call.path),
+        };
         for (index, (key, value)) in call.query.iter().enumerate() {
             uri.push(if index == 0 { '?' } else { '&' });
             uri.push_str(&format!("{}={}", encode(key), encode(value)));
@@ -255,7 +274,13 @@ fn is_loopback(origin: &str) -> bool {
     })
 }
 
-/// One call, below the account.
+/// What a path is below.
+enum Place {
+    Account,
+    Root,
+}
+
+/// One call. Paths that begin with `zones` stand beside the accounts, all others below the account.
 #[derive(Clone)]
 pub struct Call {
     method: Method,
@@ -375,7 +400,17 @@ impl Call {
     /// Method and path for messages, with `..` for the account.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("{} /accounts/../{}", self.method, self.path)
+        match self.place() {
+            Place::Account => format!("{} /accounts/../{}", self.method, self.path),
+            Place::Root => format!("{} /{}", self.method, self.path),
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self.path.split('/').next() {
+            Some("zones") => Place::Root,
+            _ => Place::Account,
+        }
     }
 
     /// The part of the API that it belongs to.

@@ -21,6 +21,14 @@ pub enum Area {
     Queues,
     /// Workers.
     Workers,
+    /// Custom domains of Workers.
+    Domains,
+    /// Routes to Workers.
+    Routes,
+    /// Zones and their settings.
+    Zones,
+    /// DNS records.
+    Dns,
     /// Everything else.
     Other,
 }
@@ -29,12 +37,20 @@ impl Area {
     /// The area of a path below the account.
     #[must_use]
     pub fn of(path: &str) -> Self {
-        match path.split('/').find(|part| !part.is_empty()) {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        match parts.as_slice() {
+            ["zones", _, "dns_records", ..] => return Self::Dns,
+            ["zones", _, "workers", ..] => return Self::Routes,
+            ["workers", "domains", ..] => return Self::Domains,
+            _ => {}
+        }
+        match parts.first().copied() {
             Some("d1") => Self::D1,
             Some("storage") => Self::Kv,
             Some("r2") => Self::R2,
             Some("queues") => Self::Queues,
             Some("workers") => Self::Workers,
+            Some("zones") => Self::Zones,
             _ => Self::Other,
         }
     }
@@ -46,7 +62,10 @@ impl Area {
             Self::Kv => "`Workers KV Storage: Edit`",
             Self::R2 => "`Workers R2 Storage: Edit`",
             Self::Queues => "`Queues: Edit`",
-            Self::Workers => "`Workers Scripts: Edit`",
+            Self::Workers | Self::Domains => "`Workers Scripts: Edit`",
+            Self::Routes => "`Workers Routes: Edit` for the zone",
+            Self::Zones => "`Zone: Edit` and `Zone Settings: Edit`",
+            Self::Dns => "`DNS: Edit` for the zone",
             Self::Other => "the permission for this call",
         }
     }
@@ -54,7 +73,14 @@ impl Area {
     fn conflict(self, code: i64) -> bool {
         matches!(
             (self, code),
-            (Self::D1, 7502) | (Self::Kv, 10014) | (Self::R2, 10004) | (Self::Queues, 11009)
+            (Self::D1, 7502)
+                | (Self::Kv, 10014)
+                | (Self::R2, 10004)
+                | (Self::Queues, 11009)
+                | (Self::Zones, 1061)
+                | (Self::Dns, 81053 | 81057 | 81058)
+                | (Self::Routes, 10020)
+                | (Self::Domains, 100_116)
         )
     }
 
@@ -66,6 +92,9 @@ impl Area {
                 | (Self::R2, 10006)
                 | (Self::Queues, 11000)
                 | (Self::Workers, 10007 | 10090)
+                | (Self::Dns, 81044)
+                | (Self::Routes, 10009)
+                | (Self::Domains, 100_114)
                 | (_, 7003)
         )
     }
@@ -122,7 +151,9 @@ impl ApiError {
     /// Whether the object is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.status == 404 || self.code.is_some_and(|code| self.area.not_found(code))
+        // The same code says that the token is bad.
+        let no_zone = self.code == Some(9109) && self.message.contains("zone identifier");
+        self.status == 404 || no_zone || self.code.is_some_and(|code| self.area.not_found(code))
     }
 
     /// Whether too many requests were sent.

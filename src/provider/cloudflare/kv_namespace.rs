@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, Found, OperationContext, PropError, Provider,
+        CheckContext, Checked, Existing, Found, Observation, OperationContext, PropError, Provider,
         ProviderError,
     },
 };
@@ -265,6 +265,27 @@ impl Provider for KvNamespace {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         let call = Call::delete(format!("{PATH}/{}", encode(id)));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get(PATH);
+        let items = self.client.all_in_pages(context, &call, 100).await?;
+        items
+            .iter()
+            .map(|item| {
+                Ok(Observation {
+                    id: props::needed_text(item, "id", &call.describe())?,
+                    physical_name: props::needed_text(item, "title", &call.describe())?,
+                    outputs: outputs(item, &call.describe())?,
+                    props: Map::new(),
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
     }
 
     async fn find(

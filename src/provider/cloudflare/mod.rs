@@ -7,25 +7,32 @@
 mod against_local;
 pub mod budget;
 pub mod client;
+pub mod custom_domain;
 mod d1;
 pub mod d1_database;
+pub mod dns_records;
 pub mod envelope;
 pub mod error;
 pub mod kv_namespace;
 pub mod multipart;
 mod names;
+mod object;
 pub mod pages;
 mod props;
 pub mod queue;
 pub mod queue_consumer;
 pub mod r2_bucket;
+mod route;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
 pub mod transport;
 pub mod worker;
+mod zone;
+mod zones;
 
 use std::sync::Arc;
 
+use self::object::Object;
 use super::Registry;
 use crate::bundle::Bundler;
 
@@ -45,4 +52,10 @@ pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bun
         Arc::clone(client),
         Arc::clone(bundler),
     )));
+    registry.add(Arc::new(custom_domain::CustomDomain::new(Arc::clone(
+        client,
+    ))));
+    registry.add(Arc::new(dns_records::DnsRecords::new(Arc::clone(client))));
+    registry.add(Arc::new(Object::new(Arc::clone(client), route::Route)));
+    registry.add(Arc::new(Object::new(Arc::clone(client), zone::Zone)));
 }

@@ -1,5 +1,7 @@
 //! Lists that come in pages or behind cursors, read to the end or to the first match.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::Value as Json;
 
 use super::{
@@ -21,7 +23,7 @@ impl Client {
         context: &OperationContext,
         call: &Call,
         per_page: usize,
-        pick: impl Fn(&Json) -> Option<T>,
+        mut pick: impl FnMut(&Json) -> Option<T>,
     ) -> Result<Option<T>, CallError> {
         let mut previous: Option<Vec<Json>> = None;
         let mut seen = 0_u64;
@@ -32,7 +34,7 @@ impl Client {
                 .query("per_page", per_page.to_string());
             let answer = self.call(context, &call).await?;
             let items = list(&call, answer.result)?;
-            if let Some(found) = items.iter().find_map(&pick) {
+            if let Some(found) = items.iter().find_map(&mut pick) {
                 return Ok(Some(found));
             }
             seen += items.len() as u64;
@@ -54,6 +56,38 @@ impl Client {
             previous = Some(items);
         }
         Err(endless(call))
+    }
+
+    /// Every item of a numbered list.
+    ///
+    /// # Errors
+    /// [`CallError`] of a page, or of a list without an end.
+    pub async fn all_in_pages(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+        per_page: usize,
+    ) -> Result<Vec<Json>, CallError> {
+        let items = Mutex::new(Vec::new());
+        self.find_in_pages(context, call, per_page, |item| keep(&items, item))
+            .await?;
+        Ok(items.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Every item of a list behind cursors.
+    ///
+    /// # Errors
+    /// [`CallError`] of a page, or of a list without an end.
+    pub async fn all_behind_cursors(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+        key: Option<&str>,
+    ) -> Result<Vec<Json>, CallError> {
+        let items = Mutex::new(Vec::new());
+        self.find_behind_cursors(context, call, key, |item| keep(&items, item))
+            .await?;
+        Ok(items.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The first item of a list behind cursors that `pick` wants. `key` names the list inside the result, where it is
@@ -102,6 +136,13 @@ impl Client {
         }
         Err(endless(call))
     }
+}
+
+/// Keeps an item, and goes on to the next.
+fn keep(items: &Mutex<Vec<Json>>, item: &Json) -> Option<()> {
+    let mut items = items.lock().unwrap_or_else(PoisonError::into_inner);
+    items.push(item.clone());
+    None
 }
 
 fn list(call: &Call, result: Json) -> Result<Vec<Json>, CallError> {

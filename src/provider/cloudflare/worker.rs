@@ -3,10 +3,13 @@
 mod bindings;
 mod bundling;
 mod consumers;
+mod domains;
 mod graph;
 mod imports;
 mod metadata;
 mod modules;
+mod observe;
+mod routes;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -30,8 +33,8 @@ use crate::{
     bundle::Bundler,
     model::{KindSchema, Map, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError,
+        CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
+        OperationContext, PropError, Provider, ProviderError,
     },
 };
 
@@ -175,7 +178,11 @@ impl Worker {
         props::copy(
             &mut outputs,
             &answer.result,
-            &[("created_on", "createdAt"), ("modified_on", "updatedAt")],
+            &[
+                ("created_on", "createdAt"),
+                ("modified_on", "updatedAt"),
+                ("etag", "etag"),
+            ],
         );
         // The upload calls the new version `deployment_id`, without hyphens.
         let version = props::text(&answer.result, "deployment_id")
@@ -214,6 +221,18 @@ impl Worker {
             self.schedule(context, name, &crons).await?;
         }
         Ok(())
+    }
+
+    /// Routes and custom domains.
+    async fn lead_here(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+        before: Option<&Map>,
+    ) -> Result<(), ProviderError> {
+        routes::apply(&self.client, context, name, props, before).await?;
+        domains::apply(&self.client, context, name, props, before).await
     }
 
     async fn schedule(
@@ -317,6 +336,8 @@ impl Provider for Worker {
         };
         modules::normalise(&sources, &mut props, &mut errors);
         bindings::normalise(&mut props, &mut errors);
+        routes::normalise(&mut props, &mut errors);
+        domains::normalise(&mut props, &mut errors);
         schema::normalise(&mut props, &mut errors);
         consumers::normalise(&props, &mut errors);
         match NAMES.resolve(context, &mut props, "name") {
@@ -369,12 +390,16 @@ impl Provider for Worker {
             }
         }
         let mut outputs = self.upload(context, name, props).await?;
+        let after = |error| after_creation(&format!("the Worker `{name}`"), error);
         self.configure(context, name, props, true, &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+            .map_err(after)?;
         self.consume(context, name, props, &Map::new(), &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error))?;
+            .map_err(after)?;
+        self.lead_here(context, name, props, None)
+            .await
+            .map_err(after)?;
         Ok(outputs)
     }
 
@@ -388,6 +413,8 @@ impl Provider for Worker {
         let mut outputs = self.upload(context, name, props).await?;
         self.configure(context, name, props, false, &mut outputs)
             .await?;
+        self.lead_here(context, name, props, Some(&existing.props))
+            .await?;
         self.consume(context, name, props, &existing.outputs, &mut outputs)
             .await?;
         Ok(outputs)
@@ -399,6 +426,8 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let name = existing.physical_name.as_str();
+        self.lead_here(context, name, &Map::new(), Some(&existing.props))
+            .await?;
         self.consume_no_more(context, name, &existing.outputs)
             .await?;
         if !crons(&existing.props).is_empty() {
@@ -409,6 +438,25 @@ impl Provider for Worker {
             .query("force", "true")
             .settling(|error| error.status == 400 && error.message.contains("still referenced"));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get("workers/scripts");
+        let answer = self.client.call(context, &call).await?;
+        let items = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+        items
+            .iter()
+            .map(|item| observe::observation(item, &call.describe()))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        observe::compare(existing, seen)
     }
 
     async fn find(

@@ -1,10 +1,15 @@
 //! What is deployed, for the runtime: of each Worker the version that gets most requests, whole and with its secrets.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::Value;
 
 use super::{
-    super::error::ApiError,
+    super::{
+        error::ApiError,
+        zones::{HostRule, host_rules},
+    },
     bindings,
     model::{self, Format},
 };
@@ -28,6 +33,8 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) compatibility_flags: Vec<String>,
     /// Ids of bound things that a new thing of the same name does not share.
     pub(in crate::local) incarnations: Vec<String>,
+    /// Which hosts lead to which Worker; the same for all of them.
+    pub(in crate::local) hosts: Arc<[HostRule]>,
 }
 
 /// A module of a Worker.
@@ -48,6 +55,7 @@ pub(in crate::local) fn deployed(
 
 fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
     let key = control::seal_key(connection)?;
+    let hosts: Arc<[HostRule]> = host_rules(connection)?.into();
     let mut workers = Vec::new();
     for script in model::all(connection)? {
         let Some(version) = model::active_version(connection, &script.name)? else {
@@ -91,6 +99,7 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
                 .flatten()
                 .filter_map(|flag| flag.as_str().map(str::to_owned))
                 .collect(),
+            hosts: Arc::clone(&hosts),
             incarnations: incarnations.into_iter().flatten().collect(),
             version: version.id,
             created_at: version.created_at,

@@ -27,7 +27,7 @@ pub(in crate::local) use self::bindings::revealed;
 pub(in crate::local) use self::deployed::{DeployedModule, DeployedWorker, deployed, jurisdiction};
 pub(in crate::local) use self::events::{schedules, source_maps};
 pub(in crate::local) use self::model::latest_version;
-pub(super) use self::model::{producers, require};
+pub(super) use self::model::{exists, producers, require};
 use super::{account_path, call::run};
 use crate::local::Cloud;
 

@@ -284,6 +284,16 @@ pub(super) fn modules(connection: &Connection, version: &str) -> Result<Vec<Modu
     Ok(rows.collect::<Result<Vec<_>, _>>()?)
 }
 
+/// Whether there is a script of that name.
+pub(in crate::local::api) fn exists(
+    connection: &Connection,
+    name: &str,
+) -> Result<bool, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT 1 FROM scripts WHERE name = ?1")?
+        .exists([name])
+}
+
 /// The names of the Workers whose active version sends to a queue.
 pub(in crate::local::api) fn producers(
     connection: &Connection,

@@ -7,7 +7,7 @@ use super::{
         call::Call,
         envelope::{self, ApiResult, ok},
         error::ApiError,
-        queue_consumers,
+        queue_consumers, zones,
     },
     bindings,
     model::{self, Draft, Format, Script, Version, bound},
@@ -189,6 +189,7 @@ pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
             .collect::<Result<Vec<_>, _>>()?;
         transaction.execute("DELETE FROM queue_consumers WHERE script = ?1", [&script.name])?;
         transaction.execute("DELETE FROM scripts WHERE name = ?1", [&script.name])?;
+        zones::forget_script(transaction, &script.name)?;
         Ok::<_, ApiError>(hashes)
     })?;
     store::sweep(cloud, &hashes)?;

@@ -2,7 +2,7 @@
 
 use super::{
     super::{names::naming_prop, props::mistake},
-    bundling, consumers,
+    bundling, consumers, domains, routes,
 };
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
@@ -142,6 +142,8 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
                 )
             },
             Prop::new("limits", PropType::Object(limits), "limits of one request"),
+            routes::prop(),
+            domains::prop(),
             Prop::new("tags", texts(), "tags to find the Worker by"),
             Prop::new("logpush", PropType::Bool, "whether Logpush takes its logs"),
             naming_prop(),
@@ -156,6 +158,7 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
             Attribute::new("eventSources", "the ids of the queues it gets messages of"),
             Attribute::new("createdAt", "when it was made"),
             Attribute::new("updatedAt", "when it was last changed"),
+            Attribute::new("etag", "the hash that Cloudflare gives the uploaded code"),
         ],
         open_attributes: false,
         // The new one has another name, and what calls the old one can be moved over before it goes.

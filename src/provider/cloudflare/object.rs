@@ -1,0 +1,255 @@
+//! Kinds whose objects are all handled in the same way: `POST` to a collection, `GET`, change and `DELETE` of one by its
+//! id, found again in the list. A [`Shape`] says what is special about a kind; [`Object`] is the provider over it.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use serde_json::Value as Json;
+
+use super::{
+    client::{Call, Client},
+    error::after_creation,
+    props,
+};
+use crate::{
+    model::{KindSchema, Map},
+    provider::{
+        CheckContext, Checked, Existing, Found, OperationContext, PropError, Provider,
+        ProviderError,
+    },
+};
+
+/// How the list of a collection is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// All at once.
+    Whole,
+    /// In numbered pages of this size.
+    Pages(usize),
+}
+
+/// What is special about a kind.
+#[async_trait]
+pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
+    /// What the kind accepts and answers.
+    fn schema() -> KindSchema
+    where
+        Self: Sized;
+
+    /// As [`Provider::check`].
+    fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>>;
+
+    /// The path of the collection that the object is or will be in.
+    async fn collection(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+        props: &Map,
+    ) -> Result<String, ProviderError>;
+
+    /// The path of an object.
+    fn item(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<String, ProviderError>;
+
+    /// The body that makes the object.
+    fn body(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+        props: &Map,
+    ) -> Result<Json, ProviderError>;
+
+    /// The object in the answer to its creation.
+    fn created(&self, result: Json) -> Json {
+        result
+    }
+
+    /// The call that changes an object in place; none when [`Shape::finish`] does everything.
+    fn change(
+        &self,
+        context: &OperationContext,
+        item: String,
+        props: &Map,
+        existing: &Existing,
+    ) -> Result<Option<Call>, ProviderError>;
+
+    /// The outputs of an object of `collection`.
+    fn outputs(&self, result: &Json, collection: &str, call: &str) -> Result<Map, ProviderError>;
+
+    /// What an object has beside its own fields: brought to what `props` say after a creation (`before` is none) or a change.
+    async fn finish(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+        _props: &Map,
+        _before: Option<&Existing>,
+        _outputs: &mut Map,
+    ) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// What has to go before the object can.
+    async fn prepare_delete(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+        _existing: &Existing,
+    ) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// How the collection is listed.
+    fn listing(&self) -> Listing;
+
+    /// The parameter of the list that leaves only objects of a name, where it has one.
+    fn name_filter(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether an item of the list is the object of that physical name.
+    fn is_it(&self, item: &Json, name: &str) -> bool;
+
+    /// The field that says when an object was made.
+    fn created_field(&self) -> &'static str {
+        "created_on"
+    }
+}
+
+/// The provider of a kind of that shape.
+#[derive(Debug)]
+pub(super) struct Object<S> {
+    client: Arc<Client>,
+    schema: KindSchema,
+    shape: S,
+}
+
+impl<S: Shape> Object<S> {
+    pub(super) fn new(client: Arc<Client>, shape: S) -> Self {
+        Self {
+            client,
+            schema: S::schema(),
+            shape,
+        }
+    }
+
+    /// The collection of an item's path.
+    fn above(item: &str) -> &str {
+        item.rsplit_once('/').map_or(item, |(above, _)| above)
+    }
+}
+
+#[async_trait]
+impl<S: Shape> Provider for Object<S> {
+    fn schema(&self) -> &KindSchema {
+        &self.schema
+    }
+
+    fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>> {
+        self.shape.check(context, props)
+    }
+
+    async fn read(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Map>, ProviderError> {
+        let item = self.shape.item(context, existing)?;
+        let call = Call::get(item.as_str());
+        let answer = self.client.look(context, &call).await?;
+        answer
+            .map(|answer| {
+                let above = Self::above(&item);
+                self.shape.outputs(&answer.result, above, &call.describe())
+            })
+            .transpose()
+    }
+
+    async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
+        let collection = self.shape.collection(&self.client, context, props).await?;
+        let body = self.shape.body(&self.client, context, props)?;
+        let call = Call::post(collection.as_str()).json(&body);
+        let answer = self.client.call(context, &call).await?;
+        let made = self.shape.created(answer.result);
+        let mut outputs = self.shape.outputs(&made, &collection, &call.describe())?;
+        self.shape
+            .finish(&self.client, context, props, None, &mut outputs)
+            .await
+            .map_err(|error| after_creation(&format!("`{}`", context.physical_name), error))?;
+        Ok(outputs)
+    }
+
+    async fn update(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+        existing: &Existing,
+    ) -> Result<Map, ProviderError> {
+        let item = self.shape.item(context, existing)?;
+        let collection = Self::above(&item).to_owned();
+        let mut outputs = existing.outputs.clone();
+        if let Some(call) = self.shape.change(context, item, props, existing)? {
+            let answer = self.client.call(context, &call).await?;
+            outputs = self
+                .shape
+                .outputs(&answer.result, &collection, &call.describe())?;
+        }
+        self.shape
+            .finish(&self.client, context, props, Some(existing), &mut outputs)
+            .await?;
+        Ok(outputs)
+    }
+
+    async fn delete(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<(), ProviderError> {
+        self.shape
+            .prepare_delete(&self.client, context, existing)
+            .await?;
+        let call = Call::delete(self.shape.item(context, existing)?);
+        self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn find(
+        &self,
+        context: &OperationContext,
+        props: &Map,
+    ) -> Result<Option<Found>, ProviderError> {
+        let collection = self.shape.collection(&self.client, context, props).await?;
+        let name = context.physical_name.as_str();
+        let call = Call::get(collection.as_str());
+        let call = match self.shape.name_filter() {
+            Some(filter) => call.query(filter, name),
+            None => call,
+        };
+        let item = match self.shape.listing() {
+            Listing::Pages(size) => {
+                self.client
+                    .find_in_pages(context, &call, size, |item| {
+                        self.shape.is_it(item, name).then(|| item.clone())
+                    })
+                    .await?
+            }
+            Listing::Whole => {
+                let answer = self.client.call(context, &call).await?;
+                let items = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+                items
+                    .iter()
+                    .find(|item| self.shape.is_it(item, name))
+                    .cloned()
+            }
+        };
+        item.map(|item| {
+            Ok(Found {
+                outputs: self.shape.outputs(&item, &collection, &call.describe())?,
+                created_at: props::moment(&item, self.shape.created_field()),
+                ours: None,
+            })
+        })
+        .transpose()
+    }
+}

@@ -1,0 +1,116 @@
+//! The custom domains of a Worker that stand in its own props.
+
+use serde_json::Value as Json;
+
+use super::super::{
+    client::{Call, Client, encode},
+    custom_domain::{self, PATH},
+    props,
+    zone::is_domain,
+    zones::{zone_of, zone_props},
+};
+use crate::{
+    model::{Map, Prop, PropType, Value},
+    provider::{OperationContext, PropError, ProviderError, text_prop},
+};
+
+/// The prop.
+pub(super) fn prop() -> Prop {
+    let [zone_id, zone] = zone_props();
+    let domain = vec![
+        Prop::new("name", PropType::String, "the host name").required(),
+        Prop {
+            replaces: false,
+            ..zone_id
+        },
+        Prop {
+            replaces: false,
+            ..zone
+        },
+    ];
+    let one = PropType::Either(vec![PropType::String, PropType::Object(domain)]);
+    Prop::new(
+        "domains",
+        PropType::List(Box::new(one)),
+        "host names that it answers",
+    )
+}
+
+/// Brings plain names to the long form.
+pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
+    let Some(Value::Array(domains)) = props.get_mut("domains") else {
+        return;
+    };
+    for (index, item) in domains.iter_mut().enumerate() {
+        if let Value::String(name) = item {
+            let name = ("name".to_owned(), Value::from(name.as_str()));
+            *item = Value::Map(Map::from([name]));
+        }
+        let problem = match item.as_map().and_then(|map| map.get("name")) {
+            Some(Value::String(name)) if is_domain(name) => continue,
+            Some(Value::String(name)) => format!("`{name}` is no host name"),
+            None => continue,
+            Some(_) => "it must be known before the run".to_owned(),
+        };
+        let path = ["domains", &index.to_string()];
+        let help = "write it as `api.example.com`".to_owned();
+        errors.push(props::mistake(&path, problem, help));
+    }
+}
+
+fn items(props: &Map) -> impl Iterator<Item = (String, &Map)> {
+    let domains = props.get("domains").and_then(Value::as_array);
+    domains
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Value::as_map)
+        .filter_map(|item| Some((text_prop(item, "name")?.to_ascii_lowercase(), item)))
+}
+
+/// Brings the domains of Worker `name` from what `before` says to what `now` says. One that leads to another Worker is left
+/// alone, and a conflict when it is wanted.
+pub(super) async fn apply(
+    client: &Client,
+    context: &OperationContext,
+    name: &str,
+    now: &Map,
+    before: Option<&Map>,
+) -> Result<(), ProviderError> {
+    let wanted: Vec<(String, &Map)> = items(now).collect();
+    let old: Vec<String> = before
+        .into_iter()
+        .flat_map(items)
+        .map(|(host, _)| host)
+        .collect();
+    if wanted.is_empty() && old.is_empty() {
+        return Ok(());
+    }
+    let answer = client.call(context, &Call::get(PATH)).await?;
+    let there = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+    let find = |host: &str| {
+        there
+            .iter()
+            .find(|item| props::text(item, "hostname") == Some(host))
+    };
+    let is_ours = |item: &Json| props::text(item, "service") == Some(name);
+    for (host, item) in &wanted {
+        match find(host) {
+            Some(there) if is_ours(there) => {}
+            Some(there) => return Err(custom_domain::taken(host, there)),
+            None => {
+                let zone = zone_of(client, context, item, host).await?;
+                custom_domain::attach(client, context, host, name, &zone.id).await?;
+            }
+        }
+    }
+    for host in old {
+        if !wanted.iter().any(|(wanted, _)| *wanted == host)
+            && let Some(item) = find(&host).filter(|item| is_ours(item))
+            && let Some(id) = props::text(item, "id")
+        {
+            let call = Call::delete(format!("{PATH}/{}", encode(id)));
+            client.look(context, &call).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! The routes of a Worker that stand in its own props.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use super::super::{
+    client::{Call, Client, encode},
+    props, route,
+    zones::{zone_of, zone_props},
+};
+use crate::{
+    model::{Map, Prop, PropType, Value},
+    provider::{FailureKind, OperationContext, PropError, ProviderError, text_prop},
+};
+
+/// The prop.
+pub(super) fn prop() -> Prop {
+    let [zone_id, zone] = zone_props();
+    let route = vec![
+        Prop::new(
+            "pattern",
+            PropType::String,
+            "host and path, as in `api.example.com/*`",
+        )
+        .required(),
+        Prop {
+            replaces: false,
+            ..zone_id
+        },
+        Prop {
+            replaces: false,
+            ..zone
+        },
+    ];
+    let one = PropType::Either(vec![PropType::String, PropType::Object(route)]);
+    Prop::new(
+        "routes",
+        PropType::List(Box::new(one)),
+        "patterns of URLs that it answers",
+    )
+}
+
+/// Brings plain patterns to the long form.
+pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
+    let Some(Value::Array(routes)) = props.get_mut("routes") else {
+        return;
+    };
+    for (index, item) in routes.iter_mut().enumerate() {
+        if let Value::String(pattern) = item {
+            let pattern = ("pattern".to_owned(), Value::from(pattern.as_str()));
+            *item = Value::Map(Map::from([pattern]));
+        }
+        let Some(pattern) = item.as_map().and_then(|map| map.get("pattern")) else {
+            continue;
+        };
+        let problem = match pattern {
+            Value::String(pattern) => route::problem(pattern),
+            _ => Some("it must be known before the run"),
+        };
+        if let Some(problem) = problem {
+            let path = ["routes", &index.to_string()];
+            errors.push(props::mistake(&path, problem, route::EXAMPLE.to_owned()));
+        }
+    }
+}
+
+fn items(props: &Map) -> impl Iterator<Item = (&str, &Map)> {
+    let routes = props.get("routes").and_then(Value::as_array);
+    routes
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Value::as_map)
+        .filter_map(|item| Some((text_prop(item, "pattern")?, item)))
+}
+
+/// Brings the routes of Worker `name` from what `before` says to what `now` says. A route that leads to another Worker is
+/// left alone, and one that is wanted is a conflict.
+pub(super) async fn apply(
+    client: &Client,
+    context: &OperationContext,
+    name: &str,
+    now: &Map,
+    before: Option<&Map>,
+) -> Result<(), ProviderError> {
+    // By zone: the patterns that are wanted, and those that were.
+    let mut zones: BTreeMap<String, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
+    for (pattern, item) in items(now) {
+        let zone = zone_of(client, context, item, route::host_of(pattern)).await?;
+        zones.entry(zone.id).or_default().0.push(pattern);
+    }
+    for (pattern, item) in before.into_iter().flat_map(items) {
+        let zone = zone_of(client, context, item, route::host_of(pattern)).await?;
+        zones.entry(zone.id).or_default().1.push(pattern);
+    }
+    for (zone, (wanted, old)) in zones {
+        let path = format!("zones/{}/workers/routes", encode(&zone));
+        let answer = client.call(context, &Call::get(path.as_str())).await?;
+        let there = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+        let find = |pattern: &str| {
+            there
+                .iter()
+                .find(|item| props::text(item, "pattern") == Some(&pattern.to_ascii_lowercase()))
+        };
+        for pattern in &wanted {
+            match find(pattern) {
+                Some(item) if props::text(item, "script") == Some(name) => {}
+                Some(item) => return Err(taken(pattern, item)),
+                None => {
+                    let body = json!({ "pattern": pattern, "script": name });
+                    // The script may not be visible everywhere yet.
+                    let call = Call::post(path.as_str())
+                        .json(&body)
+                        .settling(|error| error.code == Some(10019));
+                    client.call(context, &call).await?;
+                }
+            }
+        }
+        for pattern in old.iter().filter(|pattern| !wanted.contains(pattern)) {
+            if let Some(item) = find(pattern)
+                && props::text(item, "script") == Some(name)
+                && let Some(id) = props::text(item, "id")
+            {
+                let call = Call::delete(format!("{path}/{}", encode(id)));
+                client.look(context, &call).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn taken(pattern: &str, there: &Json) -> ProviderError {
+    let owner = match props::text(there, "script") {
+        Some(script) => format!("leads to the Worker `{script}`"),
+        None => "is kept free of Workers".to_owned(),
+    };
+    ProviderError::new(
+        FailureKind::Conflict,
+        format!("the route `{pattern}` is there already and {owner}"),
+    )
+    .with_help("take it over with `Route(..)` and `adopt: true`, or choose another pattern")
+}
