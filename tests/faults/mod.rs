@@ -265,8 +265,9 @@ fn a_token_that_expires() {
 /// A namespace whose creation was not heard of stands on the second page of a list that cannot be read properly.
 fn lost_on_the_second_page(fault: Fault) -> (Setting, Output) {
     let setting = Setting::new("let app = alchemy(\"shop\");\nKV(\"zzz\");\n");
-    for number in 0..120 {
-        let body = format!(r#"{{"title": "other-{number:03}"}}"#);
+    // More than the provider asks for at once.
+    for number in 0..1020 {
+        let body = format!(r#"{{"title": "other-{number:04}"}}"#);
         setting.ask(
             "POST",
             "storage/kv/namespaces",
@@ -282,7 +283,7 @@ fn lost_on_the_second_page(fault: Fault) -> (Setting, Output) {
 fn is_there_once(setting: &Setting) {
     setting.proxy.heal();
     setting.run().success();
-    let total = setting.ask("GET", "storage/kv/namespaces?per_page=100&page=2", "");
+    let total = setting.ask("GET", "storage/kv/namespaces?per_page=100&page=11", "");
     assert_eq!(total.as_array().unwrap().len(), 21);
     setting.proxy.take();
     setting.run().success();
