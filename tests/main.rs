@@ -18,6 +18,7 @@ mod contract;
 mod damage;
 mod destroy;
 mod drift;
+mod durable;
 mod endings;
 mod errors;
 mod faults;

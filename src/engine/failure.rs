@@ -127,6 +127,9 @@ pub enum FailureCause {
     /// It holds data that the replacement would lose.
     #[error("replacing it would lose its data (because of {})", .0.join(", "))]
     DataLoss(Vec<String>),
+    /// Carrying it out would lose these, which no script brings back.
+    #[error("it would lose {}", .0.join(" and "))]
+    Losses(Vec<String>),
     /// State could not be written: nothing more may start.
     #[error("{0}")]
     State(Arc<StateError>),

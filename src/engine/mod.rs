@@ -16,6 +16,7 @@ pub mod event;
 mod failure;
 mod finish;
 mod look;
+mod losses;
 mod node;
 mod operate;
 mod options;

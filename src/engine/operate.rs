@@ -222,12 +222,13 @@ impl Run {
         } else {
             Operation::Create
         };
-        let intent = self.intend(job, operation, instance).await?;
         let existing = Existing {
             props: Map::new(),
             outputs,
             physical_name: job.checked.physical_name.clone(),
         };
+        self.consent(job, &existing)?;
+        let intent = self.intend(job, operation, instance).await?;
         match self
             .call(job, job.provider.update(context, &job.resolved, &existing))
             .await
@@ -316,6 +317,7 @@ impl Run {
         {
             return self.create_again(job).await;
         }
+        self.consent(job, &existing)?;
         self.intend(job, Operation::Update, &prior.instance).await?;
         match self
             .call(job, job.provider.update(&context, &job.resolved, &existing))

@@ -101,7 +101,7 @@ impl Run {
             )?;
             Ok((hash, verdict))
         });
-        let (hash, verdict) = match verdict {
+        let (hash, mut verdict) = match verdict {
             Ok(both) => both,
             Err(error) => return self.failed(graph, id, Action::Update, error.into()),
         };
@@ -137,6 +137,12 @@ impl Run {
             return self.failed(graph, id, verdict.decision.action(), cause);
         }
         if self.options.phase == Phase::Plan {
+            if let Some(record) = &prior {
+                let losses = self.losses(graph, graph.node(id), record, &verdict.decision);
+                if !losses.is_empty() {
+                    verdict.reason += &format!("; loses {}", losses.join(" and "));
+                }
+            }
             return self.plan_node(graph, id, &verdict, prior.as_ref(), &hash, events);
         }
         NodeState::Ready(Box::new(Decided {
@@ -153,10 +159,16 @@ impl Run {
         record: &Record,
         decision: &Decision,
     ) -> Option<FailureCause> {
-        let Decision::Replace { reasons, .. } = decision else {
-            return None;
-        };
         let node = graph.node(id);
+        // A plan shows what would be lost; only carrying it out needs consent.
+        let losses = || {
+            let asked = self.options.phase != Phase::Plan && !self.options.allow_data_loss;
+            let losses = asked.then(|| self.losses(graph, node, record, decision))?;
+            (!losses.is_empty()).then_some(FailureCause::Losses(losses))
+        };
+        let Decision::Replace { reasons, .. } = decision else {
+            return losses();
+        };
         if record.protect || node.options.protect == Some(true) {
             return Some(FailureCause::Protected);
         }
@@ -165,14 +177,13 @@ impl Run {
             .registry
             .get(&record.kind)
             .map_or(node.schema().delete, |provider| provider.schema().delete);
-        // A plan shows the replacement with its reason; only carrying it out needs consent.
         if self.options.phase != Phase::Plan
             && !self.options.allow_data_loss
             && loses_data(old, record, decision)
         {
             return Some(FailureCause::DataLoss(reasons.clone()));
         }
-        None
+        losses()
     }
 
     /// Puts a node into its final state and wakes all that waited for it.

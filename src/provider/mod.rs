@@ -254,6 +254,14 @@ pub trait Provider: Send + Sync {
         validate::diff_by_schema(self.schema(), prior, next)
     }
 
+    /// What is lost with a change that no script brings back, each as a phrase ("the Durable Object class `Room` with its
+    /// data"): by an update in place to `next`, or by deleting the object where `next` is none. `outputs` are those of the
+    /// object; references in `next` may be unresolved while a plan is made. Whatever the kind's delete policy says of a
+    /// delete comes on top.
+    fn losses(&self, _outputs: &Map, _next: Option<&Map>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The outputs of the object now; `None` when it is gone.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::host::{DELAY, Link, QUEUE, TOKEN};
 use crate::local::{
-    api::{DeployedModule, DeployedWorker, jurisdiction},
+    api::{DeployedModule, DeployedWorker, Namespace, jurisdiction},
     layout,
 };
 
@@ -28,7 +28,9 @@ const ENTRY: &str = include_str!("entry.js");
 /// The Worker that hears what happened in the others.
 const TAIL: &str = include_str!("tail.js");
 /// Stands for a Worker that cannot run.
-const ABSENT: &str = "export default { fetch(request, env) { throw new Error(env.REASON); } };";
+const ABSENT: &str = "import { DurableObject } from 'cloudflare:workers'; \
+    export default { fetch(request, env) { throw new Error(env.REASON); } }; \
+    class Absent extends DurableObject { fetch() { throw new Error(this.env.REASON); } };";
 /// The prefix of the services that are Workers of the user.
 pub(super) const WORKER: &str = "worker:";
 
@@ -87,20 +89,26 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
             .map(|worker| worker.name.as_str())
             .filter(|name| !setting.broken.contains_key(*name))
             .collect(),
+        objects: workers
+            .iter()
+            .flat_map(|worker| &worker.namespaces)
+            .map(|namespace| (namespace.id.as_str(), namespace))
+            .collect(),
     };
     writer.entry(workers);
     for worker in workers {
         match setting.broken.get(&worker.name) {
-            Some(reason) => writer.absent(&worker.name, reason),
+            Some(reason) => writer.absent(&worker.name, reason, &worker.namespaces),
             None => writer.worker(worker),
         }
     }
     for name in std::mem::take(&mut writer.absent) {
         if !setting.broken.contains_key(&name) {
-            writer.absent(&name, "it is not deployed");
+            writer.absent(&name, "it is not deployed", &[]);
         }
     }
     writer.simulators();
+    writer.object_storage();
     writer.finish()
 }
 
@@ -168,7 +176,7 @@ impl Product {
 }
 
 /// The products whose data lies in files, by the name of their folder.
-pub(super) const FOLDERS: [&str; 3] = ["d1", "kv", "r2"];
+pub(super) const FOLDERS: [&str; 4] = ["d1", "kv", "r2", layout::OBJECTS];
 
 struct Writer<'a> {
     setting: &'a Setting<'a>,
@@ -181,6 +189,8 @@ struct Writer<'a> {
     /// Workers that are bound and not there.
     absent: BTreeSet<String>,
     running: BTreeSet<&'a str>,
+    /// The namespaces of Durable Objects that there are, by id.
+    objects: BTreeMap<&'a str, &'a Namespace>,
 }
 
 impl Writer<'_> {
@@ -214,13 +224,20 @@ impl Writer<'_> {
     }
 
     /// A Worker that only says why it does not run.
-    fn absent(&mut self, name: &str, reason: &str) {
+    fn absent(&mut self, name: &str, reason: &str, namespaces: &[Namespace]) {
         let reason = format!("the Worker `{name}` cannot run: {reason}");
+        let exports: Vec<String> = namespaces
+            .iter()
+            .map(|namespace| format!("Absent as {}", namespace.class))
+            .collect();
+        let code = format!("{ABSENT} export {{ {} }};", exports.join(", "));
+        // Objects that only say why have nothing to store, and must not come near to what is stored.
+        let objects = objects::classes(namespaces, "inMemory = void");
         self.services.push(format!(
             "(name = {}, worker = (compatibilityDate = \"{OWN_DATE}\", \
-             modules = [(name = \"absent.js\", esModule = {})], bindings = [(name = \"REASON\", text = {})]))",
+             modules = [(name = \"absent.js\", esModule = {})]{objects}, bindings = [(name = \"REASON\", text = {})]))",
             quoted(&format!("{WORKER}{name}")),
-            quoted(ABSENT),
+            quoted(&code),
             quoted(&reason)
         ));
     }
@@ -244,13 +261,14 @@ impl Writer<'_> {
         // The ids make a new bucket of an old name a new configuration.
         let ids = worker.incarnations.join(" ");
         self.services.push(format!(
-            "# {} {ids}\n    (name = {}, worker = (compatibilityDate = {}, compatibilityFlags = [{}], {}, bindings = [{}], \
+            "# {} {ids}\n    (name = {}, worker = (compatibilityDate = {}, compatibilityFlags = [{}], {}{}, bindings = [{}], \
              tails = [(name = \"tail\", props = (json = {}))]))",
             worker.version,
             quoted(&format!("{WORKER}{}", worker.name)),
             quoted(&date),
             flags.join(", "),
             self.code(worker),
+            objects::classes(&worker.namespaces, objects::ON_DISK),
             bindings.join(", "),
             quoted(&json!({ "worker": worker.name, "version": worker.version }).to_string())
         ));
@@ -344,6 +362,7 @@ impl Writer<'_> {
                 self.simulated(Product::D1, field("id"))
             ),
             "service" => self.service(field("service"), field("entrypoint")),
+            "durable_object_namespace" => self.objects(worker, name, field("namespace_id"))?,
             "wasm_module" | "text_blob" | "data_blob" => {
                 let part = field("part");
                 let module = worker.modules.iter().find(|module| module.name == part)?;
@@ -491,5 +510,6 @@ fn module_kind(content_type: &str) -> Option<&'static str> {
     })
 }
 
+mod objects;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use super::{
         zones::{HostRule, host_rules},
     },
     bindings,
+    migrations::{self, Namespace},
     model::{self, Format},
 };
 use crate::local::control;
@@ -33,6 +34,8 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) compatibility_flags: Vec<String>,
     /// Ids of bound things that a new thing of the same name does not share.
     pub(in crate::local) incarnations: Vec<String>,
+    /// Its own classes of Durable Objects.
+    pub(in crate::local) namespaces: Vec<Namespace>,
     /// Which hosts lead to which Worker; the same for all of them.
     pub(in crate::local) hosts: Arc<[HostRule]>,
 }
@@ -75,7 +78,9 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
             .collect::<Result<Vec<_>, _>>()?;
         let modules = model::modules(connection, &version.id)?;
         let flags = version.settings.get("compatibility_flags");
+        let namespaces = migrations::namespaces(connection, &script.name)?;
         workers.push(DeployedWorker {
+            namespaces,
             name: script.name,
             entry: version.entry,
             service_syntax: version.format == Format::Script,

@@ -18,6 +18,8 @@ pub(in crate::local) struct Script {
     pub(super) settings: Map<String, Value>,
     pub(super) subdomain: bool,
     pub(super) previews: bool,
+    /// The tag of the last Durable Object migration.
+    pub(super) migration_tag: Option<String>,
 }
 
 /// One immutable version of a script.
@@ -105,7 +107,8 @@ impl Draft {
 }
 
 const SCRIPT: &str =
-    "SELECT name, tag, created_at, modified_at, settings, subdomain, previews FROM scripts";
+    "SELECT name, tag, created_at, modified_at, settings, subdomain, previews, migration_tag
+     FROM scripts";
 const VERSION: &str =
     "SELECT id, number, created_at, source, etag, entry, format, bindings, settings, annotations
      FROM versions";
@@ -119,6 +122,7 @@ fn script_of(row: &Row<'_>) -> Result<Script, rusqlite::Error> {
         settings: stored(row, 4)?,
         subdomain: row.get(5)?,
         previews: row.get(6)?,
+        migration_tag: row.get(7)?,
     })
 }
 
