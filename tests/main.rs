@@ -30,6 +30,8 @@ mod local_events;
 mod local_hosts;
 mod local_runtime;
 mod local_safety;
+mod local_sharing;
+mod local_versions;
 mod locks;
 mod moves;
 mod names;
