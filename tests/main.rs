@@ -21,6 +21,7 @@ mod drift;
 mod durable;
 mod endings;
 mod errors;
+mod faults;
 mod gaps;
 mod guards;
 mod handles;
