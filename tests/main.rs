@@ -23,6 +23,7 @@ mod durable;
 mod economy;
 mod endings;
 mod errors;
+mod faults;
 mod gaps;
 mod guards;
 mod handles;

@@ -251,6 +251,8 @@ pub enum CallError {
         reason: String,
         /// How long the answer asks to wait.
         retry_after: Option<Duration>,
+        /// The id under which Cloudflare's support finds the request.
+        ray: Option<String>,
     },
     /// The user stopped the run.
     Cancelled {
@@ -291,7 +293,7 @@ impl From<CallError> for ProviderError {
                         .code
                         .map_or_else(|| format!("HTTP {}", error.status), |code| code.to_string()),
                 ),
-                call: Some(error.call),
+                call: Some(answered(&error.call, error.status, error.ray.as_deref())),
             },
             CallError::Transport {
                 call,
@@ -333,6 +335,7 @@ impl From<CallError> for ProviderError {
                 effect,
                 status,
                 reason,
+                ray,
                 ..
             } => Self {
                 // A refusal is a refusal, whatever stands in its body.
@@ -343,7 +346,7 @@ impl From<CallError> for ProviderError {
                 },
                 message: format!("the answer (HTTP {status}) cannot be read: {reason}"),
                 code: None,
-                call: Some(call),
+                call: Some(answered(&call, status, ray.as_deref())),
                 help: Some(
                     "check that the base URL is that of Cloudflare's API and that no proxy answers in its place"
                         .to_owned(),
@@ -369,6 +372,14 @@ pub fn after_change(what: &str, error: impl Into<ProviderError>) -> ProviderErro
     }
     error.message = format!("{what} was changed in part: {}", error.message);
     error
+}
+
+/// A call with how it was answered, so that the request can be found on both sides.
+fn answered(call: &str, status: u16, ray: Option<&str>) -> String {
+    match ray {
+        Some(ray) => format!("{call}, answered with HTTP {status}, ray {ray}"),
+        None => format!("{call}, answered with HTTP {status}"),
+    }
 }
 
 /// The failure of a later step of a creation: the object is there by now, so that the engine must look for it instead
