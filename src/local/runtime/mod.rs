@@ -11,16 +11,19 @@ mod event;
 mod failure;
 mod host;
 mod inside;
+mod instances;
 mod logs;
 pub mod packages;
 mod process;
 mod queues;
+mod resume;
 mod stacks;
 mod supervisor;
 mod trigger;
 
 pub use self::{
     event::{Event, Running, RuntimeError},
+    instances::{InstanceError, ask_instances},
     logs::{Follower, Record},
     supervisor::{Runtime, RuntimeOptions, start},
     trigger::{TriggerError, trigger},

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     super::{
         error::ApiError,
+        workflows::{self, DeployedWorkflow},
         zones::{HostRule, host_rules},
     },
     bindings,
@@ -36,6 +37,8 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) incarnations: Vec<String>,
     /// Its own classes of Durable Objects.
     pub(in crate::local) namespaces: Vec<Namespace>,
+    /// The workflows that run in it.
+    pub(in crate::local) workflows: Vec<DeployedWorkflow>,
     /// Which hosts lead to which Worker; the same for all of them.
     pub(in crate::local) hosts: Arc<[HostRule]>,
 }
@@ -80,6 +83,7 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
         let flags = version.settings.get("compatibility_flags");
         let namespaces = migrations::namespaces(connection, &script.name)?;
         workers.push(DeployedWorker {
+            workflows: workflows::of_script(connection, &script.name)?,
             namespaces,
             name: script.name,
             entry: version.entry,

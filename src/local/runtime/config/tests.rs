@@ -66,6 +66,7 @@ fn worker(name: &str, bindings: Value) -> DeployedWorker {
         compatibility_flags: vec!["nodejs_compat".to_owned()],
         incarnations: Vec::new(),
         namespaces: Vec::new(),
+        workflows: Vec::new(),
         hosts: [].into(),
     }
 }
