@@ -193,7 +193,8 @@ pub struct ProviderError {
     pub message: String,
     /// The provider's own code (`7502`), where there is one.
     pub code: Option<String>,
-    /// The call that failed (`POST /accounts/../d1/database`), where there was one.
+    /// The call that failed, where there was one, and how it was answered (`POST /accounts/../d1/database, answered with
+    /// HTTP 400`).
     pub call: Option<String>,
     /// What to do.
     pub help: Option<String>,

@@ -25,6 +25,8 @@ const OLDEST_DATE: &str = "2021-11-02";
 const OWN_DATE: &str = "2023-07-24";
 /// The Worker in front of all others.
 const ENTRY: &str = include_str!("entry.js");
+/// The Worker in front of each storage object.
+const DOOR: &str = include_str!("door.js");
 /// The Worker that hears what happened in the others.
 const TAIL: &str = include_str!("tail.js");
 /// Stands for a Worker that cannot run.
@@ -43,7 +45,7 @@ pub(super) struct Setting<'a> {
     pub(super) simulators: &'a Path,
     /// The newest compatibility date that the binary knows.
     pub(super) newest_date: &'a str,
-    /// Workers that cannot run, with the reason.
+    /// Versions of Workers that cannot run, by the names of their services, with the reason.
     pub(super) broken: &'a BTreeMap<String, String>,
     /// Where this program answers.
     pub(super) link: &'a Link,
@@ -97,10 +99,10 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
         workflows: workflows::placed(workers),
     };
     writer.entry(workers);
-    for worker in workers {
-        match setting.broken.get(&worker.name) {
-            Some(reason) => writer.absent(&worker.name, reason, &worker.namespaces),
-            None => writer.worker(worker),
+    for (key, version) in workers.iter().flat_map(DeployedWorker::versions) {
+        match setting.broken.get(&key) {
+            Some(reason) => writer.absent(&key, reason, &version.namespaces),
+            None => writer.worker(&key, version),
         }
     }
     for name in std::mem::take(&mut writer.absent) {
@@ -201,9 +203,22 @@ impl Writer<'_> {
     fn entry(&mut self, workers: &[DeployedWorker]) {
         let mut bindings: Vec<String> = workers
             .iter()
-            .map(|worker| {
-                let service = quoted(&format!("{WORKER}{}", worker.name));
+            .flat_map(DeployedWorker::versions)
+            .map(|(key, _)| {
+                let service = quoted(&format!("{WORKER}{key}"));
                 format!("(name = {service}, service = {service})")
+            })
+            .collect();
+        let shares: BTreeMap<&str, Vec<Value>> = workers
+            .iter()
+            .filter(|worker| !worker.others.is_empty())
+            .map(|worker| {
+                let mut versions: Vec<_> = worker.versions().collect();
+                versions.sort_by(|(_, a), (_, b)| b.created_at.cmp(&a.created_at));
+                let share = |(key, version): (String, &DeployedWorker)| {
+                    json!({ "id": version.version, "service": format!("{WORKER}{key}"), "share": version.share })
+                };
+                (worker.name.as_str(), versions.into_iter().map(share).collect())
             })
             .collect();
         let hosts = workers.first().map(|worker| json!(*worker.hosts));
@@ -214,10 +229,12 @@ impl Writer<'_> {
             "(name = \"entry\", worker = (compatibilityDate = \"{OWN_DATE}\", \
              compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\", \"rpc\", \"fetcher_no_get_put_delete\"], \
              modules = [(name = \"alch-entry.js\", esModule = {}), (name = \"alch-workflows.js\", esModule = {})], \
-             bindings = [(name = \"TOKEN\", text = {}), (name = \"HOST\", service = \"host\"), {}]))",
+             bindings = [(name = \"TOKEN\", text = {}), (name = \"HOST\", service = \"host\"), \
+             (name = \"SHARES\", json = {}), {}]))",
             quoted(ENTRY),
             quoted(workflows::CODE),
             quoted(&self.setting.link.token),
+            quoted(&json!(shares).to_string()),
             bindings.join(", ")
         ));
         self.host("host", &[]);
@@ -248,7 +265,8 @@ impl Writer<'_> {
         ));
     }
 
-    fn worker(&mut self, worker: &DeployedWorker) {
+    /// One version of a Worker, as the service of this name.
+    fn worker(&mut self, key: &str, worker: &DeployedWorker) {
         let bindings: Vec<String> = worker
             .bindings
             .iter()
@@ -270,7 +288,7 @@ impl Writer<'_> {
             "# {} {ids}\n    (name = {}, worker = (compatibilityDate = {}, compatibilityFlags = [{}], {}{}, bindings = [{}], \
              tails = [(name = \"tail\", props = (json = {}))]))",
             worker.version,
-            quoted(&format!("{WORKER}{}", worker.name)),
+            quoted(&format!("{WORKER}{key}")),
             quoted(&date),
             flags.join(", "),
             self.code(worker),
@@ -453,11 +471,11 @@ impl Writer<'_> {
             for id in ids {
                 self.services.push(format!(
                     "(name = {}, worker = (compatibilityDate = \"{OWN_DATE}\", \
-                     modules = [(name = \"object-entry.worker.js\", esModule = {})], bindings = [\
-                     (name = \"MINIFLARE_NAMESPACE\", text = {}), (name = \"MINIFLARE_OBJECT\", \
+                     modules = [(name = \"alch-door.js\", esModule = {})], bindings = [\
+                     (name = \"MINIFLARE_NAMESPACE\", text = {}), (name = \"PRODUCT\", text = \"{prefix}\"), (name = \"MINIFLARE_OBJECT\", \
                      durableObjectNamespace = (className = \"{class}\", serviceName = \"{prefix}-objects\"))]))",
                     quoted(&format!("{prefix}:{id}")),
-                    self.simulator("shared/object-entry.worker.js"),
+                    quoted(DOOR),
                     quoted(&id)
                 ));
             }

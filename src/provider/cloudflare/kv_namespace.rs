@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(error.code.as_deref(), Some("10014"));
         assert_eq!(
             error.call.as_deref(),
-            Some("POST /accounts/../storage/kv/namespaces")
+            Some("POST /accounts/../storage/kv/namespaces, answered with HTTP 400")
         );
         let found = kind.find(&context, &Map::new()).await.unwrap().unwrap();
         assert_eq!(found.outputs, outputs_of("n2", "cache"));

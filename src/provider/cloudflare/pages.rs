@@ -39,10 +39,14 @@ impl Client {
             }
             seen += items.len() as u64;
             let info = |key: &str| answer.result_info.get(key).and_then(Json::as_u64);
-            // A server may give fewer items than asked for, so that a short page alone does not end the list.
+            // A server may give fewer items than asked for, so that a short page alone does not end the list. Where its two
+            // totals differ, the list is read on: an object that is overlooked would be made once more.
+            let pages = info("total_pages").map(|total| page as u64 >= total);
+            let count = info("total_count").map(|total| seen >= total);
             let ended = items.is_empty()
-                || info("total_pages").is_some_and(|total| page as u64 >= total)
-                || info("total_count").is_some_and(|total| seen >= total);
+                || pages
+                    .or(count)
+                    .is_some_and(|ended| ended && count != Some(false));
             if ended {
                 return Ok(None);
             }
@@ -160,5 +164,6 @@ fn unreadable(call: &Call, reason: String) -> CallError {
         status: 200,
         reason,
         retry_after: None,
+        ray: None,
     }
 }

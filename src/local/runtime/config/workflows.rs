@@ -41,7 +41,10 @@ pub(super) fn placed(workers: &[DeployedWorker]) -> BTreeMap<&str, Placed<'_>> {
             );
         }
     }
-    for worker in workers {
+    for worker in workers
+        .iter()
+        .flat_map(|worker| std::iter::once(worker).chain(&worker.others))
+    {
         for binding in worker.bindings.iter().filter(|it| it["type"] == "workflow") {
             let field = |name: &str| binding[name].as_str().filter(|text| !text.is_empty());
             if let (Some(name), Some(class)) = (field("workflow_name"), field("class_name")) {
