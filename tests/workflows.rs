@@ -281,10 +281,10 @@ exit 4
 alch: app shop, stage dev, phase up, target local
 ~ updating  orders (cloudflare::Workflow)
   updated   orders  orders-dev  [TIME]
-~ updating  api (cloudflare::Worker)
 + creating  second (cloudflare::Worker)
-  updated   api  api-dev  [TIME]
   failed    second  the workflow `orders-dev` runs in the Worker `api-dev`, not in `second-dev`
+~ updating  api (cloudflare::Worker)
+  updated   api  api-dev  [TIME]
 error[E0301]: `second` (cloudflare::Worker): create failed: the workflow `orders-dev` runs in the Worker `api-dev`, not in `second-dev`
  --> alchemy.run.rhai:4:1
   |
