@@ -206,6 +206,7 @@ fn config(given: &Value) -> Value {
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
     fn entry(event: u64, group: &str, second: u32, metadata: Value) -> Value {
         let group = if group.is_empty() {
             Value::Null
