@@ -12,7 +12,6 @@ mod failure;
 mod host;
 mod inside;
 mod instances;
-mod logs;
 pub mod packages;
 mod process;
 mod queues;
@@ -24,7 +23,6 @@ mod trigger;
 pub use self::{
     event::{Event, Running, RuntimeError},
     instances::{InstanceError, ask_instances},
-    logs::{Follower, Record},
     supervisor::{Runtime, RuntimeOptions, start},
     trigger::{TriggerError, trigger},
 };

@@ -38,7 +38,6 @@ use super::{
     event::{Event, Running, RuntimeError},
     host::{self, Host, Link},
     inside::Inside,
-    logs::Logs,
     packages::{self, Packages, Places},
     process::{Launch, Printed, Process, StartError},
     queues::Deliverer,
@@ -46,7 +45,7 @@ use super::{
     stacks::Stacks,
 };
 use crate::{
-    local::{Cloud, CloudError, api::DeployedWorker},
+    local::{Cloud, CloudError, api::DeployedWorker, logs::Logs},
     util::fs::{self, FsError},
 };
 
