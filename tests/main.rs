@@ -47,3 +47,4 @@ mod simulation;
 mod state;
 mod support;
 mod test_scopes;
+mod workflows;

@@ -109,6 +109,7 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
             .flat_map(|worker| &worker.namespaces)
             .map(|namespace| (namespace.id.as_str(), namespace))
             .collect(),
+        workflows: workflows::placed(workers),
     };
     writer.entry(workers);
     for (key, version) in workers.iter().flat_map(DeployedWorker::versions) {
@@ -128,6 +129,7 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
         }
     }
     writer.simulators();
+    writer.workflow_engines();
     writer.object_storage();
     writer.finish()
 }
@@ -196,7 +198,14 @@ impl Product {
 }
 
 /// The products whose data lies in files, by the name of their folder.
-pub(super) const FOLDERS: [&str; 5] = ["assets", "d1", "kv", "r2", layout::OBJECTS];
+pub(super) const FOLDERS: [&str; 6] = [
+    "assets",
+    "d1",
+    "kv",
+    "r2",
+    layout::OBJECTS,
+    layout::WORKFLOWS,
+];
 
 struct Writer<'a> {
     setting: &'a Setting<'a>,
@@ -213,6 +222,8 @@ struct Writer<'a> {
     with_assets: BTreeSet<String>,
     /// The namespaces of Durable Objects that there are, by id.
     objects: BTreeMap<&'a str, &'a Namespace>,
+    /// The workflows that there are, or will be as soon as their Workers are deployed, by name.
+    workflows: BTreeMap<&'a str, workflows::Placed<'a>>,
 }
 
 impl Writer<'_> {
@@ -245,13 +256,15 @@ impl Writer<'_> {
         let hosts = workers.first().map(|worker| json!(*worker.hosts));
         let hosts = hosts.unwrap_or_else(|| json!([])).to_string();
         bindings.push(format!("(name = \"HOSTS\", json = {})", quoted(&hosts)));
+        bindings.extend(self.workflow_doors());
         self.services.push(format!(
             "(name = \"entry\", worker = (compatibilityDate = \"{OWN_DATE}\", \
-             compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\"], \
-             modules = [(name = \"alch-entry.js\", esModule = {})], \
+             compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\", \"rpc\", \"fetcher_no_get_put_delete\"], \
+             modules = [(name = \"alch-entry.js\", esModule = {}), (name = \"alch-workflows.js\", esModule = {})], \
              bindings = [(name = \"TOKEN\", text = {}), (name = \"HOST\", service = \"host\"), \
              (name = \"SHARES\", json = {}), {}]))",
             quoted(ENTRY),
+            quoted(workflows::CODE),
             quoted(&self.setting.link.token),
             quoted(&json!(shares).to_string()),
             bindings.join(", ")
@@ -406,6 +419,7 @@ impl Writer<'_> {
             ),
             "service" => self.service(field("service"), field("entrypoint")),
             "assets" => return self.assets_binding(worker),
+            "workflow" => self.workflow(field("workflow_name")),
             "durable_object_namespace" => self.objects(worker, name, field("namespace_id"))?,
             "wasm_module" | "text_blob" | "data_blob" => {
                 let part = field("part");
@@ -528,9 +542,12 @@ impl Writer<'_> {
             text,
             "  ],\n  sockets = [(name = \"entry\", http = (), service = \"entry\")],\n  \
              extensions = [(modules = [(name = \"miniflare:shared\", esModule = {}), \
-             (name = \"miniflare:zod\", esModule = {})])],\n);\n",
+             (name = \"miniflare:zod\", esModule = {}), \
+             (name = \"{}\", esModule = {}, internal = true)])],\n);\n",
             self.simulator("shared/index.worker.js"),
-            self.simulator("shared/zod.worker.js")
+            self.simulator("shared/zod.worker.js"),
+            workflows::WRAPPER,
+            self.simulator("workflows/wrapped-binding.worker.js")
         )
         .expect("a string takes all text");
         self.config.text = text;
@@ -557,3 +574,4 @@ fn module_kind(content_type: &str) -> Option<&'static str> {
 mod objects;
 #[cfg(test)]
 mod tests;
+mod workflows;

@@ -18,6 +18,7 @@ mod routes;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -444,6 +445,9 @@ impl Provider for Worker {
         self.consume(context, name, props, None, &mut outputs)
             .await
             .map_err(after)?;
+        self.workflows(context, name, props, &Map::new(), &mut outputs)
+            .await
+            .map_err(after)?;
         self.lead_here(context, name, props, None)
             .await
             .map_err(after)?;
@@ -476,6 +480,9 @@ impl Provider for Worker {
             .await
             .map_err(after)?;
         self.consume(context, name, props, Some(existing), &mut outputs)
+            .await
+            .map_err(after)?;
+        self.workflows(context, name, props, &existing.outputs, &mut outputs)
             .await
             .map_err(after)?;
         Ok(outputs)
