@@ -43,8 +43,8 @@ use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
 pub(super) use self::workers::{
-    DeployedModule, DeployedWorker, Namespace, deployed, jurisdiction, latest_version, revealed,
-    schedules, source_maps,
+    DeployedModule, DeployedWorker, Namespace, Tails, deployed, jurisdiction, latest_version,
+    revealed, schedules, source_maps,
 };
 use super::Cloud;
 
@@ -67,6 +67,7 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(r2::routes())
         .merge(queues::routes())
         .merge(workers::routes())
+        .merge(workers::tails::routes())
         .merge(zones::routes())
         .merge(signed::routes())
         .merge(graphql::routes())
@@ -109,6 +110,8 @@ async fn enter(
     if let Some(token) = &options.token
         // What links allow is in their signature.
         && !request.uri().path().starts_with(signed::PREFIX)
+        // The addresses of tails are secrets themselves.
+        && !request.uri().path().starts_with(workers::tails::PREFIX)
         && let Err(error) = authenticate(token, request.headers(), request.uri().path())
     {
         return error.into_response();

@@ -30,7 +30,6 @@ use super::{
     event::Event,
     failure::{self, Failure},
     inside::{Inside, InsideError},
-    logs::{Logs, Record},
     stacks::Stacks,
     supervisor::Listener,
 };
@@ -39,6 +38,7 @@ use crate::{
         Cloud, CloudError,
         api::queue_delivery::{self as delivery, Sent},
         control::ControlError,
+        logs::{Logs, Record},
     },
     util::{
         fs::{self, FsError, FsResult},

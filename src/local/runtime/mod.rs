@@ -11,7 +11,6 @@ mod event;
 mod failure;
 mod host;
 mod inside;
-mod logs;
 pub mod packages;
 mod process;
 mod queues;
@@ -21,7 +20,6 @@ mod trigger;
 
 pub use self::{
     event::{Event, Running, RuntimeError},
-    logs::{Follower, Record},
     supervisor::{Runtime, RuntimeOptions, start},
     trigger::{TriggerError, trigger},
 };

@@ -38,14 +38,13 @@ use super::{
     event::{Event, Running, RuntimeError},
     host::{self, Host, Link},
     inside::Inside,
-    logs::Logs,
     packages::{self, Packages, Places},
     process::{Launch, Printed, Process, StartError},
     queues::Deliverer,
     stacks::Stacks,
 };
 use crate::{
-    local::{Cloud, CloudError, api::DeployedWorker},
+    local::{Cloud, CloudError, api::DeployedWorker, logs::Logs},
     util::fs::{self, FsError},
 };
 
