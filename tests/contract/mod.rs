@@ -16,6 +16,7 @@ mod provider;
 mod queues;
 mod r2;
 mod workers;
+mod workflows;
 mod zones;
 
 use std::{collections::BTreeSet, io::Write as _, sync::OnceLock};

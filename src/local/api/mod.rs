@@ -28,6 +28,9 @@ mod r2_objects;
 mod r2_settings;
 mod signed;
 mod workers;
+mod workflow_instances;
+mod workflow_log;
+mod workflows;
 mod zones;
 
 use std::{sync::Arc, time::Duration};
@@ -67,6 +70,7 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(r2::routes())
         .merge(queues::routes())
         .merge(workers::routes())
+        .merge(workflows::routes())
         .merge(workers::tails::routes())
         .merge(zones::routes())
         .merge(signed::routes())

@@ -28,6 +28,7 @@ mod route;
 pub(in crate::provider) mod testing;
 pub mod transport;
 pub mod worker;
+pub mod workflow;
 mod zone;
 mod zones;
 
@@ -46,6 +47,7 @@ pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bun
     registry.add(Arc::new(kv_namespace::KvNamespace::new(Arc::clone(client))));
     registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
     registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
+    registry.add(Arc::new(workflow::Workflow::new(Arc::clone(client))));
     registry.add(Arc::new(
         durable_object_namespace::DurableObjectNamespace::default(),
     ));

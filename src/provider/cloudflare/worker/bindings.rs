@@ -2,7 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::{d1_database, durable_object_namespace, kv_namespace, props, queue, r2_bucket};
+use super::super::{
+    d1_database, durable_object_namespace, kv_namespace, props, queue, r2_bucket, workflow,
+};
 use crate::{
     model::{Map, ResourceView, Secret, Value},
     provider::{FailureKind, PropError, ProviderError, text_prop},
@@ -136,6 +138,14 @@ fn resource(name: &str, view: &ResourceView) -> Result<Json, ProviderError> {
         }
         queue::KIND => json!({ "name": name, "type": "queue", "queue_name": output("name")? }),
         durable_object_namespace::KIND => objects(name, view)?,
+        workflow::KIND => {
+            let class = output("className")?;
+            let mut binding = json!({ "name": name, "type": "workflow", "workflow_name": output("name")?, "class_name": class });
+            if let Some(script) = text_prop(&view.outputs, "scriptName") {
+                binding["script_name"] = json!(script);
+            }
+            binding
+        }
         super::KIND => json!({ "name": name, "type": "service", "service": output("name")? }),
         other => {
             return Err(ProviderError::new(
