@@ -9,6 +9,7 @@
     reason = "a test that cannot go on says so by its panic"
 )]
 
+mod adopt;
 mod architecture;
 mod assets;
 mod bad_input;
@@ -40,6 +41,7 @@ mod names;
 mod noop;
 mod parallel;
 mod permissions;
+mod profiles;
 mod run;
 mod saved_plan;
 mod secrets;
