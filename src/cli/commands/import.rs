@@ -204,11 +204,13 @@ async fn find(
             props: seen.props.clone(),
             outputs: seen.outputs.clone(),
             physical_name: seen.physical_name.clone(),
+            settled: false,
         },
         None => Existing {
             props: Map::new(),
             outputs: Map::from([("id".to_owned(), Value::from(wanted))]),
             physical_name: wanted.to_owned(),
+            settled: false,
         },
     };
     let alone = provider
