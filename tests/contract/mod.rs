@@ -14,6 +14,7 @@ mod local;
 mod provider;
 mod queues;
 mod r2;
+mod stores;
 mod workers;
 mod zones;
 

@@ -14,6 +14,7 @@ mod d1_time_travel;
 mod envelope;
 mod error;
 mod graphql;
+mod hyperdrive;
 mod kv;
 mod kv_bulk;
 mod kv_values;
@@ -25,7 +26,9 @@ mod queues;
 mod r2;
 mod r2_objects;
 mod r2_settings;
+mod secrets_store;
 mod signed;
+mod vectorize;
 mod workers;
 mod zones;
 
@@ -66,6 +69,9 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(queues::routes())
         .merge(workers::routes())
         .merge(zones::routes())
+        .merge(hyperdrive::routes())
+        .merge(secrets_store::routes())
+        .merge(vectorize::routes())
         .merge(signed::routes())
         .merge(graphql::routes())
         .fallback(no_route)

@@ -8,6 +8,7 @@ mod graph;
 mod imports;
 mod metadata;
 mod modules;
+mod plain_bindings;
 mod routes;
 mod schema;
 #[cfg(test)]
@@ -36,6 +37,8 @@ use crate::{
         ProviderError,
     },
 };
+
+pub use plain_bindings::MARK;
 
 pub(super) const KIND: &str = "cloudflare::Worker";
 
