@@ -128,6 +128,7 @@ fn run(runtime: &Runtime, store: &SharedStore, count: usize) {
         phase: Phase::Up,
         adopt: false,
         force: false,
+        refresh: false,
         concurrency: 10,
         allow_data_loss: false,
         delete_adopted: false,

@@ -28,6 +28,8 @@ Commands:
                deploy]
   plan         Show what a run would do, and change nothing
   destroy      Delete everything of a stage, from state alone
+  drift        Compare what state knows with what the providers have, and bring it back with
+               --repair
   read         Run a script with the outputs that state knows, and change nothing
   stages       List the stages that have state
   state        Look at and edit what state knows of single resources
@@ -120,6 +122,10 @@ Options:
 
       --force
           Update resources even when nothing changed
+
+      --refresh
+          Look at what the providers have first: vanished objects are made again, changed ones
+          updated
 
       --concurrency <N>
           Operations at once; before the script's own and 10

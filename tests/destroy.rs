@@ -54,7 +54,7 @@ error[E0301]: `files` (cloudflare::R2Bucket): delete failed: The bucket you trie
 3 | let files = Bucket("files");
   |             ^^^^^^ declared here
   |
-  = note: the call was DELETE /accounts/../r2/buckets/files-dev
+  = note: the call was DELETE /accounts/../r2/buckets/files-dev, answered with HTTP 409
   = help: pass `empty: true` so that a delete removes the objects first
 still there:
   files
@@ -107,7 +107,7 @@ error[E0301]: `api` (cloudflare::Worker): delete failed: not today [10001]
 5 | let api = Worker("api", #{ script: "export default {}", bindings: #{ FILES: files, CACHE: cac...
   |           ^^^^^^ declared here
   |
-  = note: the call was DELETE /accounts/../workers/scripts/api-dev
+  = note: the call was DELETE /accounts/../workers/scripts/api-dev, answered with HTTP 400
 still there:
   api
   cache
@@ -147,7 +147,7 @@ error[E0301]: `three` (cloudflare::R2Bucket): delete failed: not today [10001]
 4 | Bucket("three");
   | ^^^^^^ declared here
   |
-  = note: the call was DELETE /accounts/../r2/buckets/three-dev
+  = note: the call was DELETE /accounts/../r2/buckets/three-dev, answered with HTTP 400
 still there:
   one
   three
@@ -214,7 +214,7 @@ alch: app shop, stage dev, phase up, target cloudflare
   failed    files  The bucket you tried to delete is not empty.
 error[E0301]: `files` (cloudflare::R2Bucket): delete failed: The bucket you tried to delete is not empty. [10008]
  |
- = note: the call was DELETE /accounts/../r2/buckets/files-dev
+ = note: the call was DELETE /accounts/../r2/buckets/files-dev, answered with HTTP 409
  = help: pass `empty: true` so that a delete removes the objects first
 still there:
   files
@@ -314,7 +314,7 @@ error[E0302]: `theirs` (cloudflare::KVNamespace): create failed: a namespace wit
 3 | KV("theirs", #{ title: "theirs" });
   | ^^ declared here
   |
-  = note: the call was POST /accounts/../storage/kv/namespaces
+  = note: the call was POST /accounts/../storage/kv/namespaces, answered with HTTP 400
   = help: take it over with `adopt: true` (or `--adopt`), or choose another `name`
 1 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 2 API calls)
 

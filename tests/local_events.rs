@@ -11,7 +11,7 @@ use snapbox::{IntoData, str};
 
 use crate::support::{
     Project,
-    served::{Served, pid, request, until, with_runtime},
+    served::{Served, multipart, pid, request, until, with_runtime},
 };
 
 const QUEUES: &str = r#"
@@ -390,19 +390,12 @@ fn stacks_name_the_source() {
     let code = "export default { async fetch() { throw new Error('planned') } }";
     let map = r#"{"version":3,"sources":["../src/server.ts"],"names":[],"mappings":"iCAEI"}"#;
     let metadata = r#"{"main_module":"index.js","compatibility_date":"2026-07-01"}"#;
-    let part = |name: &str, content_type: &str, content: &str| {
-        format!(
-            "--b\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"{name}\"\r\n\
-             content-type: {content_type}\r\n\r\n{content}\r\n"
-        )
-    };
-    let body = [
-        part("metadata", "application/json", metadata),
-        part("index.js", "application/javascript+module", code),
-        part("index.js.map", "application/source-map", map),
-        "--b--\r\n".to_owned(),
-    ];
-    served.upload("workers/scripts/mapped", &body.concat());
+    let body = multipart(&[
+        ("metadata", "application/json", metadata),
+        ("index.js", "application/javascript+module", code),
+        ("index.js.map", "application/source-map", map),
+    ]);
+    served.upload("PUT", "workers/scripts/mapped", &body);
     served.wait_for("local_workers");
     let (_, page) = served.ask("mapped", "GET", "/", "");
     assert_told(

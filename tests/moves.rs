@@ -42,7 +42,7 @@ error[E0302]: `storage/cache` (cloudflare::KVNamespace): create failed: a namesp
 2 | alchemy.run("storage", || KV("cache"));
   |                           ^^ declared here
   |
-  = note: the call was POST /accounts/../storage/kv/namespaces
+  = note: the call was POST /accounts/../storage/kv/namespaces, answered with HTTP 400
   = help: state holds it as `cache`; to rename it, write `moved("cache", "storage/cache");` before `storage/cache` is declared
 still there:
   cache

@@ -208,7 +208,7 @@ error[E0302]: `files` (cloudflare::R2Bucket): create failed: The bucket you trie
 3 | Bucket("files", #{ name: "our-files" });
   | ^^^^^^ declared here
   |
-  = note: the call was POST /accounts/../r2/buckets
+  = note: the call was POST /accounts/../r2/buckets, answered with HTTP 409
   = help: take it over with `adopt: true` (or `--adopt`), or choose another `name`
 1 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted, 1 failed in [TIME] (critical path [TIME], 3 API calls)
 

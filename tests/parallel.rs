@@ -283,7 +283,7 @@ error[E0303]: `cache` (cloudflare::KVNamespace): create failed: Invalid access t
 2 | KV("cache");
   | ^^ declared here
   |
-  = note: the call was POST /accounts/../storage/kv/namespaces
+  = note: the call was POST /accounts/../storage/kv/namespaces, answered with HTTP 403
   = help: check the API token: it must be valid, belong to this account and have `Workers KV Storage: Edit`
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 1 API call)
 

@@ -55,6 +55,9 @@ pub enum Command {
     /// Delete everything of a stage, from state alone.
     #[command(after_help = help::DESTROY_EXAMPLES)]
     Destroy(Box<DestroyArgs>),
+    /// Compare what state knows with what the providers have, and bring it back with --repair.
+    #[command(after_help = help::DRIFT_HELP)]
+    Drift(Box<DriftArgs>),
     /// Run a script with the outputs that state knows, and change nothing.
     #[command(after_help = help::READ_EXAMPLES)]
     Read(Box<ReadArgs>),
@@ -193,6 +196,9 @@ pub struct RunArgs {
     /// Update resources even when nothing changed.
     #[arg(long)]
     pub force: bool,
+    /// Look at what the providers have first: vanished objects are made again, changed ones updated.
+    #[arg(long)]
+    pub refresh: bool,
     /// Operations at once; before the script's own and 10.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: Option<u16>,
@@ -231,6 +237,9 @@ pub struct PlanArgs {
     /// Plan updates even where nothing changed.
     #[arg(long)]
     pub force: bool,
+    /// Look at what the providers have first: plan for vanished and changed objects, too.
+    #[arg(long)]
+    pub refresh: bool,
     /// Consent to replacements that lose data.
     #[arg(long)]
     pub allow_data_loss: bool,
@@ -252,6 +261,23 @@ pub struct DestroyArgs {
     #[arg(long)]
     pub delete_adopted: bool,
     /// Operations at once; before the script's own and 10.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: Option<u16>,
+}
+
+/// `alch drift`.
+#[derive(Debug, Clone, Args)]
+pub struct DriftArgs {
+    /// The application; needed when the project has several.
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// Where and as what.
+    #[command(flatten)]
+    pub flags: RunFlags,
+    /// Make vanished objects again and update changed ones, so that all is as state says.
+    #[arg(long)]
+    pub repair: bool,
+    /// Operations at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: Option<u16>,
 }

@@ -73,6 +73,8 @@ pub(super) struct Request {
     pub(super) adopt: bool,
     /// Update resources even when nothing changed.
     pub(super) force: bool,
+    /// Look at what the providers have first.
+    pub(super) refresh: bool,
     /// Operations at once.
     pub(super) concurrency: Option<u16>,
     /// Consent to replacements that lose data.
@@ -118,6 +120,7 @@ pub(super) fn deploy_stage(
         fixed_phase: request.phase.is_some(),
         adopt: request.adopt,
         force: request.force,
+        refresh: request.refresh,
         concurrency: request.concurrency,
         allow_data_loss: request.allow_data_loss,
         delete_adopted,

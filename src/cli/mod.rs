@@ -163,6 +163,7 @@ fn dispatch(context: &Context, command: Command) -> Exit {
         Command::Run(args) => commands::run::run(context, &args),
         Command::Plan(args) => commands::plan::run(context, &args),
         Command::Destroy(args) => commands::destroy::run(context, &args),
+        Command::Drift(args) => commands::drift::run(context, &args),
         Command::Read(args) => commands::read::run(context, &args),
         Command::Stages(args) => commands::stages::run(context, &args),
         Command::State(command) => commands::state::run(context, &command),

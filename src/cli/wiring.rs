@@ -195,6 +195,7 @@ pub(super) struct Start {
     pub(super) fixed_phase: bool,
     pub(super) adopt: bool,
     pub(super) force: bool,
+    pub(super) refresh: bool,
     /// Operations at once; the script's own when `None`.
     pub(super) concurrency: Option<u16>,
     pub(super) allow_data_loss: bool,
@@ -210,6 +211,7 @@ impl Default for Start {
             fixed_phase: true,
             adopt: false,
             force: false,
+            refresh: false,
             concurrency: None,
             allow_data_loss: false,
             delete_adopted: false,
@@ -230,6 +232,7 @@ fn run_options(
         phase: start.phase,
         adopt: start.adopt,
         force: start.force,
+        refresh: start.refresh,
         concurrency: start.concurrency.map_or(CONCURRENCY, usize::from),
         allow_data_loss: start.allow_data_loss,
         delete_adopted: start.delete_adopted,

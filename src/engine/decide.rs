@@ -11,9 +11,13 @@ use crate::{
 
 use super::{
     event::Action,
+    look::{Drift, Finding},
     node::Node,
     resolve::{PropsHash, has_plain_secret},
 };
+
+/// Why an object is made again.
+const VANISHED: &str = "vanished at the provider";
 
 /// What must happen to a declared resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +69,7 @@ pub(super) fn decide(
     prior: Option<&Arc<Record>>,
     hash: &PropsHash,
     force: bool,
+    found: Option<&Finding>,
     keyring: &Keyring,
 ) -> Result<Verdict, VaultError> {
     let verdict = |decision: Decision, reason: &str| {
@@ -116,7 +121,22 @@ pub(super) fn decide(
         }
         Status::Ready | Status::Updating => {}
     }
+    let vanished = found.is_some_and(|found| found.drift == Drift::Vanished);
     if hash.whole.as_ref() == Some(&record.props_hash) {
+        if let Some(found) = found {
+            return match &found.drift {
+                // Looked at once more, by itself: lists may lag behind.
+                Drift::Vanished => verdict(Decision::ResumeDelete, VANISHED),
+                Drift::Changed { differences, .. } => {
+                    let paths: Vec<String> = differences
+                        .iter()
+                        .map(|difference| difference.path.join("."))
+                        .collect();
+                    let reason = format!("{} changed at the provider", paths.join(", "));
+                    verdict(Decision::Update, &reason)
+                }
+            };
+        }
         if record.status == Status::Updating {
             return verdict(Decision::Update, "its last update did not finish");
         }
@@ -145,6 +165,7 @@ pub(super) fn decide(
                 &reason,
             )
         }
+        Change::None | Change::Update if vanished => verdict(Decision::ResumeDelete, VANISHED),
         Change::None | Change::Update => {
             let changed: Vec<&str> = node
                 .checked

@@ -24,6 +24,18 @@ impl Run {
     /// # Errors
     /// [`DeclareError`].
     pub fn declare(self: &Arc<Self>, declaration: Declaration) -> Result<NodeId, DeclareError> {
+        let (node_id, ready) = self.register(declaration)?;
+        if ready {
+            self.advance(node_id);
+        }
+        Ok(node_id)
+    }
+
+    /// Puts a declaration into the graph and starts nothing. Answers whether it waits for nothing.
+    pub(super) fn register(
+        &self,
+        declaration: Declaration,
+    ) -> Result<(NodeId, bool), DeclareError> {
         if self.world.cancel.soft.is_cancelled() {
             return Err(DeclareError::Cancelled);
         }
@@ -82,7 +94,7 @@ impl Run {
                 kind: kind.clone(),
                 errors,
             })?;
-        let node_id = {
+        {
             let mut graph = self.graph();
             let node_id = NodeId(u32::try_from(graph.nodes.len()).unwrap_or(u32::MAX));
             if self.options.phase == Phase::Read && !graph.prior.contains_key(&fqn) {
@@ -145,13 +157,8 @@ impl Run {
                 waiters: Vec::new(),
             });
             graph.unsettled += 1;
-            if waiting_on > 0 {
-                return Ok(node_id);
-            }
-            node_id
-        };
-        self.advance(node_id);
-        Ok(node_id)
+            Ok((node_id, waiting_on == 0))
+        }
     }
 
     /// Registers the id of a nested scope, so that no resource takes it. The same scope may be entered again.

@@ -67,6 +67,18 @@ impl Failure {
             )
             .with_note("nothing was changed")
             .with_help("to replace it all the same, run again with `--allow-data-loss`"),
+            FailureCause::Losses(losses) => Diagnostic::error(
+                codes::DATA_LOSS,
+                format!(
+                    "{what} would be {}d and lose {}",
+                    self.action.verb(),
+                    losses.join(" and ")
+                ),
+            )
+            .with_note("nothing was changed")
+            .with_help(
+                "to lose it, run again with `--allow-data-loss`; to keep it, declare it as before",
+            ),
             FailureCause::State(error) => state_diagnostic(error),
             FailureCause::MissingOutput(name) => Diagnostic::error(
                 codes::PROVIDER,
@@ -277,6 +289,12 @@ impl RunError {
                 }
                 out.with_help("put `moved(..)` at the top, right behind `alchemy(..)`")
             }
+            Self::Look { kind, error } => provider_diagnostic(
+                error,
+                &format!("cannot see what there is of `{kind}`"),
+            )
+            .with_note("nothing was changed"),
+            Self::LookVault(error) => vault_diagnostic(error),
             Self::Cancelled => Diagnostic::error(codes::CANCELLED, "cancelled"),
             Self::StalePlan { reason } => stale(reason),
         }

@@ -13,6 +13,7 @@ use super::{
     call::is_uncertain,
     failure::FailureCause,
     operate::Job,
+    options::Phase,
     recover::{from_intent, with_intent},
     resolve::map_has_secret,
     run::Run,
@@ -49,6 +50,11 @@ impl Run {
             .prior
             .as_ref()
             .is_some_and(|prior| !prior.old_objects.is_empty());
+        // A repair that is refused leaves state saying what it said.
+        let old = old
+            .or(job.prior.as_deref().filter(|prior| {
+                self.options.phase == Phase::Repair && prior.status == Status::Ready
+            }));
         let entry = match (old, is_uncertain(error)) {
             (None, false) if !leaves => JournalEntry::Removed {
                 fqn: intent.fqn.clone(),

@@ -63,6 +63,17 @@ pub enum RunError {
         /// Where.
         first: Option<Position>,
     },
+    /// A provider could not be asked what it has.
+    #[error("cannot see what there is of `{kind}`: {error}")]
+    Look {
+        /// The kind.
+        kind: Arc<str>,
+        /// What the provider said.
+        error: ProviderError,
+    },
+    /// A secret that looking needs does not open.
+    #[error("{0}")]
+    LookVault(Arc<VaultError>),
     /// The user stopped it before it began.
     #[error("cancelled")]
     Cancelled,
@@ -116,6 +127,9 @@ pub enum FailureCause {
     /// It holds data that the replacement would lose.
     #[error("replacing it would lose its data (because of {})", .0.join(", "))]
     DataLoss(Vec<String>),
+    /// Carrying it out would lose these, which no script brings back.
+    #[error("it would lose {}", .0.join(" and "))]
+    Losses(Vec<String>),
     /// State could not be written: nothing more may start.
     #[error("{0}")]
     State(Arc<StateError>),

@@ -245,7 +245,7 @@ impl Run {
             .collect()
     }
 
-    async fn wait_until_idle(&self) {
+    pub(super) async fn wait_until_idle(&self) {
         loop {
             let waiter = {
                 let mut graph = self.graph();
@@ -264,7 +264,11 @@ impl Run {
     }
 
     /// Checkpoint, deployment record, lock; says that the run is over.
-    async fn conclude(&self, summary: Summary, command: &str) -> Result<Summary, RunError> {
+    pub(super) async fn conclude(
+        &self,
+        summary: Summary,
+        command: &str,
+    ) -> Result<Summary, RunError> {
         if let Some(session) = self.session.as_deref() {
             let written = self.write_end(session, &summary, command).await;
             let released = session.release().await;
@@ -308,7 +312,7 @@ impl Run {
             return Ok(());
         }
         let mut header = self.header_with(self.facts());
-        if self.options.phase == Phase::Up {
+        if matches!(self.options.phase, Phase::Up | Phase::Import) {
             let is_declared: HashSet<&Fqn> = declared.iter().collect();
             header
                 .order
@@ -359,7 +363,12 @@ impl Run {
         }
     }
 
-    fn summarise(&self, script_succeeded: bool, left: Vec<Fqn>, delete_path: Duration) -> Summary {
+    pub(super) fn summarise(
+        &self,
+        script_succeeded: bool,
+        left: Vec<Fqn>,
+        delete_path: Duration,
+    ) -> Summary {
         let graph = self.graph();
         let mut counts = graph.extra_counts.clone();
         for action in graph.nodes.iter().filter_map(|node| node.action) {

@@ -15,6 +15,8 @@ mod entries;
 pub mod event;
 mod failure;
 mod finish;
+mod look;
+mod losses;
 mod node;
 mod operate;
 mod options;
@@ -23,6 +25,7 @@ mod reclaim;
 mod recover;
 pub mod rename;
 mod renamed;
+mod repair;
 mod resolve;
 mod run;
 mod schedule;
@@ -31,6 +34,7 @@ mod spelling;
 pub use declaration::{AttributeState, Declaration, DeclareError, NodeId, NodeInfo};
 pub use event::{Action, Event, EventSink, Outcome, Summary};
 pub use failure::{Failure, FailureCause, RunError};
+pub use look::{Drift, Finding, Look};
 pub use options::{
     Cancel, DeleteOptions, DeleteStrategy, Phase, ResourceOptions, RunOptions, World,
 };

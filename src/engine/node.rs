@@ -21,6 +21,7 @@ use super::{
     declaration::NodeId,
     event::Action,
     failure::Failure,
+    look::Seen,
     options::{DeleteOptions, ResourceOptions},
     plan::PlannedAction,
     resolve::PropsHash,
@@ -151,6 +152,8 @@ pub(super) struct Graph {
     /// Whether a plan could not follow the script to its end, so that declarations may be missing.
     pub(super) partial: bool,
     pub(super) idle_waiters: Vec<oneshot::Sender<()>>,
+    /// What a look at the providers came to; empty where none was asked for.
+    pub(super) seen: Seen,
 }
 
 impl Graph {

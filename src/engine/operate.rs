@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     model::{Fqn, Map, Position},
-    provider::{Checked, Existing, FailureKind, OperationContext, Provider, ProviderError},
+    provider::{
+        Checked, Existing, FailureKind, OperationContext, Provider, ProviderError, observe,
+    },
     secret::VaultError,
     state::{Intent, JournalEntry, Operation, Record, StateError, Status},
 };
@@ -18,7 +20,8 @@ use super::{
     entries::begun,
     event::Action,
     failure::FailureCause,
-    options::ResourceOptions,
+    look::{Drift, Finding},
+    options::{Phase, ResourceOptions},
     reclaim::{Reclaimed, left_behind},
     recover::{is_ours, with_intent},
     renamed::moved_help,
@@ -42,6 +45,8 @@ pub(super) struct Job {
     pub(super) resolved: Map,
     pub(super) props_hash: String,
     pub(super) reference_hashes: BTreeMap<String, String>,
+    /// How the object was found to differ from what state says.
+    pub(super) found: Option<Arc<Finding>>,
     pub(super) slot: Arc<Slot>,
 }
 
@@ -106,7 +111,7 @@ impl Run {
                 };
                 let job = freed.as_ref().unwrap_or(job);
                 let prior = prior(job)?;
-                let existing = self.existing(prior)?;
+                let existing = as_found(job, self.existing(prior)?);
                 self.update(job, prior, existing).await
             }
             Decision::Replace { delete_first, .. } => self.replace(job, *delete_first).await,
@@ -126,7 +131,8 @@ impl Run {
     async fn create_anew(&self, job: &Job) -> Result<Done, FailureCause> {
         let instance = self.world.ids.ulid(self.world.clock.now());
         match job.prior.as_deref() {
-            Some(prior) if !prior.old_objects.is_empty() => {
+            // Without the script, state alone knows that there is to be an object.
+            Some(prior) if !prior.old_objects.is_empty() || self.options.phase == Phase::Repair => {
                 let record = self.unmade(job, prior, &instance)?;
                 self.write(record).await?;
             }
@@ -216,12 +222,13 @@ impl Run {
         } else {
             Operation::Create
         };
-        let intent = self.intend(job, operation, instance).await?;
         let existing = Existing {
             props: Map::new(),
             outputs,
             physical_name: job.checked.physical_name.clone(),
         };
+        self.consent(job, &existing)?;
+        let intent = self.intend(job, operation, instance).await?;
         match self
             .call(job, job.provider.update(context, &job.resolved, &existing))
             .await
@@ -310,6 +317,7 @@ impl Run {
         {
             return self.create_again(job).await;
         }
+        self.consent(job, &existing)?;
         self.intend(job, Operation::Update, &prior.instance).await?;
         match self
             .call(job, job.provider.update(&context, &job.resolved, &existing))
@@ -416,4 +424,18 @@ fn prior(job: &Job) -> Result<&Arc<Record>, FailureCause> {
     job.prior.as_ref().ok_or_else(|| {
         FailureCause::StalePlan(format!("`{}` has no record to start from", job.fqn))
     })
+}
+
+/// What an update starts from: what state says, and what was found to be otherwise.
+fn as_found(job: &Job, mut existing: Existing) -> Existing {
+    if let Some(found) = &job.found
+        && let Drift::Changed {
+            differences,
+            outputs,
+        } = &found.drift
+    {
+        existing.props = observe::as_found(&existing.props, differences);
+        existing.outputs.extend(outputs.clone());
+    }
+    existing
 }

@@ -23,10 +23,22 @@ pub enum Phase {
     Read,
     /// Delete everything.
     Destroy,
+    /// Compare what state knows with what the providers have; change nothing.
+    Drift,
+    /// Bring objects that drifted back to what state says.
+    Repair,
+    /// Take an object into state that is there already.
+    Import,
 }
 
 impl Phase {
-    /// The word for it: `up`, `plan`, `read`, `destroy`.
+    /// Whether a run of this phase writes state, and so needs the stage's lock.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Up | Self::Destroy | Self::Repair | Self::Import)
+    }
+
+    /// The word for it: `up`, `plan`, `read`, `destroy`, `drift`, `repair`, `import`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,6 +46,9 @@ impl Phase {
             Self::Plan => "plan",
             Self::Read => "read",
             Self::Destroy => "destroy",
+            Self::Drift => "drift",
+            Self::Repair => "repair",
+            Self::Import => "import",
         }
     }
 }
@@ -118,6 +133,9 @@ pub struct RunOptions {
     pub adopt: bool,
     /// Update resources even when nothing changed.
     pub force: bool,
+    /// Look at what the providers have first, so that vanished objects are made again and changed ones updated. The phases
+    /// `Drift` and `Repair` always look.
+    pub refresh: bool,
     /// Operations at once.
     pub concurrency: usize,
     /// Whether replacing data-bearing kinds was consented to.

@@ -17,6 +17,7 @@ use super::{
     declaration::NodeId,
     event::{Action, Event},
     failure::{Failure, FailureCause},
+    look::{Drift, Finding},
     node::{Graph, Node, NodeState},
     resolve::{PropsHash, reference_key},
     run::Run,
@@ -99,6 +100,9 @@ pub struct Plan {
     /// Whether it updates resources even when nothing changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// Whether it looked at what the providers have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
     /// Whether replacing data-bearing kinds was consented to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_data_loss: bool,
@@ -185,6 +189,7 @@ impl Run {
             file: None,
             adopt: self.options.adopt,
             force: self.options.force,
+            refresh: self.options.refresh,
             allow_data_loss: self.options.allow_data_loss,
             actions: graph
                 .planned
@@ -243,7 +248,10 @@ impl Run {
         let changes = if action == Action::Unchanged {
             Vec::new()
         } else {
-            self.changes(node, prior.map(AsRef::as_ref), hash, &verdict.decision)
+            let found = graph.seen.findings.get(&node.fqn).map(AsRef::as_ref);
+            let mut changes = self.changes(node, prior.map(AsRef::as_ref), hash, &verdict.decision);
+            found_changes(&mut changes, found);
+            changes
         };
         let planned = Arc::new(PlannedAction {
             fqn: node.fqn.clone(),
@@ -468,6 +476,30 @@ impl Run {
             return stale(format!("a secret of `{name}` is not as in the plan"));
         }
         Ok(())
+    }
+}
+
+/// Adds what was found to be otherwise than state says, where the script does not change it anyway.
+fn found_changes(changes: &mut Vec<PropertyChange>, found: Option<&Finding>) {
+    let Some(Finding {
+        drift: Drift::Changed { differences, .. },
+        ..
+    }) = found
+    else {
+        return;
+    };
+    for difference in differences {
+        if changes.iter().any(|change| change.path == difference.path) {
+            continue;
+        }
+        changes.push(PropertyChange {
+            path: difference.path.clone(),
+            before: Some(difference.found.to_display_json()),
+            after: Some(difference.state.to_display_json()),
+            secret: false,
+            unknown: false,
+            replaces: false,
+        });
     }
 }
 

@@ -341,6 +341,40 @@ fn open_all(vault: &crate::secret::Vault, props: &Map) -> Result<Map, VaultError
     }
 }
 
+/// The props of a node with the values of its references as far as they are known: a resource that is yet to be made stands
+/// there with what is known of it, anything else that is unknown stays a reference.
+pub(super) fn known_props(graph: &Graph, props: &Map) -> Map {
+    let known = |leaf: &Value| match leaf {
+        Value::Ref(reference) if reference.path.is_empty() => {
+            let node = graph.node(*graph.by_fqn.get(&reference.fqn)?);
+            let outputs = match &node.state {
+                NodeState::Done(record) => record.outputs.clone(),
+                NodeState::Planned { known } => known.clone(),
+                _ => return None,
+            };
+            Some(Value::Resource(std::sync::Arc::new(ResourceView {
+                fqn: node.fqn.clone(),
+                kind: node.kind.clone(),
+                physical_name: node.checked.physical_name.clone(),
+                outputs,
+            })))
+        }
+        Value::Ref(reference) => match reference_value(graph, reference) {
+            Resolved::Value(value) => Some(value),
+            Resolved::Unknown | Resolved::Missing => None,
+        },
+        _ => None,
+    };
+    let map = Value::Map(props.clone())
+        .try_map_leaves::<std::convert::Infallible>(&mut Vec::new(), &mut |_, leaf| {
+            Ok(known(leaf).unwrap_or_else(|| leaf.clone()))
+        });
+    match map {
+        Ok(Value::Map(map)) => map,
+        _ => props.clone(),
+    }
+}
+
 fn lookup(graph: &Graph, reference: &Reference) -> Result<Value, ResolveError> {
     match reference_value(graph, reference) {
         Resolved::Value(value) => Ok(value),
@@ -357,6 +391,19 @@ fn text_form(value: &Value) -> Option<String> {
         Value::Null => Some(String::new()),
         _ => None,
     }
+}
+
+/// What props refer to, each once.
+pub(super) fn references(props: &Map) -> Vec<Reference> {
+    let mut out: Vec<Reference> = Vec::new();
+    for value in props.values() {
+        value.visit_references(&mut |reference| {
+            if !out.contains(reference) {
+                out.push(reference.clone());
+            }
+        });
+    }
+    out
 }
 
 /// The nodes that props refer to, each once, in order of first mention. Unknown names are answered as errors.

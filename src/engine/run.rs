@@ -97,8 +97,11 @@ impl Run {
             target: options.target.clone(),
             deployment: deployment.clone(),
         });
-        let writes = matches!(options.phase, Phase::Up | Phase::Destroy);
-        if options.phase == Phase::Destroy || options.phase == Phase::Read {
+        let writes = options.phase.writes();
+        if matches!(
+            options.phase,
+            Phase::Destroy | Phase::Read | Phase::Drift | Phase::Repair
+        ) {
             require_stage(&world, &stage).await?;
         }
         let (session, mut state) = if writes {
@@ -135,7 +138,7 @@ impl Run {
             prior: records,
             ..Graph::default()
         };
-        Ok(Arc::new(Self {
+        let run = Arc::new(Self {
             world,
             stage,
             options,
@@ -153,7 +156,15 @@ impl Run {
             graph: Mutex::new(graph),
             plan_index: OnceLock::new(),
             finished: tokio::sync::Mutex::new(None),
-        }))
+        });
+        let looks = run.options.refresh && matches!(run.options.phase, Phase::Up | Phase::Plan);
+        if (looks || matches!(run.options.phase, Phase::Drift | Phase::Repair))
+            && let Err(error) = run.look().await
+        {
+            release(run.session.as_deref()).await?;
+            return Err(error);
+        }
+        Ok(run)
     }
 
     /// The graph. A panic while it was held has ended the run anyway, so poisoning is no further error.
@@ -179,9 +190,11 @@ impl Run {
             key: self.keyring.key_check(),
             ..Facts::of(&self.header)
         };
+        if matches!(self.options.phase, Phase::Up | Phase::Import) {
+            facts.target = Some(self.options.target.clone());
+        }
         if self.options.phase == Phase::Up {
             facts.script.clone_from(&self.options.script);
-            facts.target = Some(self.options.target.clone());
         }
         facts
     }
@@ -291,7 +304,7 @@ async fn prepare(
             asked: options.target.clone(),
         });
     }
-    if matches!(options.phase, Phase::Up | Phase::Plan) && state.is_empty() {
+    if matches!(options.phase, Phase::Up | Phase::Plan | Phase::Import) && state.is_empty() {
         check_spelling(world, stage).await?;
     }
     if let Some(plan) = &options.expected_plan

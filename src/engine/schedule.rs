@@ -22,6 +22,7 @@ use super::{
     node::{Decided, Graph, NodeState, ReadyNode},
     operate::{Done, Job},
     options::Phase,
+    repair::keeps_dependencies,
     resolve::{ResolveError, props_hash, resolve_props},
     run::Run,
 };
@@ -95,11 +96,12 @@ impl Run {
                 prior.as_ref(),
                 &hash,
                 self.options.force,
+                graph.seen.findings.get(&node.fqn).map(AsRef::as_ref),
                 &self.keyring,
             )?;
             Ok((hash, verdict))
         });
-        let (hash, verdict) = match verdict {
+        let (hash, mut verdict) = match verdict {
             Ok(both) => both,
             Err(error) => return self.failed(graph, id, Action::Update, error.into()),
         };
@@ -135,6 +137,12 @@ impl Run {
             return self.failed(graph, id, verdict.decision.action(), cause);
         }
         if self.options.phase == Phase::Plan {
+            if let Some(record) = &prior {
+                let losses = self.losses(graph, graph.node(id), record, &verdict.decision);
+                if !losses.is_empty() {
+                    verdict.reason += &format!("; loses {}", losses.join(" and "));
+                }
+            }
             return self.plan_node(graph, id, &verdict, prior.as_ref(), &hash, events);
         }
         NodeState::Ready(Box::new(Decided {
@@ -151,10 +159,16 @@ impl Run {
         record: &Record,
         decision: &Decision,
     ) -> Option<FailureCause> {
-        let Decision::Replace { reasons, .. } = decision else {
-            return None;
-        };
         let node = graph.node(id);
+        // A plan shows what would be lost; only carrying it out needs consent.
+        let losses = || {
+            let asked = self.options.phase != Phase::Plan && !self.options.allow_data_loss;
+            let losses = asked.then(|| self.losses(graph, node, record, decision))?;
+            (!losses.is_empty()).then_some(FailureCause::Losses(losses))
+        };
+        let Decision::Replace { reasons, .. } = decision else {
+            return losses();
+        };
         if record.protect || node.options.protect == Some(true) {
             return Some(FailureCause::Protected);
         }
@@ -163,14 +177,13 @@ impl Run {
             .registry
             .get(&record.kind)
             .map_or(node.schema().delete, |provider| provider.schema().delete);
-        // A plan shows the replacement with its reason; only carrying it out needs consent.
-        if self.options.phase == Phase::Up
+        if self.options.phase != Phase::Plan
             && !self.options.allow_data_loss
             && loses_data(old, record, decision)
         {
             return Some(FailureCause::DataLoss(reasons.clone()));
         }
-        None
+        losses()
     }
 
     /// Puts a node into its final state and wakes all that waited for it.
@@ -307,11 +320,14 @@ impl Run {
                 ResolveError::Vault(error) => error.into(),
             },
         )?;
-        let mut depends_on: Vec<_> = node
-            .dependencies
-            .iter()
-            .map(|id| graph.node(*id).fqn.clone())
-            .collect();
+        let mut depends_on: Vec<_> = match &prior {
+            Some(prior) if keeps_dependencies(self.options.phase) => prior.depends_on.clone(),
+            _ => node
+                .dependencies
+                .iter()
+                .map(|id| graph.node(*id).fqn.clone())
+                .collect(),
+        };
         let first = node.reads_before.saturating_sub(MAX_READ_DEPENDENCIES);
         for fqn in &graph.reads[first..node.reads_before] {
             if !depends_on.contains(fqn) {
@@ -331,6 +347,7 @@ impl Run {
             resolved,
             props_hash: hash.whole.unwrap_or_default(),
             reference_hashes: hash.references,
+            found: graph.seen.findings.get(&node.fqn).cloned(),
             slot: Arc::new(Slot {
                 run: Arc::clone(self),
                 held: AtomicBool::new(true),

@@ -76,7 +76,13 @@ const MIGRATIONS: &[&str] = &["
         created_at TEXT NOT NULL, source TEXT NOT NULL, versions TEXT NOT NULL, annotations TEXT NOT NULL
     ) STRICT;
     CREATE INDEX deployments_script ON deployments(script, number);
-", objects::MIGRATION];
+", objects::MIGRATION, "
+    ALTER TABLE scripts ADD COLUMN migration_tag TEXT;
+    CREATE TABLE durable_object_namespaces(
+        id TEXT PRIMARY KEY, script TEXT NOT NULL REFERENCES scripts(name) ON DELETE CASCADE,
+        class TEXT NOT NULL, sqlite INTEGER NOT NULL, created_at TEXT NOT NULL, UNIQUE(script, class)
+    ) STRICT;
+"];
 
 /// Why the control database cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,9 @@ pub const KV_CLASS: &str = "miniflare-KVNamespaceObject";
 /// The storage object class behind R2 buckets.
 pub const R2_CLASS: &str = "miniflare-R2BucketObject";
 
+/// The folder of all Durable Objects, below it one folder a namespace.
+pub const OBJECTS: &str = "do";
+
 /// The id, 64 hexadecimal digits, of the object that `name` has in the class with `unique_key`.
 ///
 /// It is `hex(n ‖ HMAC(k, n)[..16])` with `k = SHA-256(unique_key)` and `n = HMAC(k, name)[..16]`.
@@ -72,6 +75,12 @@ pub fn bucket_key(jurisdiction: &str, bucket: &str) -> String {
     } else {
         format!("{jurisdiction}.{bucket}")
     }
+}
+
+/// The folder with the objects of a namespace of Durable Objects, one SQLite file each.
+#[must_use]
+pub fn objects_folder(folder: &Path, namespace: &str) -> PathBuf {
+    folder.join(OBJECTS).join(namespace)
 }
 
 /// The folder of Worker modules, each named by the hash of its content.

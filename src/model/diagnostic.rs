@@ -152,7 +152,7 @@ pub mod codes {
         CANCELLED = 305, "The run was stopped.";
         DEPENDENCY = 306, "A resource was not tried because another one failed.";
         PROTECTED = 307, "A protected resource would be deleted or replaced.";
-        DATA_LOSS = 308, "A replacement would lose data.";
+        DATA_LOSS = 308, "A change would lose data.";
         LOCKED = 401, "Another run holds the stage.";
         CORRUPT = 402, "State on disk is damaged.";
         TOO_NEW = 403, "State was written by a newer alch.";

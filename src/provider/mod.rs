@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod cloudflare;
+pub mod observe;
 pub mod registry;
 pub mod std;
 pub mod validate;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{Fqn, KindSchema, Map, ScopePath, StagePath, Value};
 
 pub use access::{Access, Allow, Denied, Permissions, Touch};
+pub use observe::{Difference, Observation};
 pub use registry::Registry;
 
 /// Counts calls that leave the process: HTTP requests, child processes, closures of script-defined kinds.
@@ -191,7 +193,8 @@ pub struct ProviderError {
     pub message: String,
     /// The provider's own code (`7502`), where there is one.
     pub code: Option<String>,
-    /// The call that failed (`POST /accounts/../d1/database`), where there was one.
+    /// The call that failed, where there was one, and how it was answered (`POST /accounts/../d1/database, answered with
+    /// HTTP 400`).
     pub call: Option<String>,
     /// What to do.
     pub help: Option<String>,
@@ -251,6 +254,14 @@ pub trait Provider: Send + Sync {
         validate::diff_by_schema(self.schema(), prior, next)
     }
 
+    /// What is lost with a change that no script brings back, each as a phrase ("the Durable Object class `Room` with its
+    /// data"): by an update in place to `next`, or by deleting the object where `next` is none. `outputs` are those of the
+    /// object; references in `next` may be unresolved while a plan is made. Whatever the kind's delete policy says of a
+    /// delete comes on top.
+    fn losses(&self, _outputs: &Map, _next: Option<&Map>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The outputs of the object now; `None` when it is gone.
     ///
     /// # Errors
@@ -297,6 +308,52 @@ pub trait Provider: Send + Sync {
         context: &OperationContext,
         props: &Map,
     ) -> Result<Option<Found>, ProviderError>;
+
+    /// What [`Observation::id`] says of an object that state knows by this name and these outputs.
+    fn object_id(&self, physical_name: &str, outputs: &Map) -> String {
+        observe::object_id(physical_name, outputs)
+    }
+
+    /// Every object of the kind in the account, read to the last page; `None` where the kind has no list, so that objects are
+    /// [observed](Provider::observe) one by one. `known` are the objects that state has, for kinds whose lists are by place.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that cannot be told.
+    async fn list(
+        &self,
+        _context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        Ok(None)
+    }
+
+    /// The props with which a script declares an object that is there: what it shows, without what it has by itself.
+    fn declarable(&self, seen: &Observation) -> Map {
+        seen.props.clone()
+    }
+
+    /// One object as it is now; `None` when it is gone. The default reads it and shows no props.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that cannot be told.
+    async fn observe(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Observation>, ProviderError> {
+        let outputs = self.read(context, existing).await?;
+        Ok(outputs.map(|outputs| Observation {
+            id: self.object_id(&existing.physical_name, &existing.outputs),
+            physical_name: existing.physical_name.clone(),
+            outputs,
+            props: Map::new(),
+        }))
+    }
+
+    /// How an object differs from what state says of it. Secrets in `existing` may be sealed, and references stand as they are.
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        observe::compare(&existing.physical_name, &existing.props, seen)
+    }
 
     /// How long one operation may take.
     fn timeout(&self) -> Duration {

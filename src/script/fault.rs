@@ -116,7 +116,9 @@ impl Fault {
             },
             Some(crate::engine::FailureCause::Dependency(_)) => "dependency",
             Some(crate::engine::FailureCause::Protected) => "protected",
-            Some(crate::engine::FailureCause::DataLoss(_)) => "data-loss",
+            Some(
+                crate::engine::FailureCause::DataLoss(_) | crate::engine::FailureCause::Losses(_),
+            ) => "data-loss",
             Some(_) => "run",
             None if self.0.forced.is_some() => "unknown",
             None => "script",

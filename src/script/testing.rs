@@ -316,6 +316,7 @@ impl Start {
             phase,
             adopt: false,
             force: false,
+            refresh: false,
             concurrency: 8,
             allow_data_loss: true,
             delete_adopted: false,

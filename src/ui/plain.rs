@@ -292,7 +292,7 @@ impl Plain {
             let more = plural(diagnostics.len() - MANY, "more failure");
             progress(out, format!("and {more}, named above"));
         }
-        let changes = !matches!(summary.phase, Phase::Plan | Phase::Read);
+        let changes = !matches!(summary.phase, Phase::Plan | Phase::Read | Phase::Drift);
         if !summary.left.is_empty() && summary.outcome != Outcome::Succeeded && changes {
             let mut text = paint(style::STRONG, "still there:");
             for fqn in summary.left.iter().take(MANY) {

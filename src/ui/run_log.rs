@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    engine::{Event, Phase},
+    engine::Event,
     model::StagePath,
     util::fs::{self, FsError},
 };
@@ -62,10 +62,10 @@ impl RunLog {
         match event {
             Event::RunStarted {
                 stage,
-                phase: Phase::Up | Phase::Destroy,
+                phase,
                 deployment,
                 ..
-            } => {
+            } if phase.writes() => {
                 if let Some(path) = &self.path {
                     self.state = State::Waiting {
                         path: path(stage, deployment),

@@ -3,6 +3,7 @@
 //! `scripts/clients` installs them once, pinned by the lock file beside this one, into a cache folder. Where it has not, as
 //! npm cannot be had, each test says so on the terminal, past the capture of the test harness, and checks nothing.
 
+mod alchemy;
 mod data;
 mod workers;
 

@@ -14,8 +14,8 @@ use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
 use super::{
-    Verdict, account, d1, description, exceptions::EXCEPTIONS, kv, queues, r2, stores, workers,
-    zones,
+    Verdict, account, d1, description, durable, exceptions::EXCEPTIONS, kv, queues, r2, stores,
+    workers, zones,
 };
 use crate::support::exchange::Exchange;
 
@@ -257,6 +257,7 @@ fn the_local_cloud_answers_as_described() {
         r2::drive,
         queues::drive,
         workers::drive,
+        durable::drive,
         zones::drive,
         stores::drive,
     ] {

@@ -7,6 +7,7 @@
 mod account;
 mod d1;
 mod description;
+mod durable;
 mod exceptions;
 mod kinds;
 mod kv;

@@ -322,6 +322,44 @@ fn queues() {
     );
 }
 
+const OBJECTS: &str = r#"
+let room = DurableObject("room", #{ className: "Room" });
+let old = DurableObjectNamespace("old", #{ className: "Old", sqlite: false, naming: "stage" });
+let api = Worker("api", #{ script: "export default {}", url: false, bindings: #{ ROOM: room, OLD: old } });
+let rooms = DurableObject("rooms", #{ className: "Room", scriptName: api });
+Worker("web", #{ script: "export default {}", url: false, bindings: #{ ROOM: rooms } });
+"#;
+const OBJECTS_CHANGED: &str = r#"
+let room = DurableObject("room", #{ className: "Hall" });
+let api = Worker("api", #{ script: "export default {}", url: false, bindings: #{ ROOM: room } });
+let rooms = DurableObject("rooms", #{ className: "Hall", scriptName: api.name, namespaceId: "0123456789abcdef0123456789abcdef", environment: "production" });
+Worker("web", #{ script: "export default {}", url: false, bindings: #{ OTHER: rooms, API: api } });
+"#;
+
+#[test]
+fn objects() {
+    assert_sent(
+        &[],
+        &[
+            run(OBJECTS),
+            run(OBJECTS),
+            run(OBJECTS_CHANGED),
+            refresh(OBJECTS_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE workers/scripts/{script_name}",
+            "GET workers/scripts/{script_name}/deployments",
+            "GET workers/scripts/{script_name}/settings",
+            "GET workers/scripts/{script_name}/subdomain",
+            "GET workers/services/{service_name}",
+            "POST workers/scripts/{script_name}/subdomain",
+            "PUT workers/scripts/{script_name}",
+            "PUT workers/scripts/{script_name}/schedules",
+        ],
+    );
+}
+
 const CONSUMERS: &str = r#"
 let worker = Worker("worker", #{ script: "export default {}", url: false });
 let dead = Queue("dead");
@@ -561,8 +599,10 @@ fn the_scripts_here_use_every_prop_of_every_kind() {
         &bundler,
     );
     let workers = format!("{WORKERS}{BUNDLES}");
+    let objects = format!("{OBJECTS}{OBJECTS_CHANGED}");
     let mut scripts = BTreeMap::from([
         ("cloudflare::D1Database", D1),
+        ("cloudflare::DurableObjectNamespace", &objects),
         ("cloudflare::KVNamespace", KV),
         ("cloudflare::Queue", QUEUES),
         ("cloudflare::QueueConsumer", CONSUMERS),

@@ -7,7 +7,8 @@ use super::local::{Local, Payload};
 const ALL: &str = "/accounts/local/workers/scripts";
 const CODE: &str = "export default {}";
 
-fn parts(mut metadata: Value) -> Payload {
+/// The body of an upload.
+pub(super) fn parts(mut metadata: Value) -> Payload {
     metadata["main_module"] = json!("worker.js");
     Payload::Parts(vec![
         ("metadata", "application/json", metadata.to_string()),

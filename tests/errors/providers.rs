@@ -25,7 +25,7 @@ error[E0301]: `main` (cloudflare::D1Database): create failed: migration `0001_us
 2 | let db = Database("main", #{ migrations: "./migrations" });
   |          ^^^^^^^^ declared here
   |
-  = note: the call was POST /accounts/../d1/database/[..]/query
+  = note: the call was POST /accounts/../d1/database/[..]/query, answered with HTTP 400
   = help: correct `0001_users.sql` and run again: nothing of it was applied, and what came before it is kept
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 6 API calls)
 
@@ -52,7 +52,7 @@ error[E0302]: `mine` (cloudflare::KVNamespace): create failed: a namespace with 
 2 | let mine = KV("mine", #{ title: "shared" });
   |            ^^ declared here
   |
-  = note: the call was POST /accounts/../storage/kv/namespaces
+  = note: the call was POST /accounts/../storage/kv/namespaces, answered with HTTP 400
   = help: take it over with `adopt: true` (or `--adopt`), or choose another `name`
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 1 API call)
 
@@ -75,7 +75,7 @@ fn what_depends_on_a_failure_is_skipped_and_the_rest_goes_on() {
   ..        main  applying migration `0001.sql`
   ..        main  applying migration `0001.sql`
   = help: correct `0001.sql` and run again: nothing of it was applied, and what came before it is kept
-  = note: the call was POST /accounts/../d1/database/[..]/query
+  = note: the call was POST /accounts/../d1/database/[..]/query, answered with HTTP 400
   created   cache  cache-dev  [TIME]
   failed    main  migration `0001.sql`, line 1, `nonsense` failed: near "nonsense": syntax error at offset 0: SQLITE_ERROR
   skipped   api  because main failed
@@ -112,7 +112,7 @@ error[E0301]: `main` (cloudflare::D1Database): create failed: migration `0001.sq
 2 | let db = Database("main", #{ migrations: "./migrations" });
   |          ^^^^^^^^ declared here
   |
-  = note: the call was POST /accounts/../d1/database/[..]/query
+  = note: the call was POST /accounts/../d1/database/[..]/query, answered with HTTP 400
   = help: correct `0001.sql` and run again: nothing of it was applied, and what came before it is kept
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 6 API calls)
 

@@ -94,6 +94,7 @@ pub(crate) struct Life {
     pub(crate) concurrency: usize,
     pub(crate) deletes: DeleteStrategy,
     pub(crate) expected_plan: Option<Arc<Plan>>,
+    pub(crate) refresh: bool,
 }
 
 impl Default for Life {
@@ -104,6 +105,7 @@ impl Default for Life {
             concurrency: 4,
             deletes: DeleteStrategy::Sequential,
             expected_plan: None,
+            refresh: false,
         }
     }
 }
@@ -274,6 +276,7 @@ async fn drive(
         phase: life.phase,
         adopt: false,
         force: false,
+        refresh: life.refresh,
         concurrency: life.concurrency,
         allow_data_loss: false,
         delete_adopted: false,
@@ -295,13 +298,14 @@ async fn drive(
     let mut plan = empty_plan();
     let result = match Run::start(world, stage(), key, options).await {
         Ok(run) => {
-            if life.phase != Phase::Destroy {
+            if matches!(life.phase, Phase::Up | Phase::Plan | Phase::Read) {
                 for thing in things {
                     run.declare(declaration(thing)).unwrap();
                 }
             }
             let result = match life.phase {
                 Phase::Destroy => run.destroy().await,
+                Phase::Repair => run.repair().await,
                 _ => run.finalize(true).await,
             };
             plan = run.plan();
@@ -329,6 +333,7 @@ fn empty_plan() -> Plan {
         file: None,
         adopt: false,
         force: false,
+        refresh: false,
         allow_data_loss: false,
         actions: Vec::new(),
     }

@@ -13,8 +13,8 @@ use alch::{
     engine::{Event, EventSink},
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError,
+        CheckContext, Checked, Existing, FailureKind, Found, Observation, OperationContext,
+        PropError, Provider, ProviderError,
     },
     util::{clock::Clock, ids::Ids},
 };
@@ -307,9 +307,14 @@ impl Provider for SimCloud {
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
         let name = existing.physical_name.clone();
+        // By its id: another object of that name is not it.
+        let id = existing.outputs.get("id").and_then(Value::as_str);
         Ok(self
             .request(context, |objects| {
-                objects.get(&name).map(|o| outputs(&name, o))
+                objects
+                    .get(&name)
+                    .filter(|object| id == Some(object.id.as_str()))
+                    .map(|object| outputs(&name, object))
             })
             .await)
     }
@@ -369,6 +374,28 @@ impl Provider for SimCloud {
         })
         .await;
         Ok(())
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let list = self.request(context, |objects| {
+            objects
+                .iter()
+                .map(|(name, object)| Observation {
+                    id: object.id.clone(),
+                    physical_name: name.clone(),
+                    outputs: outputs(name, object),
+                    props: Map::from([
+                        ("value".to_owned(), object.value.clone()),
+                        ("soil".to_owned(), object.soil.clone()),
+                    ]),
+                })
+                .collect()
+        });
+        Ok(Some(list.await))
     }
 
     async fn find(

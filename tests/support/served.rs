@@ -167,8 +167,8 @@ impl Served {
         body
     }
 
-    /// Uploads a multipart body with the boundary `b`.
-    pub(crate) fn upload(&self, path: &str, body: &str) {
+    /// Uploads a multipart body with the boundary `b`; answers the result.
+    pub(crate) fn upload(&self, method: &str, path: &str, body: &str) -> Value {
         let host = format!("127.0.0.1:{}", port_of(&self.api));
         let headers = [
             ("host", host.as_str()),
@@ -176,8 +176,10 @@ impl Served {
             ("content-type", "multipart/form-data; boundary=b"),
         ];
         let path = format!("/client/v4/accounts/local/{path}");
-        let (status, answer) = request(port_of(&self.api), "PUT", &path, &headers, body);
+        let (status, answer) = request(port_of(&self.api), method, &path, &headers, body);
         assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer["result"].clone()
     }
 
     /// Asks until the answer is as wanted.
@@ -225,6 +227,21 @@ impl Drop for Served {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// A multipart body with the boundary `b`: names, content types, contents.
+pub(crate) fn multipart(parts: &[(&str, &str, &str)]) -> String {
+    let mut body: String = parts
+        .iter()
+        .map(|(name, content_type, content)| {
+            format!(
+                "--b\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"{name}\"\r\n\
+                 content-type: {content_type}\r\n\r\n{content}\r\n"
+            )
+        })
+        .collect();
+    body.push_str("--b--\r\n");
+    body
 }
 
 /// Looks until there is something to see.

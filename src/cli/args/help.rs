@@ -29,6 +29,16 @@ Examples:
   alch destroy --stage pr-123               asks before it deletes
   alch destroy --stage pr-123 --yes         for machines";
 
+pub(super) const DRIFT_HELP: &str = "\
+Looks by list calls, one a kind and page, and compares what state says with what the lists show: whether
+the object is there, its name, and the properties that the script declared. It changes nothing, and ends
+with 7 when something differs. `alch run --refresh` looks, too, and then brings things to what the script says.
+
+Examples:
+  alch drift --stage prod
+  alch drift --stage prod --repair
+  alch drift --json";
+
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   alch completions bash > ~/.local/share/bash-completion/completions/alch

@@ -3,6 +3,7 @@
 pub(super) mod check;
 pub(super) mod completions;
 pub(super) mod destroy;
+pub(super) mod drift;
 pub(super) mod explain;
 pub(super) mod local;
 pub(super) mod logs;

@@ -23,6 +23,7 @@ pub(in crate::cli) fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Cl
         phase: Some(Phase::Plan),
         adopt: args.adopt,
         force: args.force,
+        refresh: args.refresh,
         concurrency: None,
         allow_data_loss: args.allow_data_loss,
         plan: None,

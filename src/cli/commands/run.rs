@@ -31,6 +31,7 @@ pub(in crate::cli) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Cli
         phase,
         adopt: args.adopt,
         force: args.force,
+        refresh: args.refresh,
         concurrency: args.concurrency,
         allow_data_loss: args.allow_data_loss,
         plan: None,
@@ -53,6 +54,7 @@ pub(in crate::cli) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Cli
         request.phase = Some(Phase::Up);
         request.adopt |= plan.adopt;
         request.force |= plan.force;
+        request.refresh |= plan.refresh;
         request.allow_data_loss |= plan.allow_data_loss;
         request.plan = Some(Arc::new(plan));
     }

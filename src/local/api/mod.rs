@@ -11,6 +11,7 @@ mod d1_guard;
 mod d1_import;
 mod d1_query;
 mod d1_time_travel;
+mod durable_objects;
 mod envelope;
 mod error;
 mod graphql;
@@ -45,8 +46,8 @@ use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
 pub(super) use self::workers::{
-    DeployedModule, DeployedWorker, deployed, jurisdiction, latest_version, revealed, schedules,
-    source_maps,
+    DeployedModule, DeployedWorker, Namespace, deployed, jurisdiction, latest_version, revealed,
+    schedules, source_maps,
 };
 use super::Cloud;
 
@@ -64,6 +65,7 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
     Router::new()
         .merge(account::routes())
         .merge(d1::routes())
+        .merge(durable_objects::routes())
         .merge(kv::routes())
         .merge(r2::routes())
         .merge(queues::routes())

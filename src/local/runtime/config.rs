@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::host::{DELAY, Link, QUEUE, TOKEN};
 use crate::local::{
-    api::{DeployedModule, DeployedWorker, jurisdiction},
+    api::{DeployedModule, DeployedWorker, Namespace, jurisdiction},
     layout,
 };
 
@@ -25,10 +25,14 @@ const OLDEST_DATE: &str = "2021-11-02";
 const OWN_DATE: &str = "2023-07-24";
 /// The Worker in front of all others.
 const ENTRY: &str = include_str!("entry.js");
+/// The Worker in front of each storage object.
+const DOOR: &str = include_str!("door.js");
 /// The Worker that hears what happened in the others.
 const TAIL: &str = include_str!("tail.js");
 /// Stands for a Worker that cannot run.
-const ABSENT: &str = "export default { fetch(request, env) { throw new Error(env.REASON); } };";
+const ABSENT: &str = "import { DurableObject } from 'cloudflare:workers'; \
+    export default { fetch(request, env) { throw new Error(env.REASON); } }; \
+    class Absent extends DurableObject { fetch() { throw new Error(this.env.REASON); } };";
 /// The prefix of the services that are Workers of the user.
 pub(super) const WORKER: &str = "worker:";
 
@@ -41,7 +45,7 @@ pub(super) struct Setting<'a> {
     pub(super) simulators: &'a Path,
     /// The newest compatibility date that the binary knows.
     pub(super) newest_date: &'a str,
-    /// Workers that cannot run, with the reason.
+    /// Versions of Workers that cannot run, by the names of their services, with the reason.
     pub(super) broken: &'a BTreeMap<String, String>,
     /// Where this program answers.
     pub(super) link: &'a Link,
@@ -89,20 +93,26 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
             .map(|worker| worker.name.as_str())
             .filter(|name| !setting.broken.contains_key(*name))
             .collect(),
+        objects: workers
+            .iter()
+            .flat_map(|worker| &worker.namespaces)
+            .map(|namespace| (namespace.id.as_str(), namespace))
+            .collect(),
     };
     writer.entry(workers);
-    for worker in workers {
-        match setting.broken.get(&worker.name) {
-            Some(reason) => writer.absent(&worker.name, reason),
-            None => writer.worker(worker),
+    for (key, version) in workers.iter().flat_map(DeployedWorker::versions) {
+        match setting.broken.get(&key) {
+            Some(reason) => writer.absent(&key, reason, &version.namespaces),
+            None => writer.worker(&key, version),
         }
     }
     for name in std::mem::take(&mut writer.absent) {
         if !setting.broken.contains_key(&name) {
-            writer.absent(&name, "it is not deployed");
+            writer.absent(&name, "it is not deployed", &[]);
         }
     }
     writer.simulators();
+    writer.object_storage();
     writer.finish()
 }
 
@@ -170,7 +180,7 @@ impl Product {
 }
 
 /// The products whose data lies in files, by the name of their folder.
-pub(super) const FOLDERS: [&str; 3] = ["d1", "kv", "r2"];
+pub(super) const FOLDERS: [&str; 4] = ["d1", "kv", "r2", layout::OBJECTS];
 
 struct Writer<'a> {
     setting: &'a Setting<'a>,
@@ -187,15 +197,30 @@ struct Writer<'a> {
     /// Workers that are bound and not there.
     absent: BTreeSet<String>,
     running: BTreeSet<&'a str>,
+    /// The namespaces of Durable Objects that there are, by id.
+    objects: BTreeMap<&'a str, &'a Namespace>,
 }
 
 impl Writer<'_> {
     fn entry(&mut self, workers: &[DeployedWorker]) {
         let mut bindings: Vec<String> = workers
             .iter()
-            .map(|worker| {
-                let service = quoted(&format!("{WORKER}{}", worker.name));
+            .flat_map(DeployedWorker::versions)
+            .map(|(key, _)| {
+                let service = quoted(&format!("{WORKER}{key}"));
                 format!("(name = {service}, service = {service})")
+            })
+            .collect();
+        let shares: BTreeMap<&str, Vec<Value>> = workers
+            .iter()
+            .filter(|worker| !worker.others.is_empty())
+            .map(|worker| {
+                let mut versions: Vec<_> = worker.versions().collect();
+                versions.sort_by(|(_, a), (_, b)| b.created_at.cmp(&a.created_at));
+                let share = |(key, version): (String, &DeployedWorker)| {
+                    json!({ "id": version.version, "service": format!("{WORKER}{key}"), "share": version.share })
+                };
+                (worker.name.as_str(), versions.into_iter().map(share).collect())
             })
             .collect();
         let hosts = workers.first().map(|worker| json!(*worker.hosts));
@@ -205,9 +230,11 @@ impl Writer<'_> {
             "(name = \"entry\", worker = (compatibilityDate = \"{OWN_DATE}\", \
              compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\"], \
              modules = [(name = \"alch-entry.js\", esModule = {})], \
-             bindings = [(name = \"TOKEN\", text = {}), (name = \"HOST\", service = \"host\"), {}]))",
+             bindings = [(name = \"TOKEN\", text = {}), (name = \"HOST\", service = \"host\"), \
+             (name = \"SHARES\", json = {}), {}]))",
             quoted(ENTRY),
             quoted(&self.setting.link.token),
+            quoted(&json!(shares).to_string()),
             bindings.join(", ")
         ));
         self.host("host", &[]);
@@ -220,18 +247,26 @@ impl Writer<'_> {
     }
 
     /// A Worker that only says why it does not run.
-    fn absent(&mut self, name: &str, reason: &str) {
+    fn absent(&mut self, name: &str, reason: &str, namespaces: &[Namespace]) {
         let reason = format!("the Worker `{name}` cannot run: {reason}");
+        let exports: Vec<String> = namespaces
+            .iter()
+            .map(|namespace| format!("Absent as {}", namespace.class))
+            .collect();
+        let code = format!("{ABSENT} export {{ {} }};", exports.join(", "));
+        // Objects that only say why have nothing to store, and must not come near to what is stored.
+        let objects = objects::classes(namespaces, "inMemory = void");
         self.services.push(format!(
             "(name = {}, worker = (compatibilityDate = \"{OWN_DATE}\", \
-             modules = [(name = \"absent.js\", esModule = {})], bindings = [(name = \"REASON\", text = {})]))",
+             modules = [(name = \"absent.js\", esModule = {})]{objects}, bindings = [(name = \"REASON\", text = {})]))",
             quoted(&format!("{WORKER}{name}")),
-            quoted(ABSENT),
+            quoted(&code),
             quoted(&reason)
         ));
     }
 
-    fn worker(&mut self, worker: &DeployedWorker) {
+    /// One version of a Worker, as the service of this name.
+    fn worker(&mut self, key: &str, worker: &DeployedWorker) {
         let bindings: Vec<String> = worker
             .bindings
             .iter()
@@ -250,13 +285,14 @@ impl Writer<'_> {
         // The ids make a new bucket of an old name a new configuration.
         let ids = worker.incarnations.join(" ");
         self.services.push(format!(
-            "# {} {ids}\n    (name = {}, worker = (compatibilityDate = {}, compatibilityFlags = [{}], {}, bindings = [{}], \
+            "# {} {ids}\n    (name = {}, worker = (compatibilityDate = {}, compatibilityFlags = [{}], {}{}, bindings = [{}], \
              tails = [(name = \"tail\", props = (json = {}))]))",
             worker.version,
-            quoted(&format!("{WORKER}{}", worker.name)),
+            quoted(&format!("{WORKER}{key}")),
             quoted(&date),
             flags.join(", "),
             self.code(worker),
+            objects::classes(&worker.namespaces, objects::ON_DISK),
             bindings.join(", "),
             quoted(&json!({ "worker": worker.name, "version": worker.version }).to_string())
         ));
@@ -350,6 +386,7 @@ impl Writer<'_> {
                 self.simulated(Product::D1, field("id"))
             ),
             "service" => self.service(field("service"), binding),
+            "durable_object_namespace" => self.objects(worker, name, field("namespace_id"))?,
             "wasm_module" | "text_blob" | "data_blob" => {
                 let part = field("part");
                 let module = worker.modules.iter().find(|module| module.name == part)?;
@@ -437,11 +474,11 @@ impl Writer<'_> {
             for id in ids {
                 self.services.push(format!(
                     "(name = {}, worker = (compatibilityDate = \"{OWN_DATE}\", \
-                     modules = [(name = \"object-entry.worker.js\", esModule = {})], bindings = [\
-                     (name = \"MINIFLARE_NAMESPACE\", text = {}), (name = \"MINIFLARE_OBJECT\", \
+                     modules = [(name = \"alch-door.js\", esModule = {})], bindings = [\
+                     (name = \"MINIFLARE_NAMESPACE\", text = {}), (name = \"PRODUCT\", text = \"{prefix}\"), (name = \"MINIFLARE_OBJECT\", \
                      durableObjectNamespace = (className = \"{class}\", serviceName = \"{prefix}-objects\"))]))",
                     quoted(&format!("{prefix}:{id}")),
-                    self.simulator("shared/object-entry.worker.js"),
+                    quoted(DOOR),
                     quoted(&id)
                 ));
             }
@@ -506,6 +543,7 @@ fn module_kind(content_type: &str) -> Option<&'static str> {
     })
 }
 
+mod objects;
 mod wrapped;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ export default {
   async fetch(request, env) {
     if (request.headers.get("x-alch-token") === env.TOKEN) return event(request, env);
     const { hostname } = new URL(request.url);
-    const names = Object.keys(env).filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
+    const names = Object.keys(env).filter((name) => name.startsWith(PREFIX) && !name.includes("@")).map((name) => name.slice(PREFIX.length));
     if (!isAllowed(hostname, env.HOSTS)) {
       const text = "Workers answer to names below localhost, and to their routes and custom domains, only.";
       return page(request, 403, "Not a name of this machine", text);
@@ -17,7 +17,7 @@ export default {
       return page(request, 403, "Refused", "Requests of web pages from elsewhere are refused.");
     }
     const name = nameOf(request, env.HOSTS);
-    const worker = names.includes(name) ? env[PREFIX + name] : undefined;
+    const worker = names.includes(name) ? env[chosen(request, name, env.SHARES[name]) ?? PREFIX + name] : undefined;
     if (worker === undefined) {
       const { port } = new URL(request.url);
       const lines = names.map((other) => `http://${other}${SUFFIX}${port && ":" + port}/`);
@@ -35,6 +35,33 @@ export default {
     }
   },
 };
+
+// The service of the version that a request goes to, where a Worker has several: what a header says, else by chance, which a
+// key in another header decides for good.
+function chosen(request, name, versions) {
+  // A Worker may have the name of what every object has.
+  if (!Array.isArray(versions)) return undefined;
+  const overrides = request.headers.get("cloudflare-workers-version-overrides") ?? "";
+  for (const [, worker, id] of overrides.matchAll(/([\w-]+)\s*=\s*"([^"]*)"/g)) {
+    const version = worker === name && versions.find((version) => version.id === id);
+    if (version) return version.service;
+  }
+  const key = request.headers.get("cloudflare-workers-version-key");
+  let point = key === null ? Math.random() * 100 : hash(key) * 100;
+  // The newer version begins at 0, so that who has it keeps it while its part grows.
+  for (const version of versions) {
+    if (point < version.share) return version.service;
+    point -= version.share;
+  }
+  return undefined;
+}
+
+// FNV-1a, as a number from 0 to 1.
+function hash(text) {
+  let value = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(text)) value = Math.imul(value ^ byte, 0x01000193) >>> 0;
+  return value / 2 ** 32;
+}
 
 // The Worker that a request is for; empty when the host names none.
 function nameOf(request, hosts) {

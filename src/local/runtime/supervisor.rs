@@ -227,7 +227,7 @@ struct Supervisor {
     listen: Listener,
     stop: CancellationToken,
     binary: Option<Binary>,
-    /// Workers that cannot start, by name: the version that could not, and the reason.
+    /// Versions that cannot start, by the names of their services: the version that could not, and the reason.
     broken: BTreeMap<String, (String, String)>,
     wait: Duration,
     /// What the user was told already.
@@ -389,7 +389,8 @@ impl Supervisor {
         self.broken.retain(|name, (version, _)| {
             workers
                 .iter()
-                .any(|worker| worker.name == *name && worker.version == *version)
+                .flat_map(DeployedWorker::versions)
+                .any(|(key, worker)| key == *name && worker.version == *version)
         });
         let folder = self.options.folder.join("runtime");
         fs::create_dir_all(&folder)?;
@@ -440,7 +441,8 @@ impl Supervisor {
             let Some((name, reason)) = complaint else {
                 continue;
             };
-            let Some(worker) = workers.iter().find(|worker| worker.name == name) else {
+            let mut versions = workers.iter().flat_map(DeployedWorker::versions);
+            let Some((_, worker)) = versions.find(|(key, _)| key == name) else {
                 continue;
             };
             if self.broken.contains_key(name) {
@@ -480,9 +482,10 @@ impl Supervisor {
         // A new version gets a new chance.
         let broken = workers
             .iter()
-            .filter_map(|worker| {
-                let (version, reason) = self.broken.get(&worker.name)?;
-                (*version == worker.version).then(|| (worker.name.clone(), reason.clone()))
+            .flat_map(DeployedWorker::versions)
+            .filter_map(|(key, worker)| {
+                let (version, reason) = self.broken.get(&key)?;
+                (*version == worker.version).then(|| (key, reason.clone()))
             })
             .collect();
         config::write(
@@ -542,10 +545,21 @@ impl Supervisor {
 }
 
 fn print(listen: &Listener, printed: Printed) {
+    if is_waiting(&printed.message) {
+        return;
+    }
     listen(Event::Printed {
         level: printed.level,
         message: printed.message,
     });
+}
+
+/// Whether a simulator or `workerd` itself complains that a file is locked: the request is sent again until it is not.
+fn is_waiting(message: &str) -> bool {
+    ["Error: NOSENTRY database is locked", "e = workerd/"]
+        .iter()
+        .any(|start| message.starts_with(start))
+        && message.contains("database is locked: SQLITE_BUSY")
 }
 
 fn told(printed: &[Printed]) -> String {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, Found, OperationContext, PropError, Provider,
+        CheckContext, Checked, Existing, Found, Observation, OperationContext, PropError, Provider,
         ProviderError, text_prop,
     },
 };
@@ -144,6 +144,26 @@ fn outputs(result: &Json, call: &str) -> Result<Map, ProviderError> {
     Ok(outputs)
 }
 
+/// Lists leave the replication out, and an answer about one database shows it.
+fn observation(result: &Json, call: &str) -> Result<Observation, ProviderError> {
+    let outputs = outputs(result, call)?;
+    let mut seen = Map::new();
+    props::copy(&mut seen, result, &[("jurisdiction", "jurisdiction")]);
+    if let Some(mode) = result
+        .pointer("/read_replication/mode")
+        .and_then(Json::as_str)
+    {
+        let mode = Map::from([("mode".to_owned(), Value::from(mode))]);
+        seen.insert("readReplication".to_owned(), Value::Map(mode));
+    }
+    Ok(Observation {
+        id: props::needed_text(result, "uuid", call)?,
+        physical_name: props::needed_text(result, "name", call)?,
+        outputs,
+        props: seen,
+    })
+}
+
 #[async_trait]
 impl Provider for D1Database {
     fn schema(&self) -> &KindSchema {
@@ -245,6 +265,33 @@ impl Provider for D1Database {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         let call = Call::delete(format!("{PATH}/{}", encode(id)));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get(PATH);
+        let items = self.client.all_in_pages(context, &call, 1000).await?;
+        items
+            .iter()
+            .map(|item| observation(item, &call.describe()))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    async fn observe(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Observation>, ProviderError> {
+        let id = self.object_id(&existing.physical_name, &existing.outputs);
+        let call = Call::get(format!("{PATH}/{}", encode(&id)));
+        let answer = self.client.look(context, &call).await?;
+        answer
+            .map(|answer| observation(&answer.result, &call.describe()))
+            .transpose()
     }
 
     async fn find(

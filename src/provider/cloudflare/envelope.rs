@@ -34,6 +34,7 @@ pub fn open(call: &Call, response: &Response<Bytes>) -> Result<Answer, CallError
         status: status.as_u16(),
         reason,
         retry_after: retry_after(response.headers()),
+        ray: ray(response.headers()),
     };
     if status.is_redirection() {
         return Err(unreadable("it points to another address".to_owned()));
@@ -92,10 +93,6 @@ fn refusal(call: &Call, response: &Response<Bytes>, json: &Json) -> ApiError {
     if messages.is_empty() {
         messages.push(format!("refused with HTTP {}", response.status()));
     }
-    let header = |name: &str| {
-        let value = response.headers().get(name)?.to_str().ok()?;
-        Some(value.to_owned())
-    };
     ApiError {
         status: response.status().as_u16(),
         code: errors
@@ -103,11 +100,16 @@ fn refusal(call: &Call, response: &Response<Bytes>, json: &Json) -> ApiError {
             .find_map(|error| error.get("code").and_then(Json::as_i64)),
         message: messages.join("; "),
         call: call.describe(),
-        ray: header("cf-ray"),
+        ray: ray(response.headers()),
         area: call.area(),
         effect: call.effect(),
         retry_after: retry_after(response.headers()),
     }
+}
+
+/// The id that Cloudflare gives each request.
+fn ray(headers: &HeaderMap) -> Option<String> {
+    Some(headers.get("cf-ray")?.to_str().ok()?.to_owned())
 }
 
 /// The `Retry-After` header: seconds, or a date.

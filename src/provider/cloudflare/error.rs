@@ -268,6 +268,8 @@ pub enum CallError {
         reason: String,
         /// How long the answer asks to wait.
         retry_after: Option<Duration>,
+        /// The id under which Cloudflare's support finds the request.
+        ray: Option<String>,
     },
     /// The user stopped the run.
     Cancelled {
@@ -308,7 +310,7 @@ impl From<CallError> for ProviderError {
                         .code
                         .map_or_else(|| format!("HTTP {}", error.status), |code| code.to_string()),
                 ),
-                call: Some(error.call),
+                call: Some(answered(&error.call, error.status, error.ray.as_deref())),
             },
             CallError::Transport {
                 call,
@@ -350,6 +352,7 @@ impl From<CallError> for ProviderError {
                 effect,
                 status,
                 reason,
+                ray,
                 ..
             } => Self {
                 // A refusal is a refusal, whatever stands in its body.
@@ -360,7 +363,7 @@ impl From<CallError> for ProviderError {
                 },
                 message: format!("the answer (HTTP {status}) cannot be read: {reason}"),
                 code: None,
-                call: Some(call),
+                call: Some(answered(&call, status, ray.as_deref())),
                 help: Some(
                     "check that the base URL is that of Cloudflare's API and that no proxy answers in its place"
                         .to_owned(),
@@ -374,6 +377,14 @@ impl From<CallError> for ProviderError {
                 help: None,
             },
         }
+    }
+}
+
+/// A call with how it was answered, so that the request can be found on both sides.
+fn answered(call: &str, status: u16, ray: Option<&str>) -> String {
+    match ray {
+        Some(ray) => format!("{call}, answered with HTTP {status}, ray {ray}"),
+        None => format!("{call}, answered with HTTP {status}"),
     }
 }
 

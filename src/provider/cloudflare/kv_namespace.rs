@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, Found, OperationContext, PropError, Provider,
+        CheckContext, Checked, Existing, Found, Observation, OperationContext, PropError, Provider,
         ProviderError,
     },
 };
@@ -267,6 +267,27 @@ impl Provider for KvNamespace {
         self.client.look(context, &call).await.map(drop)
     }
 
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get(PATH);
+        let items = self.client.all_in_pages(context, &call, 100).await?;
+        items
+            .iter()
+            .map(|item| {
+                Ok(Observation {
+                    id: props::needed_text(item, "id", &call.describe())?,
+                    physical_name: props::needed_text(item, "title", &call.describe())?,
+                    outputs: outputs(item, &call.describe())?,
+                    props: Map::new(),
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
     async fn find(
         &self,
         context: &OperationContext,
@@ -341,7 +362,7 @@ mod tests {
         assert_eq!(error.code.as_deref(), Some("10014"));
         assert_eq!(
             error.call.as_deref(),
-            Some("POST /accounts/../storage/kv/namespaces")
+            Some("POST /accounts/../storage/kv/namespaces, answered with HTTP 400")
         );
         let found = kind.find(&context, &Map::new()).await.unwrap().unwrap();
         assert_eq!(found.outputs, outputs_of("n2", "cache"));

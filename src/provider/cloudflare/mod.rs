@@ -11,6 +11,7 @@ pub mod custom_domain;
 mod d1;
 pub mod d1_database;
 pub mod dns_records;
+pub mod durable_object_namespace;
 pub mod envelope;
 pub mod error;
 mod hyperdrive;
@@ -48,6 +49,9 @@ pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bun
     registry.add(Arc::new(kv_namespace::KvNamespace::new(Arc::clone(client))));
     registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
     registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
+    registry.add(Arc::new(
+        durable_object_namespace::DurableObjectNamespace::default(),
+    ));
     registry.add(Arc::new(queue_consumer::QueueConsumer::new(Arc::clone(
         client,
     ))));

@@ -1,5 +1,7 @@
 //! Lists that come in pages or behind cursors, read to the end or to the first match.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::Value as Json;
 
 use super::{
@@ -37,10 +39,14 @@ impl Client {
             }
             seen += items.len() as u64;
             let info = |key: &str| answer.result_info.get(key).and_then(Json::as_u64);
-            // A server may give fewer items than asked for, so that a short page alone does not end the list.
+            // A server may give fewer items than asked for, so that a short page alone does not end the list. Where its two
+            // totals differ, the list is read on: an object that is overlooked would be made once more.
+            let pages = info("total_pages").map(|total| page as u64 >= total);
+            let count = info("total_count").map(|total| seen >= total);
             let ended = items.is_empty()
-                || info("total_pages").is_some_and(|total| page as u64 >= total)
-                || info("total_count").is_some_and(|total| seen >= total);
+                || pages
+                    .or(count)
+                    .is_some_and(|ended| ended && count != Some(false));
             if ended {
                 return Ok(None);
             }
@@ -50,6 +56,38 @@ impl Client {
             previous = Some(items);
         }
         Err(endless(call))
+    }
+
+    /// Every item of a numbered list.
+    ///
+    /// # Errors
+    /// [`CallError`] of a page, or of a list without an end.
+    pub async fn all_in_pages(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+        per_page: usize,
+    ) -> Result<Vec<Json>, CallError> {
+        let items = Mutex::new(Vec::new());
+        self.find_in_pages(context, call, per_page, |item| keep(&items, item))
+            .await?;
+        Ok(items.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Every item of a list behind cursors.
+    ///
+    /// # Errors
+    /// [`CallError`] of a page, or of a list without an end.
+    pub async fn all_behind_cursors(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+        key: Option<&str>,
+    ) -> Result<Vec<Json>, CallError> {
+        let items = Mutex::new(Vec::new());
+        self.find_behind_cursors(context, call, key, |item| keep(&items, item))
+            .await?;
+        Ok(items.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The first item of a list behind cursors that `pick` wants. `key` names the list inside the result, where it is
@@ -100,6 +138,13 @@ impl Client {
     }
 }
 
+/// Keeps an item, and goes on to the next.
+fn keep(items: &Mutex<Vec<Json>>, item: &Json) -> Option<()> {
+    let mut items = items.lock().unwrap_or_else(PoisonError::into_inner);
+    items.push(item.clone());
+    None
+}
+
 fn list(call: &Call, result: Json) -> Result<Vec<Json>, CallError> {
     match result {
         Json::Array(items) => Ok(items),
@@ -119,5 +164,6 @@ fn unreadable(call: &Call, reason: String) -> CallError {
         status: 200,
         reason,
         retry_after: None,
+        ray: None,
     }
 }

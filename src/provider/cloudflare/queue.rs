@@ -13,7 +13,7 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, Found, OperationContext, PropError, Provider,
+        CheckContext, Checked, Existing, Found, Observation, OperationContext, PropError, Provider,
         ProviderError,
     },
 };
@@ -222,6 +222,48 @@ impl Provider for Queue {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         let call = Call::delete(format!("{PATH}/{}", encode(id)));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get(PATH);
+        let items = self.client.all_in_pages(context, &call, 100).await?;
+        items
+            .iter()
+            .map(|item| {
+                let mut seen = Map::new();
+                let fields = settings().map(|(prop, field, _)| (field, prop));
+                if let Some(found) = item.get("settings") {
+                    props::copy(&mut seen, found, &fields);
+                }
+                Ok(Observation {
+                    id: props::needed_text(item, "queue_id", &call.describe())?,
+                    physical_name: props::needed_text(item, "queue_name", &call.describe())?,
+                    outputs: outputs(item, &call.describe())?,
+                    props: Map::from([("settings".to_owned(), Value::Map(seen))]),
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    fn declarable(&self, seen: &Observation) -> Map {
+        let mut given = Map::new();
+        for (prop, _, default) in settings() {
+            let found = props::map_prop(&seen.props, "settings").and_then(|map| map.get(prop));
+            if let Some(found) = found
+                && *found != Value::from_plain_json(default)
+            {
+                given.insert(prop.to_owned(), found.clone());
+            }
+        }
+        if given.is_empty() {
+            return Map::new();
+        }
+        Map::from([("settings".to_owned(), Value::Map(given))])
     }
 
     async fn find(

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError, text_prop,
+        CheckContext, Checked, Existing, FailureKind, Found, Observation, OperationContext,
+        PropError, Provider, ProviderError, text_prop,
     },
 };
 
@@ -279,6 +279,14 @@ fn within(call: Call, jurisdiction: Option<&str>) -> Call {
     }
 }
 
+/// What tells a bucket from all others: its name, and where that is not enough the jurisdiction before it.
+fn object_id(jurisdiction: Option<&str>, name: &str) -> String {
+    match jurisdiction {
+        Some(place) => format!("{place}/{name}"),
+        None => name.to_owned(),
+    }
+}
+
 fn outputs(result: &Json, name: &str, props: &Map) -> Map {
     let mut outputs = Map::from([
         ("name".to_owned(), Value::from(name)),
@@ -408,6 +416,58 @@ impl Provider for R2Bucket {
             jurisdiction(&existing.props),
         );
         self.client.look(context, &call).await.map(drop)
+    }
+
+    fn object_id(&self, physical_name: &str, outputs: &Map) -> String {
+        object_id(jurisdiction(outputs), physical_name)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        // Each jurisdiction has a list of its own. Where state knows of none, those are listed that every account has.
+        let mut places: Vec<Option<&str>> = known
+            .iter()
+            .map(|existing| jurisdiction(&existing.outputs))
+            .collect();
+        if places.is_empty() {
+            places = vec![None, Some("eu")];
+        }
+        places.sort_unstable();
+        places.dedup();
+        let mut out = Vec::new();
+        for place in places {
+            let call = within(Call::get(PATH).query("per_page", "1000"), place);
+            let buckets = self
+                .client
+                .all_behind_cursors(context, &call, Some("buckets"))
+                .await?;
+            for bucket in &buckets {
+                let name = props::needed_text(bucket, "name", &call.describe())?;
+                let mut seen = Map::new();
+                props::copy(&mut seen, bucket, &[("storage_class", "storageClass")]);
+                if let Some(place) = place {
+                    seen.insert("jurisdiction".to_owned(), Value::from(place));
+                }
+                out.push(Observation {
+                    id: object_id(place, &name),
+                    outputs: outputs(bucket, &name, &seen),
+                    physical_name: name,
+                    props: seen,
+                });
+            }
+        }
+        Ok(Some(out))
+    }
+
+    fn declarable(&self, seen: &Observation) -> Map {
+        let mut props = seen.props.clone();
+        if text_prop(&props, "storageClass") == Some("Standard") {
+            props.remove("storageClass");
+        }
+        props
     }
 
     async fn find(

@@ -7,7 +7,10 @@ mod domains;
 mod graph;
 mod imports;
 mod metadata;
+mod migrations;
 mod modules;
+mod objects;
+mod observe;
 mod plain_bindings;
 mod routes;
 mod schema;
@@ -21,7 +24,10 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
 
-use self::modules::{Module, Sources};
+use self::{
+    migrations::Deployed,
+    modules::{Module, Sources},
+};
 use super::{
     client::{Call, Client, encode},
     error::{ApiError, after_creation},
@@ -31,10 +37,10 @@ use super::{
 };
 use crate::{
     bundle::Bundler,
-    model::{KindSchema, Map, Value},
+    model::{KindSchema, Map, PropType, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError,
+        CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
+        OperationContext, PropError, Provider, ProviderError,
     },
 };
 
@@ -89,20 +95,13 @@ impl Worker {
         Ok(answer.map(|answer| answer.result))
     }
 
-    async fn tags(
+    async fn settings(
         &self,
         context: &OperationContext,
         name: &str,
-    ) -> Result<Vec<String>, ProviderError> {
+    ) -> Result<Json, ProviderError> {
         let settings = self.get(context, path(name, "/settings")).await?;
-        let tags = settings.as_ref().and_then(|settings| settings.get("tags"));
-        Ok(tags
-            .and_then(Json::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Json::as_str)
-            .map(str::to_owned)
-            .collect())
+        Ok(settings.unwrap_or_default())
     }
 
     /// The address of a Worker on the account's subdomain.
@@ -144,18 +143,22 @@ impl Worker {
         })
     }
 
+    /// Uploads code and metadata. `before` are the outputs of the Worker that is there; none when there is none.
     async fn upload(
         &self,
         context: &OperationContext,
         name: &str,
         props: &Map,
+        before: Option<&Map>,
     ) -> Result<Map, ProviderError> {
+        let migration = self.migration(context, name, props, before).await?;
         let modules = self.modules(context, props).await?;
         let main = modules
             .first()
             .map(|module| module.name.clone())
             .unwrap_or_default();
-        let metadata = metadata::metadata(context, props, &main)?;
+        let mut metadata = metadata::metadata(context, props, &main)?;
+        migration.write(&mut metadata);
         let mut parts = vec![Part {
             name: "metadata".to_owned(),
             file_name: None,
@@ -180,13 +183,20 @@ impl Worker {
         props::copy(
             &mut outputs,
             &answer.result,
-            &[("created_on", "createdAt"), ("modified_on", "updatedAt")],
+            &[
+                ("created_on", "createdAt"),
+                ("modified_on", "updatedAt"),
+                ("etag", "etag"),
+            ],
         );
         // The upload calls the new version `deployment_id`, without hyphens.
         let version = props::text(&answer.result, "deployment_id")
             .and_then(|id| uuid::Uuid::parse_str(id).ok());
         if let Some(version) = version {
             outputs.insert("versionId".to_owned(), Value::from(version.to_string()));
+        }
+        if let Some(objects) = migration.output() {
+            outputs.insert(migrations::OUTPUT.to_owned(), objects);
         }
         Ok(outputs)
     }
@@ -256,8 +266,11 @@ impl Worker {
         let Some(service) = self.get(context, service).await? else {
             return Ok(None);
         };
-        let tags = self.tags(context, name).await?;
+        let settings = self.settings(context, name).await?;
         let mut outputs = base_outputs(name);
+        if let Some(objects) = Deployed::read(name, &settings, None).output() {
+            outputs.insert(migrations::OUTPUT.to_owned(), objects);
+        }
         let script = service
             .pointer("/default_environment/script")
             .unwrap_or(&service);
@@ -281,11 +294,16 @@ impl Worker {
             outputs.insert("versionId".to_owned(), Value::from(version));
         }
         Ok(Some(Seen {
-            tags,
+            tags: tags(&settings),
             created_at: props::moment(script, "created_on"),
             outputs,
         }))
     }
+}
+
+/// The type of a prop that names a Worker: a handle, which also says that the Worker must be there first, or a name.
+pub(super) fn named() -> PropType {
+    PropType::Either(vec![PropType::Resource(&[KIND]), PropType::String])
 }
 
 fn path(name: &str, below: &str) -> String {
@@ -298,6 +316,15 @@ fn base_outputs(name: &str) -> Map {
         ("name".to_owned(), Value::from(name)),
         ("type".to_owned(), Value::from("worker")),
     ])
+}
+
+fn tags(settings: &Json) -> Vec<String> {
+    let tags = settings.get("tags").and_then(Json::as_array);
+    tags.into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn crons(props: &Map) -> Vec<&str> {
@@ -354,6 +381,10 @@ impl Provider for Worker {
         }
     }
 
+    fn losses(&self, outputs: &Map, next: Option<&Map>) -> Vec<String> {
+        migrations::losses(outputs, next)
+    }
+
     async fn read(
         &self,
         context: &OperationContext,
@@ -370,11 +401,13 @@ impl Provider for Worker {
         let name = context.physical_name.as_str();
         // The upload overwrites without a word, so that somebody else's Worker must be noticed before.
         let service = Call::get(format!("workers/services/{}", encode(name)));
-        match self.client.call(context, &service).await {
-            Err(error) if error.is_not_found() => {}
+        let none = Map::new();
+        let before = match self.client.call(context, &service).await {
+            Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.into()),
             Ok(_) => {
-                if ours(context, &self.tags(context, name).await?) != Some(true) {
+                let settings = self.settings(context, name).await?;
+                if ours(context, &tags(&settings)) != Some(true) {
                     let mut error = ProviderError::new(
                         FailureKind::Conflict,
                         format!("a Worker named `{name}` is there already"),
@@ -385,9 +418,10 @@ impl Provider for Worker {
                     error.call = Some(service.describe());
                     return Err(error);
                 }
+                Some(&none)
             }
-        }
-        let mut outputs = self.upload(context, name, props).await?;
+        };
+        let mut outputs = self.upload(context, name, props, before).await?;
         let after = |error| after_creation(&format!("the Worker `{name}`"), error);
         self.configure(context, name, props, true, &mut outputs)
             .await
@@ -408,7 +442,9 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<Map, ProviderError> {
         let name = existing.physical_name.as_str();
-        let mut outputs = self.upload(context, name, props).await?;
+        let mut outputs = self
+            .upload(context, name, props, Some(&existing.outputs))
+            .await?;
         self.configure(context, name, props, false, &mut outputs)
             .await?;
         self.lead_here(context, name, props, Some(&existing.props))
@@ -436,6 +472,25 @@ impl Provider for Worker {
             .query("force", "true")
             .settling(|error| error.status == 400 && error.message.contains("still referenced"));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get("workers/scripts");
+        let answer = self.client.call(context, &call).await?;
+        let items = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+        items
+            .iter()
+            .map(|item| observe::observation(item, &call.describe()))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        observe::compare(existing, seen)
     }
 
     async fn find(

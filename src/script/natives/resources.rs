@@ -47,16 +47,21 @@ const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
 }
 
 /// Every resource function, blocks first.
-pub(in super::super) const FUNCTIONS: [ResourceFunction; 22] = [
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 24] = [
     block("Database", "cloudflare::D1Database"),
     block("Bucket", "cloudflare::R2Bucket"),
     block("KV", "cloudflare::KVNamespace"),
     block("Queue", "cloudflare::Queue"),
+    block("DurableObject", "cloudflare::DurableObjectNamespace"),
     block("Domain", "cloudflare::CustomDomain"),
     block("Route", "cloudflare::Route"),
     raw("D1Database", "cloudflare::D1Database"),
     raw("R2Bucket", "cloudflare::R2Bucket"),
     raw("KVNamespace", "cloudflare::KVNamespace"),
+    raw(
+        "DurableObjectNamespace",
+        "cloudflare::DurableObjectNamespace",
+    ),
     raw("QueueConsumer", "cloudflare::QueueConsumer"),
     raw("Worker", "cloudflare::Worker"),
     raw("CustomDomain", "cloudflare::CustomDomain"),

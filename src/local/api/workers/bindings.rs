@@ -12,7 +12,7 @@ use super::{
     super::{
         call::is_hex_id, d1, error::ApiError, hyperdrive, kv, queues, r2, secrets_store, vectorize,
     },
-    REFUSED, model,
+    REFUSED, migrations, model,
 };
 use crate::local::seal;
 
@@ -180,6 +180,14 @@ fn one(context: &Context<'_>, name: &str, binding: &Map<String, Value>) -> Resul
         _ => {}
     }
     check_target(context, name, kind, &binding)?;
+    if kind == "durable_object_namespace" {
+        let class = string(&binding, "class_name").unwrap_or_default();
+        let script = object_script(context, &binding);
+        if let Some(namespace) = migrations::namespace(context.connection, script, class)? {
+            // The id stays when the class gets another name.
+            binding.insert("namespace_id".to_owned(), json!(namespace.id));
+        }
+    }
     seal_fields(context, &mut binding, secrets);
     Ok(Value::Object(binding))
 }
@@ -205,6 +213,13 @@ fn inherited(
         })?;
     old["name"] = json!(name);
     Ok(old)
+}
+
+/// The script whose Durable Objects are bound.
+fn object_script<'a>(context: &Context<'a>, binding: &'a Map<String, Value>) -> &'a str {
+    string(binding, "script_name")
+        .filter(|script| !script.is_empty())
+        .unwrap_or(context.script)
 }
 
 fn string<'a>(map: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
@@ -252,13 +267,14 @@ fn check_target(
             );
             (found, 10144, what)
         }
-        // The local cloud has none of these yet, so that nothing can be bound.
         "durable_object_namespace" => {
-            let class = field("class_name");
+            let (script, class) = (object_script(context, binding), field("class_name"));
             let what = format!(
-                "Cannot create binding for class '{class}': the local cloud has no Durable Objects yet"
+                "Cannot create binding for class '{class}' because script '{script}' has no Durable Objects of it. \
+                 Did you forget to apply migrations?"
             );
-            (false, 10061, what)
+            let found = migrations::namespace(connection, script, class)?.is_some();
+            (found, 10061, what)
         }
         "hyperdrive" => {
             let found = hyperdrive::exists(connection, field("id"))?;

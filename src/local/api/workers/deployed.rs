@@ -1,4 +1,4 @@
-//! What is deployed, for the runtime: of each Worker the version that gets most requests, whole and with its secrets.
+//! What is deployed, for the runtime: of each Worker the versions that get requests, whole and with their secrets.
 
 use std::sync::Arc;
 
@@ -12,9 +12,10 @@ use super::{
         zones::{HostRule, host_rules},
     },
     bindings,
-    model::{self, Format},
+    migrations::{self, Namespace},
+    model::{self, Format, Version},
 };
-use crate::local::control;
+use crate::local::{control, seal::KEY_BYTES};
 
 /// A Worker as the runtime needs it.
 #[derive(Debug)]
@@ -34,8 +35,23 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) compatibility_flags: Vec<String>,
     /// Ids of bound things that a new thing of the same name does not share.
     pub(in crate::local) incarnations: Vec<String>,
+    /// Its own classes of Durable Objects.
+    pub(in crate::local) namespaces: Vec<Namespace>,
     /// Which hosts lead to which Worker; the same for all of them.
     pub(in crate::local) hosts: Arc<[HostRule]>,
+    /// Its part of the requests, in per cent.
+    pub(in crate::local) share: f64,
+    /// The versions beside it that get smaller parts.
+    pub(in crate::local) others: Vec<DeployedWorker>,
+}
+
+impl DeployedWorker {
+    /// All its versions, each with a name for its service: that with the biggest part has the name of the Worker.
+    pub(in crate::local) fn versions(&self) -> impl Iterator<Item = (String, &Self)> {
+        let others = self.others.iter();
+        std::iter::once((self.name.clone(), self))
+            .chain(others.map(|other| (format!("{}@{}", other.name, other.version), other)))
+    }
 }
 
 /// A module of a Worker.
@@ -59,55 +75,24 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
     let hosts: Arc<[HostRule]> = host_rules(connection)?.into();
     let mut workers = Vec::new();
     for script in model::all(connection)? {
-        let Some(version) = model::active_version(connection, &script.name)? else {
-            continue;
-        };
-        let bindings = version
-            .bindings
-            .iter()
-            .map(|binding| bindings::revealed(&key, binding))
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| control::ControlError::Sealed {
-                script: script.name.clone(),
-            })?
-            .into_iter()
-            .map(|binding| with_target(connection, binding))
-            .collect::<Result<Vec<_>, _>>()?;
-        let incarnations = bindings
-            .iter()
-            .map(|binding| incarnation(connection, binding))
-            .collect::<Result<Vec<_>, _>>()?;
-        let modules = model::modules(connection, &version.id)?;
-        let flags = version.settings.get("compatibility_flags");
-        workers.push(DeployedWorker {
-            name: script.name,
-            entry: version.entry,
-            service_syntax: version.format == Format::Script,
-            modules: modules
-                .into_iter()
-                .map(|module| DeployedModule {
-                    name: module.name,
-                    content_type: module.content_type,
-                    hash: module.hash,
-                })
-                .collect(),
-            bindings,
-            compatibility_date: version
-                .settings
-                .get("compatibility_date")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
-            compatibility_flags: flags
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(|flag| flag.as_str().map(str::to_owned))
-                .collect(),
-            hosts: Arc::clone(&hosts),
-            incarnations: incarnations.into_iter().flatten().collect(),
-            version: version.id,
-            created_at: version.created_at,
-        });
+        let mut versions = Vec::new();
+        for (version, share) in model::deployed_versions(connection, &script.name)? {
+            versions.push(worker(
+                connection,
+                &key,
+                &hosts,
+                &script.name,
+                version,
+                share,
+            )?);
+        }
+        let mut versions = versions.into_iter();
+        if let Some(mut first) = versions.next() {
+            first.others = versions.collect();
+            // In one place, so that all versions share the objects.
+            first.namespaces = migrations::namespaces(connection, &script.name)?;
+            workers.push(first);
+        }
     }
     Ok(workers)
 }
@@ -126,6 +111,66 @@ fn with_target(connection: &Connection, mut binding: Value) -> Result<Value, Api
         _ => {}
     }
     Ok(binding)
+}
+
+/// One version of a script as the runtime needs it.
+fn worker(
+    connection: &Connection,
+    key: &[u8; KEY_BYTES],
+    hosts: &Arc<[HostRule]>,
+    script: &str,
+    version: Version,
+    share: f64,
+) -> Result<DeployedWorker, ApiError> {
+    let bindings = version
+        .bindings
+        .iter()
+        .map(|binding| bindings::revealed(key, binding))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| control::ControlError::Sealed {
+            script: script.to_owned(),
+        })?
+        .into_iter()
+        .map(|binding| with_target(connection, binding))
+        .collect::<Result<Vec<_>, _>>()?;
+    let incarnations = bindings
+        .iter()
+        .map(|binding| incarnation(connection, binding))
+        .collect::<Result<Vec<_>, _>>()?;
+    let modules = model::modules(connection, &version.id)?;
+    let flags = version.settings.get("compatibility_flags");
+    Ok(DeployedWorker {
+        name: script.to_owned(),
+        entry: version.entry,
+        service_syntax: version.format == Format::Script,
+        modules: modules
+            .into_iter()
+            .map(|module| DeployedModule {
+                name: module.name,
+                content_type: module.content_type,
+                hash: module.hash,
+            })
+            .collect(),
+        bindings,
+        compatibility_date: version
+            .settings
+            .get("compatibility_date")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
+        compatibility_flags: flags
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|flag| flag.as_str().map(str::to_owned))
+            .collect(),
+        incarnations: incarnations.into_iter().flatten().collect(),
+        version: version.id,
+        created_at: version.created_at,
+        namespaces: Vec::new(),
+        hosts: Arc::clone(hosts),
+        share,
+        others: Vec::new(),
+    })
 }
 
 /// Buckets and queues are bound by name. The id tells a new one from a deleted one, whose files the runtime has open.

@@ -1,12 +1,13 @@
 //! Workers: scripts, their versions and deployments, settings and secrets.
 //!
 //! The control plane only: uploads are checked, stored and versioned here; running them is the runtime's. Static assets,
-//! Durable Objects, routes and custom domains are not here: an upload that needs them is refused, not half stored.
+//! routes and custom domains are not here: an upload that needs them is refused, not half stored.
 
 mod bindings;
 mod deployed;
 mod deployments;
 mod events;
+mod migrations;
 mod model;
 mod schedules;
 mod scripts;
@@ -26,6 +27,7 @@ use axum::{
 pub(in crate::local) use self::bindings::revealed;
 pub(in crate::local) use self::deployed::{DeployedModule, DeployedWorker, deployed, jurisdiction};
 pub(in crate::local) use self::events::{schedules, source_maps};
+pub(in crate::local) use self::migrations::Namespace;
 pub(in crate::local) use self::model::latest_version;
 pub(super) use self::model::{exists, producers, require};
 use super::{account_path, call::run};

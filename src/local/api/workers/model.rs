@@ -18,6 +18,8 @@ pub(in crate::local) struct Script {
     pub(super) settings: Map<String, Value>,
     pub(super) subdomain: bool,
     pub(super) previews: bool,
+    /// The tag of the last Durable Object migration.
+    pub(super) migration_tag: Option<String>,
 }
 
 /// One immutable version of a script.
@@ -105,7 +107,8 @@ impl Draft {
 }
 
 const SCRIPT: &str =
-    "SELECT name, tag, created_at, modified_at, settings, subdomain, previews FROM scripts";
+    "SELECT name, tag, created_at, modified_at, settings, subdomain, previews, migration_tag
+     FROM scripts";
 const VERSION: &str =
     "SELECT id, number, created_at, source, etag, entry, format, bindings, settings, annotations
      FROM versions";
@@ -119,6 +122,7 @@ fn script_of(row: &Row<'_>) -> Result<Script, rusqlite::Error> {
         settings: stored(row, 4)?,
         subdomain: row.get(5)?,
         previews: row.get(6)?,
+        migration_tag: row.get(7)?,
     })
 }
 
@@ -215,24 +219,37 @@ pub(super) fn active_version(
     connection: &Connection,
     script: &str,
 ) -> Result<Option<Version>, ApiError> {
+    let versions = deployed_versions(connection, script)?;
+    Ok(versions.into_iter().next().map(|(version, _)| version))
+}
+
+/// The versions that requests go to, with their shares in per cent, the biggest first.
+pub(super) fn deployed_versions(
+    connection: &Connection,
+    script: &str,
+) -> Result<Vec<(Version, f64)>, ApiError> {
     let deployed: Option<String> = connection
         .prepare_cached(
             "SELECT versions FROM deployments WHERE script = ?1 ORDER BY number DESC LIMIT 1",
         )?
         .query_row([script], |row| row.get(0))
         .optional()?;
-    let shares: Vec<Value> = match deployed {
-        Some(text) => serde_json::from_str(&text).map_err(ApiError::internal)?,
-        None => return Ok(None),
+    let Some(text) = deployed else {
+        return Ok(Vec::new());
     };
-    let biggest = shares.iter().max_by(|a, b| {
-        let share = |entry: &Value| entry["percentage"].as_f64().unwrap_or(0.0);
-        share(a).total_cmp(&share(b))
-    });
-    match biggest.and_then(|entry| entry["version_id"].as_str()) {
-        Some(id) => version(connection, script, id),
-        None => Ok(None),
+    let shares: Vec<Value> = serde_json::from_str(&text).map_err(ApiError::internal)?;
+    let mut versions = Vec::with_capacity(shares.len());
+    for share in &shares {
+        let id = share["version_id"].as_str().unwrap_or_default();
+        if let Some(version) = version(connection, script, id)? {
+            versions.push((version, share["percentage"].as_f64().unwrap_or(0.0)));
+        }
     }
+    // The newest of equals.
+    versions.sort_by(|(a, share), (b, other)| {
+        other.total_cmp(share).then_with(|| b.number.cmp(&a.number))
+    });
+    Ok(versions)
 }
 
 /// A version of a script by id, with or without hyphens.

@@ -9,7 +9,7 @@ use super::{
         error::ApiError,
         queue_consumers, zones,
     },
-    bindings,
+    bindings, migrations,
     model::{self, Draft, Format, Script, Version, bound},
     store, upload,
 };
@@ -42,6 +42,9 @@ pub(super) fn summary(script: &Script, version: Option<&Version>) -> Map<String,
     map.insert("created_on".to_owned(), json!(script.created_at));
     map.insert("modified_on".to_owned(), json!(script.modified_at));
     map.insert("has_assets".to_owned(), json!(false));
+    if let Some(tag) = &script.migration_tag {
+        map.insert("migration_tag".to_owned(), json!(tag));
+    }
     if let Some(version) = version {
         map.insert("etag".to_owned(), json!(version.etag));
         map.insert("last_deployed_from".to_owned(), json!(version.source));
@@ -63,7 +66,7 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
         ));
     }
     let upload = upload::read(call)?;
-    let (script, version, unused) = cloud.control.write(|transaction| {
+    let (script, version, unused, removed) = cloud.control.write(|transaction| {
         let old = model::script(transaction, name)?;
         let previous = model::latest_version(transaction, name)?;
         let mut shared = upload::shared(&upload.metadata);
@@ -74,6 +77,7 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
             shared.insert("tags".to_owned(), tags.clone());
         }
         store::script(transaction, name, &shared)?;
+        let removed = migrations::apply(transaction, name, upload.metadata.get("migrations"))?;
         let bindings = bindings::resolve(
             &bindings::Context {
                 connection: transaction,
@@ -91,9 +95,11 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
         };
         let version = store::publish(transaction, name, &draft, "upload")?;
         let unused = store::prune(transaction, name)?;
-        Ok::<_, ApiError>((model::require(transaction, name)?, version, unused))
+        let script = model::require(transaction, name)?;
+        Ok::<_, ApiError>((script, version, unused, removed))
     })?;
     store::sweep(cloud, &unused)?;
+    migrations::remove_data(cloud, &removed)?;
     let mut map = summary(&script, Some(&version));
     map.insert(
         "deployment_id".to_owned(),
@@ -176,7 +182,7 @@ fn quoted(name: &str) -> String {
 /// `DELETE …/scripts/{script}` and `…/services/{script}`.
 pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
     let force = call.flag("force");
-    let hashes = cloud.control.write(|transaction| {
+    let (hashes, namespaces) = cloud.control.write(|transaction| {
         let script = model::require_called(transaction, call)?;
         if !force {
             refuse_in_use(transaction, &script.name)?;
@@ -187,12 +193,18 @@ pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         let hashes = statement
             .query_map([&script.name], |row| row.get::<_, String>(0))?
             .collect::<Result<Vec<_>, _>>()?;
+        let namespaces = migrations::namespaces(transaction, &script.name)?;
         transaction.execute("DELETE FROM queue_consumers WHERE script = ?1", [&script.name])?;
         transaction.execute("DELETE FROM scripts WHERE name = ?1", [&script.name])?;
         zones::forget_script(transaction, &script.name)?;
-        Ok::<_, ApiError>(hashes)
+        Ok::<_, ApiError>((hashes, namespaces))
     })?;
     store::sweep(cloud, &hashes)?;
+    let ids: Vec<String> = namespaces
+        .into_iter()
+        .map(|namespace| namespace.id)
+        .collect();
+    migrations::remove_data(cloud, &ids)?;
     ok(&Value::Null)
 }
 
@@ -352,7 +364,8 @@ mod tests {
             ),
             (json!({"compatibility_date": "tomorrow"}), 10021),
             (json!({"tags": "x"}), 10021),
-            (json!({"migrations": {"new_tag": "v1"}}), 10074),
+            (json!({"migrations": {"new_tag": 1}}), 10021),
+            (json!({"exports": {"A": {}}}), 10074),
             (json!({"assets": {"jwt": "x"}}), 10021),
             (json!({"bindings": {}}), 10021),
         ] {

@@ -146,10 +146,10 @@ fn check(metadata: &Map<String, Value>) -> Result<(), ApiError> {
             _ => true,
         })
     };
-    if given("migrations") || given("exports") {
+    if given("exports") {
         return Err(ApiError::bad_request(
             10074,
-            "Durable Object migrations are not available in the local cloud yet",
+            "`exports` is not available in the local cloud: use `migrations`",
         ));
     }
     if given("assets") {

@@ -16,6 +16,7 @@ use super::{
 use crate::local::{Cloud, control::seal_key};
 
 const NOT_FOUND: u32 = 100_146;
+const WITH_MIGRATIONS: u32 = 10211;
 
 fn summary(version: &Version) -> Value {
     json!({
@@ -80,6 +81,16 @@ pub(super) fn read(cloud: &Cloud, call: &Call) -> ApiResult {
 /// `POST …/versions`: stores a version that gets no requests yet.
 pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
     let upload = upload::read(call)?;
+    if upload
+        .metadata
+        .get("migrations")
+        .is_some_and(|given| !given.is_null())
+    {
+        return Err(ApiError::bad_request(
+            WITH_MIGRATIONS,
+            "migrations must be uploaded as part of a deployment, not of a version",
+        ));
+    }
     let (version, unused) = cloud.control.write(|transaction| {
         let script = model::require_called(transaction, call)?;
         let previous = model::latest_version(transaction, &script.name)?;

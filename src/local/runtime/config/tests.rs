@@ -65,6 +65,9 @@ fn worker(name: &str, bindings: Value) -> DeployedWorker {
         compatibility_date: Some("2999-01-01".to_owned()),
         compatibility_flags: vec!["nodejs_compat".to_owned()],
         incarnations: Vec::new(),
+        share: 100.0,
+        others: Vec::new(),
+        namespaces: Vec::new(),
         hosts: [].into(),
     }
 }

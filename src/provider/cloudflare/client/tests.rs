@@ -111,7 +111,10 @@ async fn refusals_are_told_in_kind_and_help() {
         (bad.kind, bad.message.as_str()),
         (FailureKind::Refused, "invalid property")
     );
-    assert_eq!(bad.call.as_deref(), Some("POST /accounts/../d1/database"));
+    assert_eq!(
+        bad.call.as_deref(),
+        Some("POST /accounts/../d1/database, answered with HTTP 400")
+    );
     let page = kind(post(), raw(404, PAGE)).await;
     assert_eq!(
         (page.kind, page.message.as_str()),

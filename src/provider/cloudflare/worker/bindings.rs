@@ -4,8 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::{
     super::{
-        d1_database, hyperdrive, kv_namespace, props, queue, r2_bucket, secrets_store,
-        vectorize_index,
+        d1_database, durable_object_namespace, hyperdrive, kv_namespace, props, queue, r2_bucket,
+        secrets_store, vectorize_index,
     },
     plain_bindings,
 };
@@ -112,6 +112,22 @@ fn binding(name: &str, value: &Value) -> Result<Json, ProviderError> {
     }
 }
 
+fn objects(name: &str, view: &ResourceView) -> Result<Json, ProviderError> {
+    let class = props::known_output(&view.outputs, "className", view.fqn.as_str())?;
+    let mut binding =
+        json!({ "name": name, "type": "durable_object_namespace", "class_name": class });
+    for (output, field) in [
+        ("scriptName", "script_name"),
+        ("environment", "environment"),
+        ("namespaceId", "namespace_id"),
+    ] {
+        if let Some(text) = text_prop(&view.outputs, output) {
+            binding[field] = json!(text);
+        }
+    }
+    Ok(binding)
+}
+
 fn resource(name: &str, view: &ResourceView) -> Result<Json, ProviderError> {
     let output = |key: &str| props::known_output(&view.outputs, key, view.fqn.as_str());
     Ok(match &*view.kind {
@@ -130,6 +146,7 @@ fn resource(name: &str, view: &ResourceView) -> Result<Json, ProviderError> {
             binding
         }
         queue::KIND => json!({ "name": name, "type": "queue", "queue_name": output("name")? }),
+        durable_object_namespace::KIND => objects(name, view)?,
         super::KIND => json!({ "name": name, "type": "service", "service": output("name")? }),
         hyperdrive::KIND => json!({ "name": name, "type": "hyperdrive", "id": output("id")? }),
         vectorize_index::KIND => {

@@ -158,6 +158,11 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
             Attribute::new("eventSources", "the ids of the queues it gets messages of"),
             Attribute::new("createdAt", "when it was made"),
             Attribute::new("updatedAt", "when it was last changed"),
+            Attribute::new("etag", "the hash that Cloudflare gives the uploaded code"),
+            Attribute::new(
+                super::migrations::OUTPUT,
+                "its own classes of Durable Objects: a list of maps with `id`, `className` and `sqlite`",
+            ),
         ],
         open_attributes: false,
         // The new one has another name, and what calls the old one can be moved over before it goes.
