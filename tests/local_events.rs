@@ -2,15 +2,18 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    net::TcpStream,
     process::Stdio,
 };
 
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use snapbox::{IntoData, str};
+use tungstenite::{Message, client::IntoClientRequest as _};
 
 use crate::support::{
     Project,
+    cloud::ServedCloud,
     served::{Served, multipart, pid, request, until, with_runtime},
 };
 
@@ -410,4 +413,87 @@ Error: planned
 
 "#]],
     );
+}
+
+#[test]
+fn a_tail_tells_of_each_event() {
+    let Some(project) = with_runtime(Project::new()) else {
+        return;
+    };
+    project.file("alchemy.run.rhai", TICKER);
+    project.alch(["run"]).success();
+    let mut served = Served::start(&project);
+    served.wait_for("local_workers");
+    served.ask("ticker-dev", "GET", "/before", "");
+    let path = "workers/scripts/ticker-dev/tails";
+    let made: Value = serde_json::from_str(&served.call("POST", path, "{}")).unwrap();
+    let url = made["result"]["url"].as_str().unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", served.api_port())).unwrap();
+    let mut request = url.into_client_request().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("sec-websocket-protocol", "trace-v1".parse().unwrap());
+    let (mut socket, response) = tungstenite::client(request, stream).unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "trace-v1");
+    socket.send(Message::text(r#"{"debug":false}"#)).unwrap();
+    served.ask("still-dev", "GET", "/other", "");
+    served.ask("ticker-dev", "GET", "/boom", "");
+    let event: Value = serde_json::from_str(&socket.read().unwrap().into_text().unwrap()).unwrap();
+    assert_eq!(event["scriptName"], "ticker-dev");
+    assert_eq!(event["outcome"], "exception");
+    assert_eq!(event["exceptions"][0]["message"], "planned <b>");
+    assert_eq!(
+        event["logs"][0]["message"],
+        json!(["asked for", {"path": "/boom"}])
+    );
+    // It ends with the tail, and nobody gets in again.
+    let id = made["result"]["id"].as_str().unwrap();
+    served.call("DELETE", &format!("{path}/{id}"), "");
+    assert!(socket.read().unwrap().is_close());
+    let stream = TcpStream::connect(("127.0.0.1", served.api_port())).unwrap();
+    assert!(tungstenite::client(url, stream).is_err());
+}
+
+#[test]
+fn a_zone_is_there_from_the_start() {
+    let project = Project::new();
+    for _ in 0..2 {
+        let served = Served::with(&project, &["--zone", "example.com"]);
+        let host = format!("127.0.0.1:{}", served.api_port());
+        let headers = [("host", host.as_str()), ("authorization", "Bearer t")];
+        let (status, zones) = request(served.api_port(), "GET", "/client/v4/zones", &headers, "");
+        let zones: Value = serde_json::from_str(&zones).unwrap();
+        assert_eq!(status, 200, "{zones}");
+        assert_eq!(zones["result"].as_array().map(Vec::len), Some(1));
+        assert_eq!(zones["result"][0]["name"], "example.com");
+    }
+    project
+        .alch(["local", "serve", "--port", "0", "--zone", "no zone"])
+        .check(str![[r#"
+exit 1
+-- stderr
+error[E0502]: the zone `no zone` cannot be made: Invalid domain: `name` must be a domain name
+ |
+ = help: write a domain such as `--zone example.com`
+
+"#]]);
+}
+
+#[test]
+fn a_worker_at_cloudflare_has_no_logs_here() {
+    let cloud = ServedCloud::recording();
+    let mut project = Project::new();
+    cloud.serve_to(&mut project);
+    project.file(
+        "alchemy.run.rhai",
+        "alchemy(\"far\");\nWorker(\"api\", #{ script: \"export default {}\" });\n",
+    );
+    project.alch(["run", "--target", "cloudflare"]).success();
+    project.alch(["logs", "api"]).check(str![[r#"
+exit 1
+-- stderr
+error[E0410]: the Worker `api-dev` of far/dev is not in the local cloud
+ |
+ = help: at Cloudflare, `wrangler tail api-dev` shows its logs
+
+"#]]);
 }

@@ -46,3 +46,4 @@ mod simulation;
 mod state;
 mod support;
 mod test_scopes;
+mod workflows;

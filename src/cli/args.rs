@@ -503,6 +503,9 @@ pub struct LocalServeArgs {
         hide_env_values = true
     )]
     pub token: Option<String>,
+    /// A zone that there is to be, so that routes and custom domains below it can be deployed.
+    #[arg(long, value_name = "DOMAIN")]
+    pub zone: Vec<String>,
 }
 
 /// `alch trust`.

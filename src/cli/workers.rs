@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{Context, args::RunFlags, error::CliError, select::Project, settings::Settings},
-    model::StageName,
+    model::{StageName, diagnostic::codes},
 };
 
 /// The kind of a Worker in state.
@@ -30,6 +30,17 @@ pub(super) fn name(
             &*record.kind == KIND && (within == typed || within.rsplit('/').next() == Some(typed))
         });
         if let Some(record) = found {
+            let target = state.header.target.as_deref();
+            if target.is_some_and(|target| target != "local") {
+                let name = &record.physical_name;
+                return Err(CliError::new(
+                    codes::OTHER_TARGET,
+                    format!("the Worker `{name}` of {path} is not in the local cloud"),
+                )
+                .with_help(format!(
+                    "at Cloudflare, `wrangler tail {name}` shows its logs"
+                )));
+            }
             return Ok(record.physical_name.clone());
         }
     }

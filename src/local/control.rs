@@ -82,6 +82,17 @@ const MIGRATIONS: &[&str] = &["
         id TEXT PRIMARY KEY, script TEXT NOT NULL REFERENCES scripts(name) ON DELETE CASCADE,
         class TEXT NOT NULL, sqlite INTEGER NOT NULL, created_at TEXT NOT NULL, UNIQUE(script, class)
     ) STRICT;
+", "
+    CREATE TABLE workflows(
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL, modified_at TEXT NOT NULL,
+        script TEXT NOT NULL, class TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE workflow_versions(
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+        workflow TEXT NOT NULL REFERENCES workflows(id) ON DELETE CASCADE,
+        class TEXT NOT NULL, limits TEXT NOT NULL, created_at TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX workflow_versions_workflow ON workflow_versions(workflow, number);
 "];
 
 /// Why the control database cannot be used.

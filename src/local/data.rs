@@ -38,6 +38,17 @@ pub(super) fn remove(path: &Path) -> FsResult<()> {
     Ok(())
 }
 
+/// The ids of the objects whose SQLite files lie in a folder; none where there is no such folder.
+pub(super) fn object_ids(folder: &Path) -> FsResult<Vec<String>> {
+    let id = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".sqlite")?;
+        // Beside them lies a file of the runtime's own.
+        let is_id = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then(|| name.to_owned())
+    };
+    Ok(fs::list(folder)?.into_iter().filter_map(id).collect())
+}
+
 /// The blobs of one namespace or bucket: write-once files with random names.
 pub(super) struct Blobs {
     folder: PathBuf,

@@ -15,6 +15,9 @@ pub const KV_CLASS: &str = "miniflare-KVNamespaceObject";
 /// The storage object class behind R2 buckets.
 pub const R2_CLASS: &str = "miniflare-R2BucketObject";
 
+/// The folder of all instances of workflows, below it one folder a workflow.
+pub const WORKFLOWS: &str = "workflows";
+
 /// The folder of all Durable Objects, below it one folder a namespace.
 pub const OBJECTS: &str = "do";
 
@@ -81,6 +84,18 @@ pub fn bucket_key(jurisdiction: &str, bucket: &str) -> String {
 #[must_use]
 pub fn objects_folder(folder: &Path, namespace: &str) -> PathBuf {
     folder.join(OBJECTS).join(namespace)
+}
+
+/// The key of the objects that the instances of a workflow run in.
+#[must_use]
+pub fn workflow_key(workflow: &str) -> String {
+    format!("miniflare-workflows-{workflow}")
+}
+
+/// The folder with the instances of a workflow, one SQLite file each.
+#[must_use]
+pub fn instances_folder(folder: &Path, workflow: &str) -> PathBuf {
+    folder.join(WORKFLOWS).join(workflow_key(workflow))
 }
 
 /// The folder of Worker modules, each named by the hash of its content.

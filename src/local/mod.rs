@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod layout;
+pub mod logs;
 pub mod runtime;
 
 mod control;
@@ -20,6 +21,7 @@ mod seal;
 mod serve;
 #[cfg(test)]
 mod testing;
+mod zone;
 
 use std::{
     path::{Path, PathBuf},
@@ -32,6 +34,7 @@ pub use self::{
     api::{RouterOptions, router},
     control::ControlError,
     serve::{ServeOptions, Server, serve},
+    zone::ensure_zone,
 };
 use crate::util::fs::FsError;
 
@@ -81,6 +84,7 @@ pub struct Cloud {
     control: control::Control,
     /// Bounds the requests in work, and with them memory: each may hold a body.
     permits: tokio::sync::Semaphore,
+    tails: api::Tails,
 }
 
 /// How many requests are in work at once; more wait.
@@ -101,6 +105,7 @@ impl Cloud {
             folder: folder.to_owned(),
             control: control::Control::new(folder.join("control.sqlite")),
             permits: tokio::sync::Semaphore::new(REQUESTS_AT_ONCE),
+            tails: api::Tails::default(),
         }))
     }
 

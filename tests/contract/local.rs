@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 
 use super::{
     Verdict, account, d1, description, durable, exceptions::EXCEPTIONS, kv, queues, r2, stores,
-    workers, zones,
+    workers, workflows, zones,
 };
 use crate::support::exchange::Exchange;
 
@@ -82,7 +82,7 @@ pub(super) struct Local {
     exchanges: Vec<(Exchange, bool)>,
     /// Requests that were not refused as they should have been.
     surprises: Vec<String>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Local {
@@ -98,8 +98,13 @@ impl Local {
             router: router(cloud, options),
             exchanges: Vec::new(),
             surprises: Vec::new(),
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// The folder of its data.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     fn send(
@@ -258,6 +263,7 @@ fn the_local_cloud_answers_as_described() {
         queues::drive,
         workers::drive,
         durable::drive,
+        workflows::drive,
         zones::drive,
         stores::drive,
     ] {

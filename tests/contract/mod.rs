@@ -17,6 +17,7 @@ mod queues;
 mod r2;
 mod stores;
 mod workers;
+mod workflows;
 mod zones;
 
 use std::{collections::BTreeSet, io::Write as _, sync::OnceLock};

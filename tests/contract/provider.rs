@@ -360,6 +360,57 @@ fn objects() {
     );
 }
 
+const WORKFLOWS: &str = r#"
+let plain = Workflow("plain", #{ className: "Plain", naming: "stage" });
+let named = AlchemyWorkflow("named", #{ workflowName: "named", className: "Named", limits: #{ steps: 5 } });
+let api = Worker("api", #{ script: "export default {}", url: false, bindings: #{ PLAIN: plain, NAMED: named } });
+let remote = Workflow("remote", #{ workflowName: "named", className: "Named", scriptName: api });
+Worker("web", #{ script: "export default {}", url: false, bindings: #{ NAMED: remote } });
+"#;
+const WORKFLOWS_CHANGED: &str = r#"
+let plain = Workflow("plain", #{ className: "Simple" });
+let named = Workflow("named", #{ workflowName: "renamed", className: "Named" });
+Worker("api", #{ script: "export default {}", url: false, bindings: #{ PLAIN: plain, NAMED: named } });
+let theirs = Workflow("theirs", #{ workflowName: "theirs", className: "Theirs", adopt: true });
+Worker("keeper", #{ name: "keeper", script: "export default {}", url: false, adopt: true, bindings: #{ THEIRS: theirs } });
+"#;
+const WORKFLOWS_THEIRS: &str = r#"
+let theirs = Workflow("theirs", #{ workflowName: "theirs", className: "Theirs" });
+Worker("keeper", #{ name: "keeper", script: "export default {}", url: false, bindings: #{ THEIRS: theirs } });
+"#;
+const WORKFLOWS_REFUSED: &str = r#"
+Workflow("taken", #{ workflowName: "theirs", className: "Theirs" });
+"#;
+
+#[test]
+fn workflows() {
+    assert_sent(
+        &[],
+        &[
+            elsewhere(WORKFLOWS_THEIRS),
+            refused(WORKFLOWS_REFUSED),
+            run(WORKFLOWS),
+            run(WORKFLOWS),
+            run(WORKFLOWS_CHANGED),
+            refresh(WORKFLOWS_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE workers/scripts/{script_name}",
+            "DELETE workflows/{workflow_name}",
+            "GET workers/scripts/{script_name}/deployments",
+            "GET workers/scripts/{script_name}/settings",
+            "GET workers/scripts/{script_name}/subdomain",
+            "GET workers/services/{service_name}",
+            "GET workflows/{workflow_name}",
+            "POST workers/scripts/{script_name}/subdomain",
+            "PUT workers/scripts/{script_name}",
+            "PUT workers/scripts/{script_name}/schedules",
+            "PUT workflows/{workflow_name}",
+        ],
+    );
+}
+
 const CONSUMERS: &str = r#"
 let worker = Worker("worker", #{ script: "export default {}", url: false });
 let dead = Queue("dead");
@@ -608,6 +659,7 @@ fn the_scripts_here_use_every_prop_of_every_kind() {
         ("cloudflare::QueueConsumer", CONSUMERS),
         ("cloudflare::R2Bucket", R2),
         ("cloudflare::Worker", &workers),
+        ("cloudflare::Workflow", WORKFLOWS),
     ]);
     scripts.extend(super::kinds::SCRIPTS.iter().copied());
     let kinds: Vec<String> = registry.kinds().iter().map(ToString::to_string).collect();

@@ -85,6 +85,7 @@ pub(super) fn drive(local: &mut Local) {
     secrets(local, &one);
     versions(local, &one);
     local.ok("GET", &format!("{one}/queue-consumers"), ());
+    tails(local, &format!("{one}/tails"));
 
     let subdomain = "/accounts/local/workers/subdomain";
     local.ok("GET", subdomain, ());
@@ -301,4 +302,13 @@ fn gone(local: &mut Local, script: &str) {
         "/accounts/local/workers/services/api",
         (),
     );
+}
+
+fn tails(local: &mut Local, all: &str) {
+    local.fails((404, 10007), "GET", all, ());
+    let made = local.ok("POST", all, json!({}));
+    local.ok("GET", all, ());
+    let one = format!("{all}/{}", made["result"]["id"].as_str().expect("an id"));
+    local.ok("DELETE", &one, ());
+    local.fails((404, 10007), "DELETE", &one, ());
 }

@@ -105,8 +105,14 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(project: &Project) -> Self {
-        let mut command =
-            project.command(["local", "serve", "--port", "0", "--token", "t", "--json"]);
+        Self::with(project, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn with(project: &Project, arguments: &[&str]) -> Self {
+        let mut all = vec!["local", "serve", "--port", "0", "--token", "t", "--json"];
+        all.extend(arguments);
+        let mut command = project.command(all);
         let log = std::fs::File::create(project.home().join("serve.log")).unwrap();
         let mut child = command.stderr(log).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -165,6 +171,11 @@ impl Served {
         let (status, body) = request(port_of(&self.api), method, &path, &headers, body);
         assert_eq!(status, 200, "{method} {path}: {body}");
         body
+    }
+
+    /// The port of the API.
+    pub(crate) fn api_port(&self) -> u16 {
+        port_of(&self.api)
     }
 
     /// Uploads a multipart body with the boundary `b`; answers the result.

@@ -65,6 +65,11 @@ async fn until_stopped(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
     let cloud = Cloud::open(&options.folder).map_err(|error| unserved(&error))?;
+    for zone in &args.zone {
+        local::ensure_zone(&cloud, zone)
+            .await
+            .map_err(|reason| unzoned(zone, &reason))?;
+    }
     let api_port = args.api_port.unwrap_or_else(|| {
         args.port
             .checked_add(1)
@@ -203,6 +208,14 @@ fn unserved(error: &CloudError) -> CliError {
         }
         _ => shown,
     }
+}
+
+fn unzoned(zone: &str, reason: &str) -> CliError {
+    CliError::new(
+        codes::LOCAL_RUNTIME,
+        format!("the zone `{zone}` cannot be made: {reason}"),
+    )
+    .with_help("write a domain such as `--zone example.com`")
 }
 
 /// The runtime is told absolute paths only.

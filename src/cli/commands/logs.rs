@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{Context, args::LogsArgs, error::CliError, exit::Exit, select::Project, wiring, workers},
-    local::runtime::{Follower, Record},
+    local::logs::{Follower, Record},
     model::diagnostic::codes,
     ui::Ui,
     util::fs::FsResult,

@@ -14,15 +14,10 @@ use super::{
     page::{Page, number},
     workers::Namespace,
 };
-use crate::{
-    local::{Cloud, layout},
-    util::fs,
-};
+use crate::local::{Cloud, data::object_ids, layout};
 
 const INVALID: u32 = 10077;
 const NOT_FOUND: u32 = 10066;
-/// Digits of the id of an object.
-const ID_DIGITS: usize = 64;
 
 pub(super) fn routes() -> Router<Arc<Cloud>> {
     let all = account_path("workers/durable_objects/namespaces");
@@ -103,20 +98,4 @@ fn objects(cloud: &Cloud, call: &Call) -> ApiResult {
         &json!(items),
         &json!({"count": items.len(), "cursor": cursor, "cursors": {"after": cursor}}),
     )
-}
-
-/// The ids of the objects whose files lie in a folder; none where there is no such folder.
-pub(super) fn object_ids(folder: &std::path::Path) -> Result<Vec<String>, ApiError> {
-    Ok(fs::list(folder)?
-        .into_iter()
-        .filter_map(|path| {
-            let name = path
-                .file_name()?
-                .to_str()?
-                .strip_suffix(".sqlite")?
-                .to_owned();
-            let id = name.len() == ID_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-            id.then_some(name)
-        })
-        .collect())
 }

@@ -31,6 +31,9 @@ mod secrets_store;
 mod signed;
 mod vectorize;
 mod workers;
+mod workflow_instances;
+mod workflow_log;
+mod workflows;
 mod zones;
 
 use std::{sync::Arc, time::Duration};
@@ -46,8 +49,8 @@ use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
 pub(super) use self::workers::{
-    DeployedModule, DeployedWorker, Namespace, deployed, jurisdiction, latest_version, revealed,
-    schedules, source_maps,
+    DeployedModule, DeployedWorker, Namespace, Tails, deployed, jurisdiction, latest_version,
+    revealed, schedules, source_maps,
 };
 use super::Cloud;
 
@@ -70,6 +73,8 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(r2::routes())
         .merge(queues::routes())
         .merge(workers::routes())
+        .merge(workflows::routes())
+        .merge(workers::tails::routes())
         .merge(zones::routes())
         .merge(hyperdrive::routes())
         .merge(secrets_store::routes())
@@ -115,6 +120,8 @@ async fn enter(
     if let Some(token) = &options.token
         // What links allow is in their signature.
         && !request.uri().path().starts_with(signed::PREFIX)
+        // The addresses of tails are secrets themselves.
+        && !request.uri().path().starts_with(workers::tails::PREFIX)
         && let Err(error) = authenticate(token, request.headers(), request.uri().path())
     {
         return error.into_response();

@@ -98,6 +98,7 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
             .flat_map(|worker| &worker.namespaces)
             .map(|namespace| (namespace.id.as_str(), namespace))
             .collect(),
+        workflows: workflows::placed(workers),
     };
     writer.entry(workers);
     for (key, version) in workers.iter().flat_map(DeployedWorker::versions) {
@@ -112,6 +113,7 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
         }
     }
     writer.simulators();
+    writer.workflow_engines();
     writer.object_storage();
     writer.finish()
 }
@@ -180,7 +182,7 @@ impl Product {
 }
 
 /// The products whose data lies in files, by the name of their folder.
-pub(super) const FOLDERS: [&str; 4] = ["d1", "kv", "r2", layout::OBJECTS];
+pub(super) const FOLDERS: [&str; 5] = ["d1", "kv", "r2", layout::OBJECTS, layout::WORKFLOWS];
 
 struct Writer<'a> {
     setting: &'a Setting<'a>,
@@ -199,6 +201,8 @@ struct Writer<'a> {
     running: BTreeSet<&'a str>,
     /// The namespaces of Durable Objects that there are, by id.
     objects: BTreeMap<&'a str, &'a Namespace>,
+    /// The workflows that there are, or will be as soon as their Workers are deployed, by name.
+    workflows: BTreeMap<&'a str, workflows::Placed<'a>>,
 }
 
 impl Writer<'_> {
@@ -226,13 +230,15 @@ impl Writer<'_> {
         let hosts = workers.first().map(|worker| json!(*worker.hosts));
         let hosts = hosts.unwrap_or_else(|| json!([])).to_string();
         bindings.push(format!("(name = \"HOSTS\", json = {})", quoted(&hosts)));
+        bindings.extend(self.workflow_doors());
         self.services.push(format!(
             "(name = \"entry\", worker = (compatibilityDate = \"{OWN_DATE}\", \
-             compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\"], \
-             modules = [(name = \"alch-entry.js\", esModule = {})], \
+             compatibilityFlags = [\"experimental\", \"service_binding_extra_handlers\", \"rpc\", \"fetcher_no_get_put_delete\"], \
+             modules = [(name = \"alch-entry.js\", esModule = {}), (name = \"alch-workflows.js\", esModule = {})], \
              bindings = [(name = \"TOKEN\", text = {}), (name = \"HOST\", service = \"host\"), \
              (name = \"SHARES\", json = {}), {}]))",
             quoted(ENTRY),
+            quoted(workflows::CODE),
             quoted(&self.setting.link.token),
             quoted(&json!(shares).to_string()),
             bindings.join(", ")
@@ -386,6 +392,7 @@ impl Writer<'_> {
                 self.simulated(Product::D1, field("id"))
             ),
             "service" => self.service(field("service"), binding),
+            "workflow" => self.workflow(field("workflow_name")),
             "durable_object_namespace" => self.objects(worker, name, field("namespace_id"))?,
             "wasm_module" | "text_blob" | "data_blob" => {
                 let part = field("part");
@@ -517,9 +524,12 @@ impl Writer<'_> {
             text,
             "  ],\n  sockets = [(name = \"entry\", http = (), service = \"entry\")],\n  \
              extensions = [(modules = [(name = \"miniflare:shared\", esModule = {}), \
-             (name = \"miniflare:zod\", esModule = {}){more}])],\n);\n",
+             (name = \"miniflare:zod\", esModule = {}), \
+             (name = \"{}\", esModule = {}, internal = true){more}])],\n);\n",
             self.simulator("shared/index.worker.js"),
-            self.simulator("shared/zod.worker.js")
+            self.simulator("shared/zod.worker.js"),
+            workflows::WRAPPER,
+            self.simulator("workflows/wrapped-binding.worker.js")
         )
         .expect("a string takes all text");
         self.config.text = text;
@@ -548,3 +558,4 @@ mod wrapped;
 
 #[cfg(test)]
 mod tests;
+mod workflows;

@@ -1,6 +1,8 @@
 // The Worker in front of all others: sends each request to the Worker that the host name, or a route or custom domain,
 // names, and answers for those that are not there or fail. Part of alch; runs inside workerd.
 
+import { workflow } from "./alch-workflows.js";
+
 const SUFFIX = ".localhost";
 const PREFIX = "worker:";
 
@@ -100,6 +102,7 @@ async function failure(request, env, worker, ray, message) {
 // An event that is no request, from alch itself.
 async function event(request, env) {
   const { worker: name, event: kind, ...given } = await request.json();
+  if (kind === "workflow") return workflow(env, given);
   const worker = env[PREFIX + name];
   if (worker === undefined) return new Response(null, { status: 404 });
   try {

@@ -30,7 +30,6 @@ use super::{
     event::Event,
     failure::{self, Failure},
     inside::{Inside, InsideError},
-    logs::{Logs, Record},
     stacks::Stacks,
     supervisor::Listener,
 };
@@ -39,6 +38,7 @@ use crate::{
         Cloud, CloudError,
         api::queue_delivery::{self as delivery, Sent},
         control::ControlError,
+        logs::{Logs, Record},
     },
     util::{
         fs::{self, FsError, FsResult},
@@ -150,6 +150,7 @@ pub(super) async fn serve(
         .route("/batch", post(batch))
         .route("/metrics", get(metrics))
         .route("/trigger", post(trigger))
+        .route("/workflow", post(workflow))
         .route("/failure", post(failed))
         .route("/tail", post(tail).layer(DefaultBodyLimit::max(TAIL_LIMIT)))
         .layer(middleware::from_fn_with_state(Arc::clone(&host), enter))
@@ -303,6 +304,18 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| ControlError::Unreadable {
             reason: error.to_string(),
         })?
+}
+
+/// Does something with instances of a workflow, for the API.
+async fn workflow(State(host): State<Arc<Host>>, body: Bytes) -> Response {
+    let wanted: Value = match serde_json::from_slice(&body) {
+        Ok(wanted @ Value::Object(_)) => wanted,
+        _ => return refused(StatusCode::BAD_REQUEST, "the body is no JSON object"),
+    };
+    match host.inside.workflow(wanted).await {
+        Ok(answer) => axum::Json(answer).into_response(),
+        Err(error) => refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    }
 }
 
 /// Calls the `scheduled` of a Worker, for `alch local trigger`.

@@ -20,6 +20,9 @@ pub(super) enum InsideError {
     /// No Worker runs, or not this one.
     #[error("no Worker `{0}` runs")]
     Absent(String),
+    /// The Worker of this workflow does not run.
+    #[error("the Worker of the workflow `{0}` does not run")]
+    NoWorkflow(String),
     /// The client cannot be made.
     #[error("requests to the runtime cannot be made: {0}")]
     Client(String),
@@ -121,8 +124,25 @@ impl Inside {
         self.call(&batch.consumer.script, event).await
     }
 
+    /// Does something with instances of the workflow that `wanted` names; the form is that of `workflows.js`.
+    pub(super) async fn workflow(&self, mut wanted: Value) -> Result<Value, InsideError> {
+        wanted["event"] = json!("workflow");
+        let name = wanted["workflow"].as_str().unwrap_or_default().to_owned();
+        self.send(&wanted, InsideError::NoWorkflow(name)).await
+    }
+
     async fn call(&self, worker: &str, mut event: Value) -> Result<Called, InsideError> {
         event["worker"] = json!(worker);
+        self.send(&event, InsideError::Absent(worker.to_owned()))
+            .await
+    }
+
+    /// Sends an event. `absent` is the failure when nobody is there to take it.
+    async fn send<T: serde::de::DeserializeOwned>(
+        &self,
+        event: &Value,
+        absent: InsideError,
+    ) -> Result<T, InsideError> {
         let answer = self
             .client
             .post(format!("http://{}/", self.address))
@@ -132,9 +152,9 @@ impl Inside {
             .await?;
         // While no Worker runs this program answers there itself, and not with JSON.
         if answer.status() != reqwest::StatusCode::OK {
-            return Err(InsideError::Absent(worker.to_owned()));
+            return Err(absent);
         }
         let bytes = answer.bytes().await?;
-        serde_json::from_slice(&bytes).map_err(|_| InsideError::Absent(worker.to_owned()))
+        serde_json::from_slice(&bytes).map_err(|_| absent)
     }
 }

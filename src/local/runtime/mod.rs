@@ -11,17 +11,18 @@ mod event;
 mod failure;
 mod host;
 mod inside;
-mod logs;
+mod instances;
 pub mod packages;
 mod process;
 mod queues;
+mod resume;
 mod stacks;
 mod supervisor;
 mod trigger;
 
 pub use self::{
     event::{Event, Running, RuntimeError},
-    logs::{Follower, Record},
+    instances::{InstanceError, ask_instances},
     supervisor::{Runtime, RuntimeOptions, start},
     trigger::{TriggerError, trigger},
 };

@@ -38,14 +38,14 @@ use super::{
     event::{Event, Running, RuntimeError},
     host::{self, Host, Link},
     inside::Inside,
-    logs::Logs,
     packages::{self, Packages, Places},
     process::{Launch, Printed, Process, StartError},
     queues::Deliverer,
+    resume::resume,
     stacks::Stacks,
 };
 use crate::{
-    local::{Cloud, CloudError, api::DeployedWorker},
+    local::{Cloud, CloudError, api::DeployedWorker, logs::Logs},
     util::fs::{self, FsError},
 };
 
@@ -153,13 +153,14 @@ pub fn start(
     tasks.spawn(scheduler.run());
     let deliverer = Deliverer {
         deployments: Deployments::of(&options.folder)?,
-        inside,
+        inside: Arc::clone(&inside),
         sent,
         listen: Arc::clone(&listen),
         stop: stop.clone(),
     };
     tasks.spawn(deliverer.run());
     let supervisor = Supervisor {
+        inside,
         options,
         address,
         listener,
@@ -219,6 +220,7 @@ enum Next {
 }
 
 struct Supervisor {
+    inside: Arc<Inside>,
     options: RuntimeOptions,
     address: SocketAddr,
     listener: TcpListener,
@@ -300,7 +302,7 @@ impl Supervisor {
             begun = self.begin(&workers) => begun,
         };
         match begun {
-            Ok((process, config)) => self.attend(process, &config).await,
+            Ok((process, config)) => self.attend(process, &config, &workers).await,
             Err(error) => Next::Failed(error),
         }
     }
@@ -349,16 +351,25 @@ impl Supervisor {
         }
     }
 
-    async fn attend(&mut self, mut process: Process, config: &Config) -> Next {
+    async fn attend(
+        &mut self,
+        mut process: Process,
+        config: &Config,
+        workers: &[DeployedWorker],
+    ) -> Next {
         let began = Instant::now();
         let print = |printed: Printed| print(&self.listen, printed);
         let next = {
             let changed = self.changed(Some(config));
             tokio::pin!(changed);
+            let resumed = resume(&self.inside, &self.options.folder, workers);
+            tokio::pin!(resumed);
+            let mut sleeping = true;
             loop {
                 tokio::select! {
                     () = self.stop.cancelled() => break Next::Stop,
                     () = &mut changed => break Next::Changed,
+                    () = &mut resumed, if sleeping => sleeping = false,
                     line = process.next() => match line {
                         Ok(line) => print(line),
                         Err(ended) => {

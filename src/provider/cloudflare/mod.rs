@@ -31,6 +31,7 @@ pub(in crate::provider) mod testing;
 pub mod transport;
 mod vectorize_index;
 pub mod worker;
+pub mod workflow;
 mod zone;
 mod zones;
 
@@ -49,6 +50,7 @@ pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bun
     registry.add(Arc::new(kv_namespace::KvNamespace::new(Arc::clone(client))));
     registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
     registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
+    registry.add(Arc::new(workflow::Workflow::new(Arc::clone(client))));
     registry.add(Arc::new(
         durable_object_namespace::DurableObjectNamespace::default(),
     ));

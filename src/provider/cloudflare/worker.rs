@@ -16,6 +16,7 @@ mod routes;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -429,6 +430,9 @@ impl Provider for Worker {
         self.consume(context, name, props, &Map::new(), &mut outputs)
             .await
             .map_err(after)?;
+        self.workflows(context, name, props, &Map::new(), &mut outputs)
+            .await
+            .map_err(after)?;
         self.lead_here(context, name, props, None)
             .await
             .map_err(after)?;
@@ -450,6 +454,8 @@ impl Provider for Worker {
         self.lead_here(context, name, props, Some(&existing.props))
             .await?;
         self.consume(context, name, props, &existing.outputs, &mut outputs)
+            .await?;
+        self.workflows(context, name, props, &existing.outputs, &mut outputs)
             .await?;
         Ok(outputs)
     }

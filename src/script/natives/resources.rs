@@ -47,12 +47,14 @@ const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
 }
 
 /// Every resource function, blocks first.
-pub(in super::super) const FUNCTIONS: [ResourceFunction; 24] = [
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 26] = [
     block("Database", "cloudflare::D1Database"),
     block("Bucket", "cloudflare::R2Bucket"),
     block("KV", "cloudflare::KVNamespace"),
     block("Queue", "cloudflare::Queue"),
     block("DurableObject", "cloudflare::DurableObjectNamespace"),
+    block("Workflow", "cloudflare::Workflow"),
+    block("AlchemyWorkflow", "cloudflare::Workflow"),
     block("Domain", "cloudflare::CustomDomain"),
     block("Route", "cloudflare::Route"),
     raw("D1Database", "cloudflare::D1Database"),

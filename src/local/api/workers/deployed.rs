@@ -9,6 +9,7 @@ use super::{
     super::{
         error::ApiError,
         hyperdrive, secrets_store,
+        workflows::{self, DeployedWorkflow},
         zones::{HostRule, host_rules},
     },
     bindings,
@@ -37,6 +38,8 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) incarnations: Vec<String>,
     /// Its own classes of Durable Objects.
     pub(in crate::local) namespaces: Vec<Namespace>,
+    /// The workflows that run in it.
+    pub(in crate::local) workflows: Vec<DeployedWorkflow>,
     /// Which hosts lead to which Worker; the same for all of them.
     pub(in crate::local) hosts: Arc<[HostRule]>,
     /// Its part of the requests, in per cent.
@@ -91,6 +94,7 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
             first.others = versions.collect();
             // In one place, so that all versions share the objects.
             first.namespaces = migrations::namespaces(connection, &script.name)?;
+            first.workflows = workflows::of_script(connection, &script.name)?;
             workers.push(first);
         }
     }
@@ -167,6 +171,7 @@ fn worker(
         version: version.id,
         created_at: version.created_at,
         namespaces: Vec::new(),
+        workflows: Vec::new(),
         hosts: Arc::clone(hosts),
         share,
         others: Vec::new(),

@@ -14,6 +14,7 @@ mod scripts;
 mod secrets;
 mod settings;
 mod store;
+pub(super) mod tails;
 mod upload;
 mod versions;
 
@@ -30,6 +31,7 @@ pub(in crate::local) use self::events::{schedules, source_maps};
 pub(in crate::local) use self::migrations::Namespace;
 pub(in crate::local) use self::model::latest_version;
 pub(super) use self::model::{exists, producers, require};
+pub(in crate::local) use self::tails::Tails;
 use super::{account_path, call::run};
 use crate::local::Cloud;
 

@@ -68,6 +68,7 @@ fn worker(name: &str, bindings: Value) -> DeployedWorker {
         share: 100.0,
         others: Vec::new(),
         namespaces: Vec::new(),
+        workflows: Vec::new(),
         hosts: [].into(),
     }
 }

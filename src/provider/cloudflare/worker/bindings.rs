@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::{
     super::{
         d1_database, durable_object_namespace, hyperdrive, kv_namespace, props, queue, r2_bucket,
-        secrets_store, vectorize_index,
+        secrets_store, vectorize_index, workflow,
     },
     plain_bindings,
 };
@@ -147,6 +147,14 @@ fn resource(name: &str, view: &ResourceView) -> Result<Json, ProviderError> {
         }
         queue::KIND => json!({ "name": name, "type": "queue", "queue_name": output("name")? }),
         durable_object_namespace::KIND => objects(name, view)?,
+        workflow::KIND => {
+            let class = output("className")?;
+            let mut binding = json!({ "name": name, "type": "workflow", "workflow_name": output("name")?, "class_name": class });
+            if let Some(script) = text_prop(&view.outputs, "scriptName") {
+                binding["script_name"] = json!(script);
+            }
+            binding
+        }
         super::KIND => json!({ "name": name, "type": "service", "service": output("name")? }),
         hyperdrive::KIND => json!({ "name": name, "type": "hyperdrive", "id": output("id")? }),
         vectorize_index::KIND => {

@@ -159,6 +159,7 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
             Attribute::new("createdAt", "when it was made"),
             Attribute::new("updatedAt", "when it was last changed"),
             Attribute::new("etag", "the hash that Cloudflare gives the uploaded code"),
+            Attribute::new(super::workflows::OUTPUT, "the names of its own workflows"),
             Attribute::new(
                 super::migrations::OUTPUT,
                 "its own classes of Durable Objects: a list of maps with `id`, `className` and `sqlite`",

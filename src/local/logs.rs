@@ -24,7 +24,7 @@ const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 /// The longest line; what a Worker printed beyond that is left out.
 const LINE_LIMIT: usize = 256 * 1024;
 /// How many records are kept in memory.
-const RECENT: usize = 256;
+const RECENT: usize = 64;
 
 /// What happened in one event of a Worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,14 +130,14 @@ fn add(out: &mut String, level: &str, text: &str) {
 
 /// Where records go while the runtime is up.
 #[derive(Debug)]
-pub(super) struct Logs {
+pub(in crate::local) struct Logs {
     folder: PathBuf,
     recent: Mutex<VecDeque<Arc<Record>>>,
     news: broadcast::Sender<Arc<Record>>,
 }
 
 impl Logs {
-    pub(super) fn of(folder: &Path) -> Self {
+    pub(in crate::local) fn of(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
             recent: Mutex::default(),
@@ -146,7 +146,7 @@ impl Logs {
     }
 
     /// Keeps records; blocks while it writes.
-    pub(super) fn keep(&self, records: Vec<Record>) -> FsResult<()> {
+    pub(in crate::local) fn keep(&self, records: Vec<Record>) -> FsResult<()> {
         let mut lines = Vec::new();
         let mut kept = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         for mut record in records {
@@ -164,7 +164,7 @@ impl Logs {
     }
 
     /// The newest record that `wanted` says, waiting a little for one that is on its way.
-    pub(super) async fn find(
+    pub(in crate::local) async fn find(
         &self,
         patience: Duration,
         wanted: impl Fn(&Record) -> bool,
