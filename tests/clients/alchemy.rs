@@ -5,31 +5,69 @@ use crate::support::{Project, served::with_runtime};
 
 const SCRIPT: &str = r#"
 import alchemy from "alchemy";
-import { D1Database, KVNamespace, Queue, R2Bucket, Worker } from "alchemy/cloudflare";
+import {
+    CustomDomain, D1Database, DnsRecords, DurableObjectNamespace, KVNamespace, Queue, R2Bucket, Route, Worker, Zone,
+} from "alchemy/cloudflare";
 
 const phase = process.argv.includes("--destroy") ? "destroy" : "up";
 const app = await alchemy("foreign", { phase, password: "p" });
 const db = await D1Database("db", { name: "foreign", migrationsDir: "./migrations" });
 const cache = await KVNamespace("cache", { title: "foreign", values: [{ key: "a", value: "from alchemy" }] });
-const files = await R2Bucket("files", { name: "foreign", empty: true });
+const files = await R2Bucket("files", {
+    name: "foreign",
+    empty: true,
+    cors: [{ allowed: { origins: ["*"], methods: ["GET"] } }],
+    lifecycle: [{
+        id: "old",
+        conditions: { prefix: "tmp/" },
+        deleteObjectsTransition: { condition: { type: "Age", maxAge: 86400 } },
+    }],
+});
 const jobs = await Queue("jobs", { name: "foreign" });
+const room = DurableObjectNamespace("room", { className: "Room", sqlite: true });
 const worker = await Worker("api", {
     name: "foreign",
     entrypoint: "./src/index.ts",
     compatibilityDate: "2026-01-01",
-    bindings: { DB: db, CACHE: cache, FILES: files, JOBS: jobs, KEY: alchemy.secret("planted-secret") },
+    bindings: { DB: db, CACHE: cache, FILES: files, JOBS: jobs, ROOM: room, KEY: alchemy.secret("planted-secret") },
+    eventSources: [jobs],
+    crons: ["0 3 * * *"],
+});
+const zone = await Zone("zone", { name: "example.com" });
+await Route("route", { pattern: "example.com/api/*", script: worker });
+await CustomDomain("domain", { name: "app.example.com", workerName: "foreign", zoneId: zone.id });
+await DnsRecords("records", {
+    zoneId: zone.id,
+    records: [{ name: "mail.example.com", type: "A", content: "192.0.2.1", proxied: false }],
 });
 console.log(`id of the database: ${db.id}`);
 await app.finalize();
 "#;
 
 const WORKER: &str = r#"
-interface Env { DB: any; CACHE: any; FILES: any; JOBS: any; KEY: string }
+import { DurableObject } from "cloudflare:workers";
+
+interface Env { DB: any; CACHE: any; FILES: any; JOBS: any; ROOM: any; KEY: string }
+
+export class Room extends DurableObject {
+    async add(n: number): Promise<number> {
+        const sum = ((await this.ctx.storage.get<number>("sum")) ?? 0) + n;
+        await this.ctx.storage.put("sum", sum);
+        return sum;
+    }
+}
+
 export default {
-    async fetch(_request: Request, env: Env): Promise<Response> {
+    async fetch(request: Request, env: Env): Promise<Response> {
+        if (request.method === "POST") await env.JOBS.send(Number(await request.text()));
         const rows = await env.DB.prepare("SELECT name FROM items").all();
         await env.FILES.put("left-behind", "x");
-        return Response.json({ rows: rows.results, value: await env.CACHE.get("a"), key: env.KEY });
+        const sum = await env.ROOM.get(env.ROOM.idFromName("one")).add(0);
+        return Response.json({ rows: rows.results, value: await env.CACHE.get("a"), key: env.KEY, sum });
+    },
+    async queue(batch: any, env: Env): Promise<void> {
+        const room = env.ROOM.get(env.ROOM.idFromName("one"));
+        for (const message of batch.messages) await room.add(message.body);
     },
 };
 "#;
@@ -65,28 +103,36 @@ fn the_typescript_library_goes_up_twice_and_away() {
         let mut command = session.program(&bun);
         session.told(0, command.arg("alchemy.run.ts").args(more))
     };
+    let wait = |sum: u32| {
+        let rest = r#""value":"from alchemy","key":"planted-secret""#;
+        let answer = format!(r#"{{"rows":[{{"name":"one"}}],{rest},"sum":{sum}}}"#);
+        session
+            .served
+            .ask_until("foreign", "/", |_, body| body == answer)
+    };
     let first = run(&[]);
-    let answer = r#"{"rows":[{"name":"one"}],"value":"from alchemy","key":"planted-secret"}"#;
-    session
-        .served
-        .ask_until("foreign", "/", |_, body| body == answer);
+    wait(0);
+    // Through the queue and its consumer into the object.
+    session.served.ask("foreign", "POST", "/", "7");
+    wait(7);
     let id = session.list("d1/database")[0]["uuid"]
         .as_str()
         .unwrap()
         .to_owned();
     assert_holds(&first, &[&id]);
     assert_holds(&run(&[]), &[&id]);
-    session
-        .served
-        .ask_until("foreign", "/", |_, body| body == answer);
+    wait(7);
     for path in [
         "d1/database",
         "storage/kv/namespaces",
         "queues",
         "workers/scripts",
+        "workers/domains",
+        "workers/durable_objects/namespaces",
     ] {
         assert_eq!(session.list(path).as_array().unwrap().len(), 1, "{path}");
     }
     run(&["--destroy"]);
     session.assert_empty();
+    assert_eq!(session.list("workers/domains"), serde_json::json!([]));
 }

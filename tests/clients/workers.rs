@@ -1,4 +1,4 @@
-//! wrangler on Workers that really run: deploy, secrets, versions, rollback, delete.
+//! wrangler on Workers that really run: deploy, secrets, versions, rollback, Durable Objects, consumers, delete.
 
 use serde_json::{Value, json};
 
@@ -129,6 +129,77 @@ fn wrangler_deploys_a_worker_that_answers() {
     w("queues delete shop");
     w("kv namespace delete -y --binding CACHE");
     session.assert_empty();
+}
+
+/// A Durable Object that a consumer of a queue adds to.
+const ROOM: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+export class Room extends DurableObject {
+    async add(n) {
+        const sum = ((await this.ctx.storage.get("sum")) ?? 0) + n;
+        await this.ctx.storage.put("sum", sum);
+        return sum;
+    }
+}
+const room = (env) => env.ROOM.get(env.ROOM.idFromName("one"));
+export default {
+    async fetch(request, env) {
+        if (request.method === "POST") await env.JOBS.send(Number(await request.text()));
+        return Response.json(await room(env).add(0));
+    },
+    async queue(batch, env) {
+        for (const message of batch.messages) await room(env).add(message.body);
+    },
+    async scheduled() {},
+};
+"#;
+
+#[test]
+fn wrangler_deploys_durable_objects_consumers_and_crons() {
+    let Some(session) = with_runtime(Project::new()).and_then(Session::start) else {
+        return;
+    };
+    let w = |line: &str| session.wrangler(&line.split(' ').collect::<Vec<_>>());
+    w("queues create rooms");
+    session.project.file("src/index.js", ROOM).file(
+        "wrangler.jsonc",
+        json!({
+            "name": "rooms", "main": "src/index.js", "compatibility_date": "2026-01-01",
+            "durable_objects": {"bindings": [{"name": "ROOM", "class_name": "Room"}]},
+            "migrations": [{"tag": "v1", "new_sqlite_classes": ["Room"]}],
+            "queues": {
+                "producers": [{"binding": "JOBS", "queue": "rooms"}],
+                "consumers": [{"queue": "rooms", "max_batch_size": 1, "max_batch_timeout": 0}],
+            },
+            "triggers": {"crons": ["0 3 * * *"]},
+        })
+        .to_string(),
+    );
+    for sum in ["7", "14"] {
+        assert_holds(
+            &w("deploy"),
+            &[
+                "schedule: 0 3 * * *",
+                "Producer for rooms",
+                "Consumer for rooms",
+            ],
+        );
+        session
+            .served
+            .ask_until("rooms", "/", |status, _| status == 200);
+        session.served.ask("rooms", "POST", "/", "7");
+        session
+            .served
+            .ask_until("rooms", "/", |_, body| body == sum);
+    }
+    assert_holds(&w("queues info rooms"), &["Consumers: worker:rooms"]);
+    w("delete --name rooms --force");
+    w("queues delete rooms");
+    session.assert_empty();
+    assert_eq!(
+        session.list("workers/durable_objects/namespaces"),
+        json!([])
+    );
 }
 
 /// Waits until this version answers, with this secret.

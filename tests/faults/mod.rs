@@ -300,8 +300,8 @@ exit 4
 -- stderr
 alch: app shop, stage dev, phase up, target cloudflare
 + creating  zzz (cloudflare::KVNamespace)
-  failed    zzz  the connection to http://PROXY broke off: error sending request: client error (SendRequest): connection closed before message completed
-error[E0301]: `zzz` (cloudflare::KVNamespace): create failed: the connection to http://PROXY broke off: error sending request: client error (SendRequest): connection closed before message completed
+  failed    zzz  the connection to http://PROXY broke off: connection closed before message completed
+error[E0301]: `zzz` (cloudflare::KVNamespace): create failed: the connection to http://PROXY broke off: connection closed before message completed
  --> alchemy.run.rhai:2:1
   |
 2 | KV("zzz");

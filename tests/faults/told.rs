@@ -74,8 +74,8 @@ exit 4
 -- stderr
 alch: app shop, stage dev, phase up, target cloudflare
 + creating  jobs (cloudflare::Queue)
-  failed    jobs  the connection to http://PROXY broke off: error sending request: client error (SendRequest): connection closed before message completed
-error[E0301]: `jobs` (cloudflare::Queue): create failed: the connection to http://PROXY broke off: error sending request: client error (SendRequest): connection closed before message completed
+  failed    jobs  the connection to http://PROXY broke off: connection closed before message completed
+error[E0301]: `jobs` (cloudflare::Queue): create failed: the connection to http://PROXY broke off: connection closed before message completed
  --> alchemy.run.rhai:2:12
   |
 2 | let jobs = Queue("jobs");

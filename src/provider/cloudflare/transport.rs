@@ -121,6 +121,15 @@ pub(in crate::provider) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What happened, in the words of the part that met it: those above it only say that they passed it on.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
 #[async_trait]
 impl Transport for HttpTransport {
     async fn send(
@@ -145,7 +154,7 @@ impl Transport for HttpTransport {
         let broken = |error: reqwest::Error| {
             let connect = error.is_connect();
             let place = self.origin.clone();
-            let reason = chain(&error.without_url());
+            let reason = innermost(&error.without_url());
             if connect {
                 TransportError::Connect { place, reason }
             } else {
