@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::transport::TransportError;
+use super::{permission, transport::TransportError};
 use crate::{
     provider::{FailureKind, ProviderError},
     util::text,
@@ -61,24 +61,6 @@ impl Area {
             Some("vectorize") => Self::Vectorize,
             Some("secrets_store") => Self::SecretsStore,
             _ => Self::Other,
-        }
-    }
-
-    /// The permission that a token needs for it.
-    fn permission(self) -> &'static str {
-        match self {
-            Self::D1 => "`D1: Edit`",
-            Self::Kv => "`Workers KV Storage: Edit`",
-            Self::R2 => "`Workers R2 Storage: Edit`",
-            Self::Queues => "`Queues: Edit`",
-            Self::Workers | Self::Domains => "`Workers Scripts: Edit`",
-            Self::Routes => "`Workers Routes: Edit` for the zone",
-            Self::Zones => "`Zone: Edit` and `Zone Settings: Edit`",
-            Self::Dns => "`DNS: Edit` for the zone",
-            Self::Hyperdrive => "`Hyperdrive: Edit`",
-            Self::Vectorize => "`Vectorize: Edit`",
-            Self::SecretsStore => "`Secrets Store: Edit`",
-            Self::Other => "the permission for this call",
         }
     }
 
@@ -197,9 +179,14 @@ impl ApiError {
 
     fn help(&self) -> Option<String> {
         let help = match (self.kind(), self.area, self.code) {
-            (FailureKind::Authentication, area, _) => format!(
+            // These say that the token itself is none: missing, malformed, unknown, expired.
+            (FailureKind::Authentication, _, Some(1000 | 1001 | 6003 | 6111 | 9103 | 9106)) => {
+                "the API token is not valid: `alch login` keeps another one, or set `CLOUDFLARE_API_TOKEN`"
+                    .to_owned()
+            }
+            (FailureKind::Authentication, ..) => format!(
                 "check the API token: it must be valid, belong to this account and have {}",
-                area.permission()
+                permission::needed(&self.call)
             ),
             (FailureKind::Conflict, ..) => {
                 "take it over with `adopt: true` (or `--adopt`), or choose another `name`"

@@ -3,6 +3,7 @@
 //! The same code serves the public API, any other server of that API, and the embedded local cloud: they differ in the
 //! transport and the token only. Nothing here knows the engine, a script or a terminal.
 
+pub mod account;
 #[cfg(test)]
 mod against_local;
 pub mod budget;
@@ -20,6 +21,7 @@ pub mod multipart;
 mod names;
 mod object;
 pub mod pages;
+mod permission;
 mod props;
 pub mod queue;
 pub mod queue_consumer;
@@ -41,7 +43,7 @@ use self::object::Object;
 use super::Registry;
 use crate::bundle::Bundler;
 
-pub use client::{Client, PUBLIC_BASE_URL};
+pub use client::{Client, PUBLIC_BASE_URL, is_loopback};
 pub use transport::{HttpTransport, RouterTransport, Transport, TransportError};
 
 /// Adds every kind of Cloudflare to `registry`, all over one client. Workers are bundled by `bundler`.

@@ -495,6 +495,10 @@ impl Provider for Worker {
             .map(Some)
     }
 
+    fn declarable(&self, seen: &Observation) -> Map {
+        observe::declarable(seen)
+    }
+
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
         observe::compare(existing, seen)
     }
