@@ -16,6 +16,7 @@ mod local;
 mod provider;
 mod queues;
 mod r2;
+mod stores;
 mod workers;
 mod workflows;
 mod zones;
