@@ -29,6 +29,7 @@ mod gaps;
 mod guards;
 mod handles;
 mod kill;
+mod local_bindings;
 mod local_events;
 mod local_hosts;
 mod local_runtime;

@@ -5,6 +5,7 @@
 //! without it these tests say so and check nothing.
 
 mod account;
+mod adopt;
 mod d1;
 mod description;
 mod durable;
@@ -15,6 +16,7 @@ mod local;
 mod provider;
 mod queues;
 mod r2;
+mod stores;
 mod workers;
 mod workflows;
 mod zones;

@@ -29,6 +29,12 @@ pub enum Area {
     Zones,
     /// DNS records.
     Dns,
+    /// Hyperdrive configurations.
+    Hyperdrive,
+    /// Vectorize indexes.
+    Vectorize,
+    /// Secrets stores.
+    SecretsStore,
     /// Everything else.
     Other,
 }
@@ -51,6 +57,9 @@ impl Area {
             Some("queues") => Self::Queues,
             Some("workers") => Self::Workers,
             Some("zones") => Self::Zones,
+            Some("hyperdrive") => Self::Hyperdrive,
+            Some("vectorize") => Self::Vectorize,
+            Some("secrets_store") => Self::SecretsStore,
             _ => Self::Other,
         }
     }
@@ -66,6 +75,9 @@ impl Area {
                 | (Self::Dns, 81053 | 81057 | 81058)
                 | (Self::Routes, 10020)
                 | (Self::Domains, 100_116)
+                | (Self::Hyperdrive, 2017)
+                | (Self::Vectorize, 3002)
+                | (Self::SecretsStore, 1003)
         )
     }
 
@@ -80,6 +92,8 @@ impl Area {
                 | (Self::Dns, 81044)
                 | (Self::Routes, 10009)
                 | (Self::Domains, 100_114)
+                | (Self::Hyperdrive, 2006)
+                | (Self::Vectorize, 3000 | 3005)
                 | (_, 7003)
         )
     }

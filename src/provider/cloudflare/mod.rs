@@ -15,6 +15,7 @@ pub mod dns_records;
 pub mod durable_object_namespace;
 pub mod envelope;
 pub mod error;
+mod hyperdrive;
 pub mod kv_namespace;
 pub mod multipart;
 mod names;
@@ -26,9 +27,11 @@ pub mod queue;
 pub mod queue_consumer;
 pub mod r2_bucket;
 mod route;
+mod secrets_store;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
 pub mod transport;
+mod vectorize_index;
 pub mod worker;
 pub mod workflow;
 mod zone;
@@ -64,6 +67,22 @@ pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bun
         client,
     ))));
     registry.add(Arc::new(dns_records::DnsRecords::new(Arc::clone(client))));
+    registry.add(Arc::new(Object::new(
+        Arc::clone(client),
+        hyperdrive::Hyperdrive,
+    )));
     registry.add(Arc::new(Object::new(Arc::clone(client), route::Route)));
+    registry.add(Arc::new(Object::new(
+        Arc::clone(client),
+        secrets_store::Secret,
+    )));
+    registry.add(Arc::new(Object::new(
+        Arc::clone(client),
+        secrets_store::SecretsStore,
+    )));
+    registry.add(Arc::new(Object::new(
+        Arc::clone(client),
+        vectorize_index::VectorizeIndex,
+    )));
     registry.add(Arc::new(Object::new(Arc::clone(client), zone::Zone)));
 }

@@ -14,6 +14,7 @@ mod migrations;
 mod modules;
 mod objects;
 mod observe;
+mod plain_bindings;
 mod routes;
 mod schema;
 #[cfg(test)]
@@ -47,6 +48,8 @@ use crate::{
         OperationContext, PropError, Provider, ProviderError, text_prop,
     },
 };
+
+pub use plain_bindings::MARK;
 
 pub(super) const KIND: &str = "cloudflare::Worker";
 

@@ -1,6 +1,7 @@
 //! The functions that scripts call, one file a theme.
 
-pub(super) mod bindings;
+mod assets;
+mod bindings;
 pub(super) mod custom;
 pub(super) mod data;
 pub(super) mod io;
@@ -17,8 +18,9 @@ use super::host::Host;
 
 /// Registers all of them.
 pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
-    bindings::register(engine);
+    assets::register(engine);
     resources::register(engine, host);
+    bindings::register(engine);
     custom::register(engine, host);
     data::register(engine, host);
     io::register(engine, host);

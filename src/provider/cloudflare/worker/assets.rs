@@ -13,7 +13,7 @@ use super::{
         multipart::Part,
         props::{self, mistake},
     },
-    Worker, files,
+    MARK, Worker, files,
     files::Files,
     path,
 };
@@ -25,8 +25,6 @@ use crate::{
     util::fs,
 };
 
-/// The key that tells the value of `Assets(..)` from other data; its value is `assets`.
-pub(super) const MARK: &str = "$binding";
 /// The binding when the script names none.
 const BINDING: &str = "ASSETS";
 

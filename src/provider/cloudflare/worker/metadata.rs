@@ -37,7 +37,7 @@ pub(super) fn metadata(
     if let Some(Json::Array(more)) = props::json_prop(props, "tags")? {
         tags.extend(more);
     }
-    let mut bindings = bindings::bindings(props)?;
+    let mut bindings = bindings::bindings(props, &context.physical_name)?;
     bindings.extend(assets::binding(props));
     let mut out = json!({ "bindings": bindings, "tags": tags });
     // A Worker of assets alone has no code.
