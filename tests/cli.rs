@@ -30,6 +30,8 @@ Commands:
   destroy      Delete everything of a stage, from state alone
   drift        Compare what state knows with what the providers have, and bring it back with
                --repair
+  import       Take an object that is there into state, and print the script lines for it
+  scan         Draft a script of what the account holds and no state knows
   read         Run a script with the outputs that state knows, and change nothing
   stages       List the stages that have state
   state        Look at and edit what state knows of single resources
@@ -38,6 +40,10 @@ Commands:
   local        The embedded local cloud and the runtime of its Workers
   trust        Give a project the permissions that its alch.toml asks for, until that file changes
   check        Check a script without running it
+  login        Keep an API token of Cloudflare as a profile
+  logout       Remove the token of a profile
+  configure    Show or change the settings of a profile
+  profile      Look at profiles
   explain      Explain an error id such as E0114, or list them all
   completions  Print a completion script for a shell
   exit-codes   List the exit codes

@@ -14,7 +14,7 @@ use tungstenite::{Message, client::IntoClientRequest as _};
 use crate::support::{
     Project,
     cloud::ServedCloud,
-    served::{Served, multipart, pid, request, until, with_runtime},
+    served::{Served, esbuild, multipart, pid, request, until, with_runtime},
 };
 
 const QUEUES: &str = r#"
@@ -410,6 +410,43 @@ GET http://mapped.localhost:PORT/
 
 Error: planned
     at Object.fetch (src/server.ts:3:5)
+
+"#]],
+    );
+}
+
+#[test]
+fn stacks_of_a_bundle_name_the_typescript() {
+    let Some(project) = with_runtime(Project::new()) else {
+        return;
+    };
+    if esbuild().is_none() {
+        return;
+    }
+    let library = "interface Some { n: number }\n\nexport function fail(some: Some): never {\n  \
+        throw new RangeError(`n is ${some.n}`);\n}\n";
+    project.file("src/library.ts", library);
+    let server = "import { fail } from './library';\n\nexport default {\n  \
+        async fetch(): Promise<Response> {\n    return fail({ n: 3 });\n  },\n};\n";
+    project.file("src/server.ts", server);
+    project.file(
+        "alchemy.run.rhai",
+        "alchemy(\"mapped\");\nWorker(\"api\", #{ entrypoint: \"src/server.ts\" });\n",
+    );
+    project.alch(["run"]).success();
+    let mut served = Served::start(&project);
+    served.wait_for("local_workers");
+    let (_, page) = served.ask("api-dev", "GET", "/", "");
+    assert_told(
+        told(&page, served.port),
+        str![[r#"
+Worker `api-dev` failed
+
+GET http://api-dev.localhost:PORT/
+
+RangeError: n is 3
+    at fail (src/library.ts:4:9)
+    at Object.fetch (src/server.ts:5:12)
 
 "#]],
     );

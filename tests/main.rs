@@ -9,6 +9,7 @@
     reason = "a test that cannot go on says so by its panic"
 )]
 
+mod adopt;
 mod architecture;
 mod bad_input;
 mod bundling;
@@ -26,6 +27,7 @@ mod gaps;
 mod guards;
 mod handles;
 mod kill;
+mod local_bindings;
 mod local_events;
 mod local_hosts;
 mod local_runtime;
@@ -38,6 +40,7 @@ mod names;
 mod noop;
 mod parallel;
 mod permissions;
+mod profiles;
 mod run;
 mod saved_plan;
 mod secrets;

@@ -263,7 +263,7 @@ error[E0303]: no Cloudflare credentials for profile `default`
 1 | let app = alchemy("shop");
   |           ^^^^^^^
   |
-  = help: set `CLOUDFLARE_API_TOKEN`, or write {"apiToken": ".."} to `[ROOT]/home/.alchemy/credentials/default/cloudflare.json`
+  = help: `alch login` keeps a token, or set `CLOUDFLARE_API_TOKEN`
   = help: or deploy to the embedded local cloud with `--target local`
 
 "#]]);

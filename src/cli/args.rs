@@ -58,6 +58,12 @@ pub enum Command {
     /// Compare what state knows with what the providers have, and bring it back with --repair.
     #[command(after_help = help::DRIFT_HELP)]
     Drift(Box<DriftArgs>),
+    /// Take an object that is there into state, and print the script lines for it.
+    #[command(after_help = help::IMPORT_HELP)]
+    Import(Box<ImportArgs>),
+    /// Draft a script of what the account holds and no state knows.
+    #[command(after_help = help::SCAN_HELP)]
+    Scan(Box<ScanArgs>),
     /// Run a script with the outputs that state knows, and change nothing.
     #[command(after_help = help::READ_EXAMPLES)]
     Read(Box<ReadArgs>),
@@ -82,6 +88,18 @@ pub enum Command {
     /// Check a script without running it.
     #[command(after_help = help::CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Keep an API token of Cloudflare as a profile.
+    #[command(after_help = help::LOGIN_HELP)]
+    Login(LoginArgs),
+    /// Remove the token of a profile.
+    #[command(after_help = help::LOGOUT_EXAMPLES)]
+    Logout(LogoutArgs),
+    /// Show or change the settings of a profile.
+    #[command(after_help = help::CONFIGURE_EXAMPLES)]
+    Configure(ConfigureArgs),
+    /// Look at profiles.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Explain an error id such as E0114, or list them all.
     Explain(ExplainArgs),
     /// Print a completion script for a shell.
@@ -280,6 +298,87 @@ pub struct DriftArgs {
     /// Operations at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: Option<u16>,
+}
+
+/// `alch import`.
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// The kind: `KVNamespace`, `cloudflare::KVNamespace`, or a block such as `KV`.
+    #[arg(value_name = "KIND")]
+    pub kind: String,
+    /// The object: its id at the provider, or its name there.
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// What to call the resource: `cache` or `storage/cache`; after the object when not given.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// The application; needed when the project has none yet, or several.
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// Where and as what.
+    #[command(flatten)]
+    pub flags: RunFlags,
+}
+
+/// `alch scan`.
+#[derive(Debug, Clone, Args)]
+pub struct ScanArgs {
+    /// The application of the draft.
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// Where and as what.
+    #[command(flatten)]
+    pub flags: RunFlags,
+}
+
+/// `alch login`.
+#[derive(Debug, Clone, Args)]
+pub struct LoginArgs {
+    /// The profile; before `$ALCHEMY_PROFILE` and `default`.
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// Read the token from stdin.
+    #[arg(long)]
+    pub token_stdin: bool,
+    /// The account, by id or name; needed when the token is for several.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// Another server of Cloudflare's API, such as `alch local serve`.
+    #[arg(long, value_name = "URL")]
+    pub base_url: Option<String>,
+}
+
+/// `alch logout`.
+#[derive(Debug, Clone, Args)]
+pub struct LogoutArgs {
+    /// The profile; before `$ALCHEMY_PROFILE` and `default`.
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+}
+
+/// `alch configure`.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigureArgs {
+    /// The profile; before `$ALCHEMY_PROFILE` and `default`.
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// Where resources go when nothing else says so.
+    #[arg(long, value_enum, value_name = "TARGET")]
+    pub target: Option<Target>,
+    /// The id of the account.
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// Another server of Cloudflare's API; an empty one for Cloudflare's own.
+    #[arg(long, value_name = "URL")]
+    pub base_url: Option<String>,
+}
+
+/// `alch profile ..`.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ProfileCommand {
+    /// List the profiles, where they go, and which one is in use; never a secret.
+    #[command(visible_alias = "ls")]
+    List,
 }
 
 /// `alch read`.

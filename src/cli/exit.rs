@@ -92,7 +92,7 @@ impl Exit {
             codes::CANCELLED => Self::Cancelled,
             codes::LOCKED => Self::Locked,
             codes::CORRUPT | codes::TOO_NEW => Self::Corrupt,
-            codes::NO_STAGE => Self::NotFound,
+            codes::NO_STAGE | codes::NO_OBJECT => Self::NotFound,
             codes::STALE_PLAN => Self::StalePlan,
             _ => Self::Error,
         }

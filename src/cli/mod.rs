@@ -6,11 +6,13 @@
 pub mod args;
 mod commands;
 mod deploy;
+mod draft;
 pub mod env_file;
 pub mod environment;
 pub mod error;
 pub mod exit;
 mod grants;
+mod inventory;
 mod logging;
 mod packages;
 mod select;
@@ -33,7 +35,7 @@ use crate::{
     util::{clock::SystemClock, text},
 };
 
-use args::{Cli, Command, Globals};
+use args::{Cli, Command, Globals, ProfileCommand};
 use environment::Environment;
 use error::CliError;
 use exit::Exit;
@@ -164,6 +166,12 @@ fn dispatch(context: &Context, command: Command) -> Exit {
         Command::Plan(args) => commands::plan::run(context, &args),
         Command::Destroy(args) => commands::destroy::run(context, &args),
         Command::Drift(args) => commands::drift::run(context, &args),
+        Command::Import(args) => commands::import::run(context, &args),
+        Command::Scan(args) => commands::scan::run(context, &args),
+        Command::Login(args) => commands::login::login(context, &args),
+        Command::Logout(args) => commands::login::logout(context, &args),
+        Command::Configure(args) => commands::login::configure(context, &args),
+        Command::Profile(ProfileCommand::List) => commands::login::list(context),
         Command::Read(args) => commands::read::run(context, &args),
         Command::Stages(args) => commands::stages::run(context, &args),
         Command::State(command) => commands::state::run(context, &command),

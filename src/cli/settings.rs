@@ -4,7 +4,8 @@
 //! [`Settings::stage`], [`Settings::target`] and [`Settings::key`], so that the order of precedence stands in one file.
 //! Profile files are read in `profile`, environment files and variables in `variables`.
 
-mod profile;
+pub(in crate::cli) mod profile;
+pub(in crate::cli) mod profiles;
 mod variables;
 
 use std::{
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 
 pub use self::profile::CloudflareCredentials;
 use self::{
-    profile::read_profile,
+    profile::{Profile, read_profile},
     variables::{delete_options, number, with_env_files},
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
 const DEFAULT_STAGE: &str = "dev";
 
 /// The profile when nothing names one.
-const DEFAULT_PROFILE: &str = "default";
+pub(in crate::cli) const DEFAULT_PROFILE: &str = "default";
 
 /// Where resources of the Cloudflare provider go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -82,6 +83,8 @@ pub struct Settings {
     /// Whether `--profile` named it.
     profile_flag: bool,
     account: Option<String>,
+    /// The profile's server of the API, where it is not Cloudflare's own.
+    base_url: Option<String>,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
     /// How deletes go about it.
@@ -114,7 +117,12 @@ impl Settings {
             .or_else(|| environment.get("ALCHEMY_PROFILE").map(str::to_owned))
             .unwrap_or_else(|| DEFAULT_PROFILE.to_owned());
         let asked_for = flags.profile.is_some() || environment.get("ALCHEMY_PROFILE").is_some();
-        let (profile_target, account) = read_profile(&user_folder, &profile, asked_for)?;
+        let Profile {
+            target: profile_target,
+            account,
+            base_url,
+            ..
+        } = read_profile(&user_folder, &profile, asked_for)?;
         let stage_flag = flags
             .stage
             .as_deref()
@@ -137,6 +145,7 @@ impl Settings {
             profile,
             profile_flag: flags.profile.is_some(),
             account,
+            base_url,
             lock_wait: Duration::from_millis(lock_wait),
             delete,
             permissions,
@@ -172,7 +181,10 @@ impl Settings {
         let mut out = self.clone();
         if !self.profile_flag {
             script.clone_into(&mut out.profile);
-            (out.profile_target, out.account) = read_profile(&self.user_folder, script, true)?;
+            let profile = read_profile(&self.user_folder, script, true)?;
+            out.profile_target = profile.target;
+            out.account = profile.account;
+            out.base_url = profile.base_url;
         }
         Ok(out)
     }

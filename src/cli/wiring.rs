@@ -15,14 +15,14 @@ use crate::{
         Context,
         environment::Environment,
         error::CliError,
-        packages,
+        inventory, packages,
         settings::{Settings, Target},
     },
-    engine::{Cancel, Failure, Phase, Plan, Run, RunOptions, World},
+    engine::{Cancel, EventSink, Failure, Phase, Plan, Run, RunOptions, World},
     local::{Cloud, RouterOptions},
     model::{AppName, Diagnostic, SourceFile, StagePath, diagnostic::codes},
     provider::{
-        Access, Meter, Redact, Registry,
+        Access, Meter, OperationContext, Redact, Registry,
         cloudflare::{self, Client},
         std as std_kinds,
     },
@@ -132,6 +132,23 @@ impl Host {
     /// Reads and checks a script.
     pub(super) fn load(&self, path: &Path) -> Result<Program, CliError> {
         Ok(script::load(path, &self.options)?)
+    }
+
+    /// What calls run in that belong to no resource.
+    pub(super) fn operation(&self, context: &Context) -> Result<OperationContext, CliError> {
+        let cancel = self.cancel.hard.clone();
+        inventory::operation(context, &self.options.project, self.meter.clone(), cancel)
+    }
+
+    /// As [`Self::load`], for text that is no file.
+    pub(super) fn load_text(&self, name: &str, text: &str) -> Result<Program, CliError> {
+        Ok(script::load_text(name, text, &self.options)?)
+    }
+
+    /// The same, telling what happens to `events` and not to the user.
+    pub(super) fn telling(mut self, events: Arc<dyn EventSink>) -> Self {
+        self.options.events = events;
+        self
     }
 
     /// Runs a script to its end.

@@ -15,6 +15,7 @@ mod entries;
 pub mod event;
 mod failure;
 mod finish;
+mod import;
 mod look;
 mod losses;
 mod node;
@@ -34,6 +35,7 @@ mod spelling;
 pub use declaration::{AttributeState, Declaration, DeclareError, NodeId, NodeInfo};
 pub use event::{Action, Event, EventSink, Outcome, Summary};
 pub use failure::{Failure, FailureCause, RunError};
+pub use import::ImportError;
 pub use look::{Drift, Finding, Look};
 pub use options::{
     Cancel, DeleteOptions, DeleteStrategy, Phase, ResourceOptions, RunOptions, World,

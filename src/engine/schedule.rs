@@ -304,7 +304,7 @@ impl Run {
     }
 
     /// Takes all that an operation needs out of the graph.
-    fn job(
+    pub(super) fn job(
         self: &Arc<Self>,
         graph: &Graph,
         id: NodeId,

@@ -1,25 +1,29 @@
-//! Simple objects of the control plane: a name and a body of JSON, in one table for all products.
+//! Simple objects of the control plane: a name, a body of JSON and perhaps secrets, in one table for all products.
 //!
 //! What a product accepts and answers is the business of its routes in `api`; here objects are kept, found and removed.
 //!
-//! Invariants: a name is unique among the objects of one kind below one parent, decided by the table itself; an object that goes takes everything below it along.
+//! Invariants: a name is unique among the objects of one kind below one parent, decided by the table itself; secrets are
+//! stored encrypted only; an object that goes takes everything below it along.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::{Map, Value};
 
-use super::control::is_conflict;
+use super::{
+    control::{ControlError, is_conflict, seal_key},
+    seal,
+};
 
 /// The table.
 pub(super) const MIGRATION: &str = "
     CREATE TABLE objects(
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL,
-        body TEXT NOT NULL,
+        body TEXT NOT NULL, secrets TEXT NOT NULL DEFAULT '{}',
         created_at TEXT NOT NULL, modified_at TEXT NOT NULL, UNIQUE(kind, parent, name)
     ) STRICT;
     CREATE INDEX objects_parent ON objects(parent);
 ";
 
-const COLUMNS: &str = "id, parent, name, body, created_at, modified_at";
+const COLUMNS: &str = "id, parent, name, body, secrets, created_at, modified_at";
 
 /// An object of some kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +34,10 @@ pub(super) struct Object {
     pub(super) parent: String,
     /// Unique among its kind below its parent.
     pub(super) name: String,
-    /// Everything else.
+    /// Everything else that is no secret.
     pub(super) body: Map<String, Value>,
+    /// Secrets by the name of their field, encrypted.
+    sealed: Map<String, Value>,
     /// When it was made.
     pub(super) created_at: String,
     /// When it was last changed.
@@ -52,9 +58,42 @@ impl Object {
             parent: parent.into(),
             name: name.into(),
             body,
+            sealed: Map::new(),
             created_at: now.clone(),
             modified_at: now,
         }
+    }
+
+    /// Gives it a secret, or another value for one.
+    pub(super) fn hide(
+        &mut self,
+        connection: &Connection,
+        field: &str,
+        text: &str,
+    ) -> Result<(), ControlError> {
+        let sealed = seal::seal(&seal_key(connection)?, text);
+        self.sealed.insert(field.to_owned(), sealed.into());
+        Ok(())
+    }
+
+    /// A secret of it; none when it has no such field.
+    pub(super) fn reveal(
+        &self,
+        connection: &Connection,
+        field: &str,
+    ) -> Result<Option<String>, ControlError> {
+        let Some(sealed) = self.sealed.get(field).and_then(Value::as_str) else {
+            return Ok(None);
+        };
+        let text = seal::unseal(&seal_key(connection)?, sealed).ok_or_else(|| {
+            ControlError::Unreadable {
+                reason: format!(
+                    "a secret of `{}` cannot be decrypted; set it again",
+                    self.name
+                ),
+            }
+        })?;
+        Ok(Some(text))
     }
 
     fn of(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
@@ -70,8 +109,9 @@ impl Object {
             parent: row.get(1)?,
             name: row.get(2)?,
             body: json(3)?,
-            created_at: row.get(4)?,
-            modified_at: row.get(5)?,
+            sealed: json(4)?,
+            created_at: row.get(5)?,
+            modified_at: row.get(6)?,
         })
     }
 }
@@ -83,12 +123,13 @@ pub(super) fn insert(
     object: &Object,
 ) -> Result<bool, rusqlite::Error> {
     taken(connection.execute(
-        &format!("INSERT INTO objects(kind, {COLUMNS}) VALUES(?7, ?1, ?2, ?3, ?4, ?5, ?6)"),
+        &format!("INSERT INTO objects(kind, {COLUMNS}) VALUES(?8, ?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
         params![
             object.id,
             object.parent,
             object.name,
             text(&object.body),
+            text(&object.sealed),
             object.created_at,
             object.modified_at,
             kind,
@@ -99,11 +140,12 @@ pub(super) fn insert(
 /// Stores what an object has become. Answers `false`, and stores nothing, when its new name is taken.
 pub(super) fn update(connection: &Connection, object: &Object) -> Result<bool, rusqlite::Error> {
     taken(connection.execute(
-        "UPDATE objects SET name = ?2, body = ?3, modified_at = ?4 WHERE id = ?1",
+        "UPDATE objects SET name = ?2, body = ?3, secrets = ?4, modified_at = ?5 WHERE id = ?1",
         params![
             object.id,
             object.name,
             text(&object.body),
+            text(&object.sealed),
             object.modified_at
         ],
     ))
@@ -192,8 +234,10 @@ pub(super) fn remove(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::local::control::{Control, ControlError};
+    use crate::local::control::Control;
 
     fn object(id: &str, parent: &str, name: &str) -> Object {
         Object::new(
@@ -232,5 +276,31 @@ mod tests {
                 Ok(())
             })
             .unwrap();
+    }
+
+    #[test]
+    fn secrets_are_stored_encrypted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sqlite");
+        let control = Control::new(path);
+        control
+            .write::<_, ControlError>(|connection| {
+                let mut made = object("s1", "", "key");
+                made.body.insert("a".to_owned(), json!(1));
+                made.hide(connection, "value", "very-secret-value")?;
+                insert(connection, "secret", &made)?;
+                let found = get(connection, "secret", "s1")?.unwrap();
+                assert_eq!(found, made);
+                let text = found.reveal(connection, "value")?;
+                assert_eq!(text.as_deref(), Some("very-secret-value"));
+                assert_eq!(found.reveal(connection, "other")?, None);
+                Ok(())
+            })
+            .unwrap();
+        for file in ["control.sqlite", "control.sqlite-wal"] {
+            let bytes = crate::util::fs::read(&folder.path().join(file)).unwrap();
+            let plain = b"very-secret-value";
+            assert!(!bytes.windows(plain.len()).any(|window| window == plain));
+        }
     }
 }

@@ -152,7 +152,9 @@ pub mod codes {
         CANCELLED = 305, "The run was stopped.";
         DEPENDENCY = 306, "A resource was not tried because another one failed.";
         PROTECTED = 307, "A protected resource would be deleted or replaced.";
+
         DATA_LOSS = 308, "A change would lose data.";
+        NO_OBJECT = 309, "The provider has no such object.";
         LOCKED = 401, "Another run holds the stage.";
         CORRUPT = 402, "State on disk is damaged.";
         TOO_NEW = 403, "State was written by a newer alch.";
@@ -164,6 +166,7 @@ pub mod codes {
         STALE_PLAN = 409, "State or script moved on since the plan was saved.";
         OTHER_TARGET = 410, "The stage was deployed to another target.";
         NOT_IN_STATE = 411, "A resource is declared but was never deployed.";
+        IN_STATE = 412, "The object is in state already, or cannot be taken into it.";
         USAGE = 501, "The command line does not make sense.";
         LOCAL_RUNTIME = 502, "The local cloud cannot be served, or cannot run Workers.";
     }

@@ -8,6 +8,7 @@ mod check;
 mod convert;
 mod engine;
 mod fault;
+mod functions;
 mod handle;
 mod host;
 mod lazy;
@@ -28,6 +29,7 @@ mod testing;
 mod tests;
 
 pub use engine::Limits;
+pub use functions::{functions, functions_of};
 pub use host::{AppOptions, HostOptions, Launcher};
 pub use program::{Program, load, load_text};
 pub use run::{ScriptResult, run};

@@ -6,7 +6,11 @@ use super::provider::{DESTROY, assert_sent, refresh, refused, run};
 pub(super) const SCRIPTS: &[(&str, &str)] = &[
     ("cloudflare::CustomDomain", ZONES),
     ("cloudflare::DnsRecords", ZONES),
+    ("cloudflare::Hyperdrive", STORES),
     ("cloudflare::Route", ZONES),
+    ("cloudflare::Secret", STORES),
+    ("cloudflare::SecretsStore", STORES),
+    ("cloudflare::VectorizeIndex", STORES),
     ("cloudflare::Zone", ZONES),
 ];
 
@@ -95,6 +99,101 @@ fn zones() {
             "PUT workers/scripts/{script_name}",
             "PUT workers/scripts/{script_name}/schedules",
             "PUT /zones/{zone_id}/workers/routes/{route_id}",
+        ],
+    );
+}
+
+const STORES: &str = r#"
+let store = SecretsStore("store", #{ naming: "stage" });
+let key = Secret("key", #{ store: store, value: secret("hidden"), scopes: ["workers"], comment: "a key", naming: "stage" });
+Secret("named", #{ store: store.ref("id"), name: "KEY", value: "plain" });
+let near = Hyperdrive("near", #{
+    origin: #{ scheme: "mysql", host: "db.example.com", port: 3306, database: "main", user: "me", password: secret("hidden") },
+    caching: #{ disabled: false, maxAge: 30, staleWhileRevalidate: 15 },
+    mtls: #{ caCertificateId: "ca", mtlsCertificateId: "own", sslMode: "verify-full" },
+    originConnectionLimit: 20, naming: "stage",
+});
+Hyperdrive("tunnel", #{
+    name: "first-name",
+    origin: #{ host: "db.internal", database: "main", user: "me", password: "p", accessClientId: "a", accessClientSecret: secret("b") },
+});
+Hyperdrive("text", #{ origin: secret("postgres://me:hidden@db.example.com/main") });
+let index = VectorizeIndex("index", #{
+    dimensions: 768, metric: "euclidean", description: "words", naming: "stage",
+    metadataIndexes: [#{ propertyName: "url", indexType: "string" }, #{ propertyName: "age", indexType: "number" }],
+});
+VectorizeIndex("preset", #{ name: "preset", preset: "@cf/baai/bge-base-en-v1.5" });
+let other = Worker("other", #{ script: "export default {}", url: false });
+Worker("bound", #{ script: "export default {}", url: false, bindings: #{
+    KEY: key, DB: near, INDEX: index, LIMIT: RateLimit(#{ namespaceId: 1, limit: 10, period: 60 }),
+    EVENTS: AnalyticsEngine("events"), AI: Ai(), BROWSER: BrowserRendering(), IMAGES: Images(),
+    VERSION: VersionMetadata(), DATA: Json("text"), SELF: Self(#{ entrypoint: "Inner" }),
+    OTHER: Service(other, #{ entrypoint: "Admin" }),
+} });
+"#;
+const STORES_CHANGED: &str = r#"
+let store = SecretsStore("store", #{ naming: "stage" });
+Secret("key", #{ store: store, value: secret("changed"), naming: "stage" });
+Hyperdrive("near", #{ origin: secret("postgres://me:other@db.example.com/main"), naming: "stage" });
+Hyperdrive("tunnel", #{ name: "second-name", origin: "postgres://me:p@db.example.com/main" });
+VectorizeIndex("index", #{
+    dimensions: 768, metric: "euclidean", description: "words", naming: "stage",
+    metadataIndexes: [#{ propertyName: "age", indexType: "boolean" }],
+});
+VectorizeIndex("preset", #{ name: "preset", dimensions: 3 });
+Hyperdrive("theirs", #{ name: "theirs", origin: "postgres://me:p@db.example.com/main", adopt: true });
+VectorizeIndex("theirs-too", #{ name: "theirs", dimensions: 3, adopt: true });
+"#;
+const STORES_REFUSED: &str = r#"
+Hyperdrive("theirs", #{ name: "theirs", origin: "postgres://me:p@db.example.com/main" });
+VectorizeIndex("theirs-too", #{ name: "theirs", dimensions: 3 });
+"#;
+
+#[test]
+fn stores_and_indexes() {
+    let config = (
+        "POST",
+        "hyperdrive/configs",
+        r#"{"name":"theirs","origin":{"scheme":"postgres","host":"h","port":1,"database":"d","user":"u","password":"p"}}"#,
+    );
+    let index = (
+        "POST",
+        "vectorize/v2/indexes",
+        r#"{"name":"theirs","config":{"dimensions":3,"metric":"cosine"}}"#,
+    );
+    assert_sent(
+        &[config, index],
+        &[
+            refused(STORES_REFUSED),
+            run(STORES),
+            run(STORES),
+            run(STORES_CHANGED),
+            refresh(STORES_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE hyperdrive/configs/{hyperdrive_id}",
+            "DELETE secrets_store/stores/{store_id}",
+            "DELETE secrets_store/stores/{store_id}/secrets/{secret_id}",
+            "DELETE vectorize/v2/indexes/{index_name}",
+            "DELETE workers/scripts/{script_name}",
+            "GET hyperdrive/configs",
+            "GET hyperdrive/configs/{hyperdrive_id}",
+            "GET secrets_store/stores/{store_id}",
+            "GET secrets_store/stores/{store_id}/secrets/{secret_id}",
+            "GET vectorize/v2/indexes",
+            "GET vectorize/v2/indexes/{index_name}",
+            "GET vectorize/v2/indexes/{index_name}/metadata_index/list",
+            "GET workers/services/{service_name}",
+            "PATCH secrets_store/stores/{store_id}/secrets/{secret_id}",
+            "POST hyperdrive/configs",
+            "POST secrets_store/stores",
+            "POST secrets_store/stores/{store_id}/secrets",
+            "POST vectorize/v2/indexes",
+            "POST vectorize/v2/indexes/{index_name}/metadata_index/create",
+            "POST vectorize/v2/indexes/{index_name}/metadata_index/delete",
+            "PUT hyperdrive/configs/{hyperdrive_id}",
+            "PUT workers/scripts/{script_name}",
         ],
     );
 }

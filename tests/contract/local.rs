@@ -14,8 +14,8 @@ use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
 use super::{
-    Verdict, account, d1, description, durable, exceptions::EXCEPTIONS, kv, queues, r2, workers,
-    workflows, zones,
+    Verdict, account, d1, description, durable, exceptions::EXCEPTIONS, kv, queues, r2, stores,
+    workers, workflows, zones,
 };
 use crate::support::exchange::Exchange;
 
@@ -265,6 +265,7 @@ fn the_local_cloud_answers_as_described() {
         durable::drive,
         workflows::drive,
         zones::drive,
+        stores::drive,
     ] {
         drive(&mut local);
     }

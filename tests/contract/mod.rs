@@ -15,6 +15,7 @@ mod local;
 mod provider;
 mod queues;
 mod r2;
+mod stores;
 mod workers;
 mod workflows;
 mod zones;

@@ -137,7 +137,11 @@ impl Project {
 
     /// Runs any command to its end.
     pub(crate) fn output_of(&self, command: &mut Command) -> Output {
-        let output = command.output().expect("the binary runs");
+        self.output(command.output().expect("the binary runs"))
+    }
+
+    /// What a command printed that was run to its end.
+    pub(crate) fn output(&self, output: std::process::Output) -> Output {
         Output {
             stdout: String::from_utf8(output.stdout).expect("UTF-8 on stdout"),
             stderr: String::from_utf8(output.stderr).expect("UTF-8 on stderr"),

@@ -39,6 +39,45 @@ Examples:
   alch drift --stage prod --repair
   alch drift --json";
 
+pub(super) const IMPORT_HELP: &str = "\
+The object is looked for by id, then by name, and is not touched. State marks it as adopted: a destroy keeps it.
+The printed lines belong into the script before the next run; they were planned, and the plan was empty.
+
+Examples:
+  alch import KV my-cache
+  alch import D1Database 9cc83af6-6e1a-4f0d-9c55-92a1c03708a5 storage/orders --stage prod
+  alch import R2Bucket eu/files             a bucket of a jurisdiction";
+
+pub(super) const SCAN_HELP: &str = "\
+The draft goes to stdout. Its lines have `adopt: true`, so that `alch run` takes the objects over; lines that lack
+something which no list shows, such as the code of a Worker, are comments.
+
+Examples:
+  alch scan --target cloudflare > found.rhai
+  alch scan --json";
+
+pub(super) const LOGIN_HELP: &str = "\
+The token is typed in without being shown, read from stdin, or taken from $CLOUDFLARE_API_TOKEN. It is
+checked, and kept in ~/.alchemy/credentials/PROFILE/cloudflare.json, readable for you alone. Make one
+at https://dash.cloudflare.com/profile/api-tokens with the permissions of what you deploy, such as
+`Workers Scripts: Edit`, `Workers KV Storage: Edit`, `D1: Edit`, `Workers R2 Storage: Edit`, `Queues: Edit`.
+
+Examples:
+  alch login
+  alch login --profile work --token-stdin --account 0123456789abcdef0123456789abcdef < token
+  alch login --profile here --base-url http://127.0.0.1:8788/client/v4 --token-stdin < token";
+
+pub(super) const LOGOUT_EXAMPLES: &str = "\
+Examples:
+  alch logout
+  alch logout --profile work";
+
+pub(super) const CONFIGURE_EXAMPLES: &str = "\
+Examples:
+  alch configure                            shows the profile
+  alch configure --target local             `alch run` stays here unless `--target cloudflare` is given
+  alch configure --profile work --account 0123456789abcdef0123456789abcdef";
+
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   alch completions bash > ~/.local/share/bash-completion/completions/alch

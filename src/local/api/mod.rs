@@ -15,6 +15,7 @@ mod durable_objects;
 mod envelope;
 mod error;
 mod graphql;
+mod hyperdrive;
 mod kv;
 mod kv_bulk;
 mod kv_values;
@@ -26,7 +27,9 @@ mod queues;
 mod r2;
 mod r2_objects;
 mod r2_settings;
+mod secrets_store;
 mod signed;
+mod vectorize;
 mod workers;
 mod workflow_instances;
 mod workflow_log;
@@ -73,6 +76,9 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(workflows::routes())
         .merge(workers::tails::routes())
         .merge(zones::routes())
+        .merge(hyperdrive::routes())
+        .merge(secrets_store::routes())
+        .merge(vectorize::routes())
         .merge(signed::routes())
         .merge(graphql::routes())
         .fallback(no_route)

@@ -83,6 +83,8 @@ pub(super) fn write(workers: &[DeployedWorker], setting: &Setting<'_>) -> Config
         setting,
         config: Config::default(),
         services: Vec::new(),
+        shared: BTreeSet::new(),
+        modules: BTreeSet::new(),
         simulated: BTreeMap::new(),
         external: BTreeSet::new(),
         absent: BTreeSet::new(),
@@ -186,6 +188,10 @@ struct Writer<'a> {
     setting: &'a Setting<'a>,
     config: Config,
     services: Vec<String>,
+    /// Services that several bindings share.
+    shared: BTreeSet<String>,
+    /// Modules that make bindings.
+    modules: BTreeSet<String>,
     /// The simulated things that are bound, by product.
     simulated: BTreeMap<Product, BTreeSet<String>>,
     /// The services that are this program.
@@ -385,7 +391,7 @@ impl Writer<'_> {
                  innerBindings = [(name = \"fetcher\", service = {})])",
                 self.simulated(Product::D1, field("id"))
             ),
-            "service" => self.service(field("service"), field("entrypoint")),
+            "service" => self.service(field("service"), binding),
             "workflow" => self.workflow(field("workflow_name")),
             "durable_object_namespace" => self.objects(worker, name, field("namespace_id"))?,
             "wasm_module" | "text_blob" | "data_blob" => {
@@ -398,27 +404,31 @@ impl Writer<'_> {
                 };
                 format!("{form} = {}", self.content(module))
             }
-            _ => {
-                self.config.notices.push(format!(
-                    "Worker `{}`: the binding `{name}` of type {kind} is left out: the local cloud has none",
-                    worker.name
-                ));
-                return None;
-            }
+            _ => return self.wrapped(&worker.name, name, binding),
         })
     }
 
-    fn service(&mut self, name: &str, entrypoint: &str) -> String {
+    fn service(&mut self, name: &str, binding: &Value) -> String {
         let service = quoted(&format!("{WORKER}{name}"));
         if !self.running.contains(name) {
             self.absent.insert(name.to_owned());
-        } else if !entrypoint.is_empty() {
-            return format!(
-                "service = (name = {service}, entrypoint = {})",
-                quoted(entrypoint)
-            );
+            return format!("service = {service}");
         }
-        format!("service = {service}")
+        let mut more = String::new();
+        if let Some(entrypoint) = binding["entrypoint"]
+            .as_str()
+            .filter(|text| !text.is_empty())
+        {
+            more.push_str(&format!(", entrypoint = {}", quoted(entrypoint)));
+        }
+        if binding["props"].is_object() {
+            let props = quoted(&binding["props"].to_string());
+            more.push_str(&format!(", props = (json = {props})"));
+        }
+        match more.as_str() {
+            "" => format!("service = {service}"),
+            more => format!("service = (name = {service}{more})"),
+        }
     }
 
     /// The service that takes the messages for a queue: this program, under the name of the queue.
@@ -502,15 +512,20 @@ impl Writer<'_> {
              const config :Workerd.Config = (\n  structuredLogging = true,\n  services = [\n    \
              (name = \"internet\", network = (allow = [\"public\", \"private\"], tlsOptions = (trustBrowserCas = true))),\n"
             .to_owned();
-        for service in &self.services {
+        for service in self.services.iter().chain(&self.shared) {
             writeln!(text, "    {service},").expect("a string takes all text");
         }
+        let more: String = self
+            .modules
+            .iter()
+            .map(|module| format!(", {module}"))
+            .collect();
         write!(
             text,
             "  ],\n  sockets = [(name = \"entry\", http = (), service = \"entry\")],\n  \
              extensions = [(modules = [(name = \"miniflare:shared\", esModule = {}), \
              (name = \"miniflare:zod\", esModule = {}), \
-             (name = \"{}\", esModule = {}, internal = true)])],\n);\n",
+             (name = \"{}\", esModule = {}, internal = true){more}])],\n);\n",
             self.simulator("shared/index.worker.js"),
             self.simulator("shared/zod.worker.js"),
             workflows::WRAPPER,
@@ -539,6 +554,8 @@ fn module_kind(content_type: &str) -> Option<&'static str> {
 }
 
 mod objects;
+mod wrapped;
+
 #[cfg(test)]
 mod tests;
 mod workflows;

@@ -55,6 +55,8 @@ impl Deliverer {
         let mut busy = BTreeMap::<String, usize>::new();
         let mut batches = JoinSet::new();
         loop {
+            // Before the look: what is written from now on ends the pause below.
+            let counter = self.deployments.counter().await.ok();
             let now = jiff::Timestamp::now().as_millisecond();
             let mut wait = LONGEST;
             for consumer in self.waiting().await {
@@ -99,7 +101,7 @@ impl Deliverer {
                     }
                 }
                 () = self.sent.notified() => {}
-                () = self.pause(wait) => {}
+                () = self.pause(wait, counter) => {}
             }
         }
     }
@@ -125,10 +127,9 @@ impl Deliverer {
             .await
     }
 
-    /// Waits for the time, or until somebody else writes to the database.
-    async fn pause(&self, wait: Duration) {
+    /// Waits for the time, or until somebody else has written to the database since the counter was `before`.
+    async fn pause(&self, wait: Duration, before: Option<i64>) {
         let end = Instant::now() + wait;
-        let before = self.deployments.counter().await.ok();
         loop {
             let now = Instant::now();
             if now >= end {

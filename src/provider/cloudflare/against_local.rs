@@ -5,8 +5,8 @@ use std::{path::Path, sync::Arc};
 use serde_json::{Value as Json, json};
 
 use super::{
-    Client, Object, custom_domain, d1_database, dns_records, kv_namespace, queue, r2_bucket, route,
-    testing, worker, zone,
+    Client, Object, custom_domain, d1_database, dns_records, hyperdrive, kv_namespace, queue,
+    r2_bucket, route, secrets_store, testing, vectorize_index, worker, zone,
 };
 use crate::{
     local::{ACCOUNT_ID, Cloud, RouterOptions, router},
@@ -372,5 +372,52 @@ async fn records_routes_and_domains() {
     let props = json!({ "name": "api.example.com", "worker": "thing-dev" });
     let existing = bench.walk(&kind, props.clone(), props.clone()).await;
     bench.refuses_a_second(&kind, props).await;
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
+async fn stores_configurations_and_indexes() {
+    let bench = Bench::new();
+    let kind = Object::new(Arc::clone(&bench.client), secrets_store::SecretsStore);
+    let store = bench.walk(&kind, json!({}), json!({})).await;
+    bench.refuses_a_second(&kind, json!({})).await;
+    let secret = Object::new(Arc::clone(&bench.client), secrets_store::Secret);
+    let id = store.outputs["id"].as_str().unwrap();
+    let props = |value: &str| json!({ "store": id, "value": value });
+    let existing = bench.walk(&secret, props("one"), props("two")).await;
+    bench.refuses_a_second(&secret, props("three")).await;
+    bench.remove(&secret, &existing).await;
+    bench.remove(&kind, &store).await;
+
+    let kind = Object::new(Arc::clone(&bench.client), hyperdrive::Hyperdrive);
+    let props = |host: &str| json!({ "origin": format!("postgres://me:p@{host}/main") });
+    let existing = bench
+        .walk(&kind, props("a.example.com"), props("b.example.com"))
+        .await;
+    bench.refuses_a_second(&kind, props("a.example.com")).await;
+    bench.remove(&kind, &existing).await;
+
+    let kind = Object::new(Arc::clone(&bench.client), vectorize_index::VectorizeIndex);
+    let props = |metadata: Json| json!({ "dimensions": 3, "metadataIndexes": metadata });
+    let url = json!([{ "propertyName": "url", "indexType": "string" }]);
+    let age = json!([{ "propertyName": "age", "indexType": "number" }]);
+    let existing = bench.walk(&kind, props(url), props(age)).await;
+    let path = format!(
+        "vectorize/v2/indexes/{}/metadata_index/list",
+        existing.physical_name
+    );
+    let list = super::client::Call::get(path);
+    let list = bench
+        .client
+        .call(&testing::context("x"), &list)
+        .await
+        .unwrap();
+    assert_eq!(
+        list.result["metadataIndexes"],
+        json!([{ "propertyName": "age", "indexType": "number" }])
+    );
+    bench
+        .refuses_a_second(&kind, json!({ "dimensions": 3 }))
+        .await;
     bench.remove(&kind, &existing).await;
 }

@@ -263,8 +263,9 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Whether an origin is on this machine.
-fn is_loopback(origin: &str) -> bool {
+/// Whether an address is on this machine.
+#[must_use]
+pub fn is_loopback(origin: &str) -> bool {
     reqwest::Url::parse(origin).is_ok_and(|url| match url.host_str() {
         Some("localhost" | "[::1]") => true,
         Some(host) => host
@@ -280,7 +281,7 @@ enum Place {
     Root,
 }
 
-/// One call. Paths that begin with `zones` stand beside the accounts, all others below the account.
+/// One call. Paths that begin with `zones`, `user` or `accounts` stand beside the accounts, all others below the account.
 #[derive(Clone)]
 pub struct Call {
     method: Method,
@@ -408,7 +409,7 @@ impl Call {
 
     fn place(&self) -> Place {
         match self.path.split('/').next() {
-            Some("zones") => Place::Root,
+            Some("zones" | "user" | "accounts") => Place::Root,
             _ => Place::Account,
         }
     }

@@ -294,6 +294,16 @@ impl Provider for D1Database {
             .transpose()
     }
 
+    fn declarable(&self, seen: &Observation) -> Map {
+        let mut props = seen.props.clone();
+        let mode =
+            props::map_prop(&props, "readReplication").and_then(|map| text_prop(map, "mode"));
+        if mode == Some("disabled") {
+            props.remove("readReplication");
+        }
+        props
+    }
+
     async fn find(
         &self,
         context: &OperationContext,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::transport::TransportError;
+use super::{permission, transport::TransportError};
 use crate::{
     provider::{FailureKind, ProviderError},
     util::text,
@@ -29,6 +29,12 @@ pub enum Area {
     Zones,
     /// DNS records.
     Dns,
+    /// Hyperdrive configurations.
+    Hyperdrive,
+    /// Vectorize indexes.
+    Vectorize,
+    /// Secrets stores.
+    SecretsStore,
     /// Everything else.
     Other,
 }
@@ -51,22 +57,10 @@ impl Area {
             Some("queues") => Self::Queues,
             Some("workers") => Self::Workers,
             Some("zones") => Self::Zones,
+            Some("hyperdrive") => Self::Hyperdrive,
+            Some("vectorize") => Self::Vectorize,
+            Some("secrets_store") => Self::SecretsStore,
             _ => Self::Other,
-        }
-    }
-
-    /// The permission that a token needs for it.
-    fn permission(self) -> &'static str {
-        match self {
-            Self::D1 => "`D1: Edit`",
-            Self::Kv => "`Workers KV Storage: Edit`",
-            Self::R2 => "`Workers R2 Storage: Edit`",
-            Self::Queues => "`Queues: Edit`",
-            Self::Workers | Self::Domains => "`Workers Scripts: Edit`",
-            Self::Routes => "`Workers Routes: Edit` for the zone",
-            Self::Zones => "`Zone: Edit` and `Zone Settings: Edit`",
-            Self::Dns => "`DNS: Edit` for the zone",
-            Self::Other => "the permission for this call",
         }
     }
 
@@ -81,6 +75,9 @@ impl Area {
                 | (Self::Dns, 81053 | 81057 | 81058)
                 | (Self::Routes, 10020)
                 | (Self::Domains, 100_116)
+                | (Self::Hyperdrive, 2017)
+                | (Self::Vectorize, 3002)
+                | (Self::SecretsStore, 1003)
         )
     }
 
@@ -95,6 +92,8 @@ impl Area {
                 | (Self::Dns, 81044)
                 | (Self::Routes, 10009)
                 | (Self::Domains, 100_114)
+                | (Self::Hyperdrive, 2006)
+                | (Self::Vectorize, 3000 | 3005)
                 | (_, 7003)
         )
     }
@@ -180,9 +179,14 @@ impl ApiError {
 
     fn help(&self) -> Option<String> {
         let help = match (self.kind(), self.area, self.code) {
-            (FailureKind::Authentication, area, _) => format!(
+            // These say that the token itself is none: missing, malformed, unknown, expired.
+            (FailureKind::Authentication, _, Some(1000 | 1001 | 6003 | 6111 | 9103 | 9106)) => {
+                "the API token is not valid: `alch login` keeps another one, or set `CLOUDFLARE_API_TOKEN`"
+                    .to_owned()
+            }
+            (FailureKind::Authentication, ..) => format!(
                 "check the API token: it must be valid, belong to this account and have {}",
-                area.permission()
+                permission::needed(&self.call)
             ),
             (FailureKind::Conflict, ..) => {
                 "take it over with `adopt: true` (or `--adopt`), or choose another `name`"

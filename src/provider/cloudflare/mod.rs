@@ -3,6 +3,7 @@
 //! The same code serves the public API, any other server of that API, and the embedded local cloud: they differ in the
 //! transport and the token only. Nothing here knows the engine, a script or a terminal.
 
+pub mod account;
 #[cfg(test)]
 mod against_local;
 pub mod budget;
@@ -14,19 +15,23 @@ pub mod dns_records;
 pub mod durable_object_namespace;
 pub mod envelope;
 pub mod error;
+mod hyperdrive;
 pub mod kv_namespace;
 pub mod multipart;
 mod names;
 mod object;
 pub mod pages;
+mod permission;
 mod props;
 pub mod queue;
 pub mod queue_consumer;
 pub mod r2_bucket;
 mod route;
+mod secrets_store;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
 pub mod transport;
+mod vectorize_index;
 pub mod worker;
 pub mod workflow;
 mod zone;
@@ -38,7 +43,7 @@ use self::object::Object;
 use super::Registry;
 use crate::bundle::Bundler;
 
-pub use client::{Client, PUBLIC_BASE_URL};
+pub use client::{Client, PUBLIC_BASE_URL, is_loopback};
 pub use transport::{HttpTransport, RouterTransport, Transport, TransportError};
 
 /// Adds every kind of Cloudflare to `registry`, all over one client. Workers are bundled by `bundler`.
@@ -62,6 +67,22 @@ pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bun
         client,
     ))));
     registry.add(Arc::new(dns_records::DnsRecords::new(Arc::clone(client))));
+    registry.add(Arc::new(Object::new(
+        Arc::clone(client),
+        hyperdrive::Hyperdrive,
+    )));
     registry.add(Arc::new(Object::new(Arc::clone(client), route::Route)));
+    registry.add(Arc::new(Object::new(
+        Arc::clone(client),
+        secrets_store::Secret,
+    )));
+    registry.add(Arc::new(Object::new(
+        Arc::clone(client),
+        secrets_store::SecretsStore,
+    )));
+    registry.add(Arc::new(Object::new(
+        Arc::clone(client),
+        vectorize_index::VectorizeIndex,
+    )));
     registry.add(Arc::new(Object::new(Arc::clone(client), zone::Zone)));
 }

@@ -1,7 +1,7 @@
 //! Kinds whose objects are all handled in the same way: `POST` to a collection, `GET`, change and `DELETE` of one by its
 //! id, found again in the list. A [`Shape`] says what is special about a kind; [`Object`] is the provider over it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::Value as Json;
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{KindSchema, Map},
     provider::{
-        CheckContext, Checked, Existing, Found, OperationContext, PropError, Provider,
+        CheckContext, Checked, Existing, Found, Observation, OperationContext, PropError, Provider,
         ProviderError,
     },
 };
@@ -135,6 +135,28 @@ impl<S: Shape> Object<S> {
         }
     }
 
+    /// Every item of a collection; none where the collection itself is gone.
+    async fn all(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+    ) -> Result<Vec<Json>, ProviderError> {
+        let items = match self.shape.listing() {
+            Listing::Pages(size) => self.client.all_in_pages(context, call, size).await,
+            Listing::Whole => {
+                let answer = self.client.call(context, call).await;
+                answer.map(|answer| match answer.result {
+                    Json::Array(items) => items,
+                    _ => Vec::new(),
+                })
+            }
+        };
+        match items {
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            other => Ok(other?),
+        }
+    }
+
     /// The collection of an item's path.
     fn above(item: &str) -> &str {
         item.rsplit_once('/').map_or(item, |(above, _)| above)
@@ -212,6 +234,47 @@ impl<S: Shape> Provider for Object<S> {
             .await?;
         let call = Call::delete(self.shape.item(context, existing)?);
         self.client.look(context, &call).await.map(drop)
+    }
+
+    /// Lists the collections that known objects are in; where none is known, nobody says which there are.
+    async fn list(
+        &self,
+        context: &OperationContext,
+        known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let mut names: BTreeMap<String, BTreeMap<String, &str>> = BTreeMap::new();
+        for existing in known {
+            let item = self.shape.item(context, existing)?;
+            let id = self.object_id(&existing.physical_name, &existing.outputs);
+            let names = names.entry(Self::above(&item).to_owned()).or_default();
+            names.insert(id, &existing.physical_name);
+        }
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let mut out = Vec::new();
+        for (collection, names) in names {
+            let call = Call::get(collection.as_str());
+            for item in self.all(context, &call).await? {
+                let outputs = self.shape.outputs(&item, &collection, &call.describe())?;
+                let id = self.object_id("", &outputs);
+                let same = |name: &&str| self.shape.is_it(&item, name);
+                let physical_name = match names.get(&id).copied().filter(same) {
+                    Some(name) => name.to_owned(),
+                    None => props::text(&item, "name")
+                        .or_else(|| props::text(&item, "pattern"))
+                        .unwrap_or(&id)
+                        .to_owned(),
+                };
+                out.push(Observation {
+                    id,
+                    physical_name,
+                    outputs,
+                    props: Map::new(),
+                });
+            }
+        }
+        Ok(Some(out))
     }
 
     async fn find(

@@ -11,6 +11,7 @@ mod migrations;
 mod modules;
 mod objects;
 mod observe;
+mod plain_bindings;
 mod routes;
 mod schema;
 #[cfg(test)]
@@ -43,6 +44,8 @@ use crate::{
         OperationContext, PropError, Provider, ProviderError,
     },
 };
+
+pub use plain_bindings::MARK;
 
 pub(super) const KIND: &str = "cloudflare::Worker";
 
@@ -490,6 +493,10 @@ impl Provider for Worker {
             .map(|item| observe::observation(item, &call.describe()))
             .collect::<Result<Vec<_>, _>>()
             .map(Some)
+    }
+
+    fn declarable(&self, seen: &Observation) -> Map {
+        observe::declarable(seen)
     }
 
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {

@@ -1,5 +1,6 @@
 //! The functions that scripts call, one file a theme.
 
+mod bindings;
 pub(super) mod custom;
 pub(super) mod data;
 pub(super) mod io;
@@ -17,6 +18,7 @@ use super::host::Host;
 /// Registers all of them.
 pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     resources::register(engine, host);
+    bindings::register(engine);
     custom::register(engine, host);
     data::register(engine, host);
     io::register(engine, host);

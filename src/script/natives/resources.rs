@@ -47,7 +47,7 @@ const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
 }
 
 /// Every resource function, blocks first.
-pub(in super::super) const FUNCTIONS: [ResourceFunction; 22] = [
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 26] = [
     block("Database", "cloudflare::D1Database"),
     block("Bucket", "cloudflare::R2Bucket"),
     block("KV", "cloudflare::KVNamespace"),
@@ -68,6 +68,10 @@ pub(in super::super) const FUNCTIONS: [ResourceFunction; 22] = [
     raw("Worker", "cloudflare::Worker"),
     raw("CustomDomain", "cloudflare::CustomDomain"),
     raw("DnsRecords", "cloudflare::DnsRecords"),
+    raw("Hyperdrive", "cloudflare::Hyperdrive"),
+    raw("Secret", "cloudflare::Secret"),
+    raw("SecretsStore", "cloudflare::SecretsStore"),
+    raw("VectorizeIndex", "cloudflare::VectorizeIndex"),
     raw("Zone", "cloudflare::Zone"),
     raw("Exec", "std::Exec"),
     raw("File", "std::File"),

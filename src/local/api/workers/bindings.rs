@@ -9,7 +9,9 @@ use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{call::is_hex_id, d1, error::ApiError, kv, queues, r2},
+    super::{
+        call::is_hex_id, d1, error::ApiError, hyperdrive, kv, queues, r2, secrets_store, vectorize,
+    },
     REFUSED, migrations, model,
 };
 use crate::local::seal;
@@ -274,10 +276,18 @@ fn check_target(
             let found = migrations::namespace(connection, script, class)?.is_some();
             (found, 10061, what)
         }
-        // The local cloud has none of these yet, so that nothing can be bound.
-        "hyperdrive" => (false, 10157, "Hyperdrive config not found".to_owned()),
-        "vectorize" => (false, 10159, "Vectorize index not found".to_owned()),
-        "secrets_store_secret" => (false, 10182, "secret of the store not found".to_owned()),
+        "hyperdrive" => {
+            let found = hyperdrive::exists(connection, field("id"))?;
+            (found, 10157, "Hyperdrive config not found".to_owned())
+        }
+        "vectorize" => {
+            let found = vectorize::exists(connection, field("index_name"))?;
+            (found, 10159, "Vectorize index not found".to_owned())
+        }
+        "secrets_store_secret" => {
+            let found = secrets_store::exists(connection, field("store_id"), field("secret_name"))?;
+            (found, 10182, "secret of the store not found".to_owned())
+        }
         "dispatch_namespace" => (false, 100_119, "dispatch namespace not found".to_owned()),
         "mtls_certificate" => (false, 100_143, "mTLS certificate not found".to_owned()),
         _ => return Ok(()),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     super::{
         error::ApiError,
+        hyperdrive, secrets_store,
         workflows::{self, DeployedWorkflow},
         zones::{HostRule, host_rules},
     },
@@ -100,6 +101,22 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
     Ok(workers)
 }
 
+/// A binding with what the runtime needs of the object that it names.
+fn with_target(connection: &Connection, mut binding: Value) -> Result<Value, ApiError> {
+    let field = |name: &str| binding[name].as_str().unwrap_or_default();
+    match field("type") {
+        "secrets_store_secret" => {
+            let value = secrets_store::reveal(connection, field("store_id"), field("secret_name"))?;
+            binding["value"] = value.into();
+        }
+        "hyperdrive" => {
+            binding["origin"] = hyperdrive::origin(connection, field("id"))?.unwrap_or_default();
+        }
+        _ => {}
+    }
+    Ok(binding)
+}
+
 /// One version of a script as the runtime needs it.
 fn worker(
     connection: &Connection,
@@ -116,7 +133,10 @@ fn worker(
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| control::ControlError::Sealed {
             script: script.to_owned(),
-        })?;
+        })?
+        .into_iter()
+        .map(|binding| with_target(connection, binding))
+        .collect::<Result<Vec<_>, _>>()?;
     let incarnations = bindings
         .iter()
         .map(|binding| incarnation(connection, binding))

@@ -2,8 +2,12 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::{
-    d1_database, durable_object_namespace, kv_namespace, props, queue, r2_bucket, workflow,
+use super::{
+    super::{
+        d1_database, durable_object_namespace, hyperdrive, kv_namespace, props, queue, r2_bucket,
+        secrets_store, vectorize_index, workflow,
+    },
+    plain_bindings,
 };
 use crate::{
     model::{Map, ResourceView, Secret, Value},
@@ -43,6 +47,8 @@ fn check(map: &Map, prop: &str, errors: &mut Vec<PropError>) {
             Some("a binding needs a name")
         } else if matches!(value, Value::Bytes(_)) {
             Some("a blob cannot be bound: pass it as base64 text")
+        } else if plain_bindings::marked(value).is_some() {
+            None
         } else if matches!(value, Value::Map(_) | Value::Array(_)) {
             inside(value)
         } else {
@@ -70,13 +76,16 @@ fn inside(value: &Value) -> Option<&'static str> {
     }
 }
 
-/// The bindings as an upload takes them, sorted by name.
-pub(super) fn bindings(props: &Map) -> Result<Vec<Json>, ProviderError> {
+/// The bindings of `worker` as an upload takes them, sorted by name.
+pub(super) fn bindings(props: &Map, worker: &str) -> Result<Vec<Json>, ProviderError> {
     let Some(map) = props::map_prop(props, "bindings") else {
         return Ok(Vec::new());
     };
     map.iter()
-        .map(|(name, value)| binding(name, value))
+        .map(|(name, value)| match plain_bindings::marked(value) {
+            Some((kind, map)) => plain_bindings::binding(name, kind, map, worker),
+            None => binding(name, value),
+        })
         .collect()
 }
 
@@ -147,6 +156,16 @@ fn resource(name: &str, view: &ResourceView) -> Result<Json, ProviderError> {
             binding
         }
         super::KIND => json!({ "name": name, "type": "service", "service": output("name")? }),
+        hyperdrive::KIND => json!({ "name": name, "type": "hyperdrive", "id": output("id")? }),
+        vectorize_index::KIND => {
+            json!({ "name": name, "type": "vectorize", "index_name": output("name")? })
+        }
+        secrets_store::SECRET => json!({
+            "name": name,
+            "type": "secrets_store_secret",
+            "store_id": output("storeId")?,
+            "secret_name": output("name")?,
+        }),
         other => {
             return Err(ProviderError::new(
                 FailureKind::Refused,

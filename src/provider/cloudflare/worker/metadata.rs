@@ -43,7 +43,7 @@ pub(super) fn metadata(
     };
     let mut out = json!({
         main: main_module,
-        "bindings": bindings::bindings(props)?,
+        "bindings": bindings::bindings(props, &context.physical_name)?,
         // What is not declared goes: without this secrets would stay bound.
         "keep_bindings": [],
         "tags": tags,

@@ -40,6 +40,16 @@ pub(super) fn observation(item: &Json, call: &str) -> Result<Observation, Provid
     })
 }
 
+/// What the list shows, without what a Worker has by itself.
+pub(super) fn declarable(seen: &Observation) -> Map {
+    let mut props = seen.props.clone();
+    let none = |value: &Value| {
+        matches!(value, Value::Bool(false)) || value.as_array().is_some_and(<[Value]>::is_empty)
+    };
+    props.retain(|_, value| !none(value));
+    props
+}
+
 /// As the default, and by the hash that the provider gives the uploaded code.
 pub(super) fn compare(existing: &Existing, seen: &Observation) -> Vec<Difference> {
     let mut out = observe::compare(&existing.physical_name, &existing.props, seen);

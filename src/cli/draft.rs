@@ -1,0 +1,239 @@
+//! Script lines for objects that are there: what `import` proves and `scan` drafts.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use crate::{
+    model::{Fqn, Map, ResourceId, ScopePath, StagePath, Value},
+    provider::{Access, CheckContext, Observation, PropError, Provider, validate},
+    script::functions_of,
+};
+
+/// Where a line stands.
+pub(super) struct Place<'a> {
+    /// The stage, whose name becomes part of names.
+    pub(super) stage: &'a StagePath,
+    /// The scopes.
+    pub(super) scope: &'a ScopePath,
+    /// The id.
+    pub(super) id: &'a ResourceId,
+    /// The folder of the script.
+    pub(super) folder: &'a Path,
+}
+
+/// The call that declares an object.
+pub(super) struct Line {
+    /// The call, without a semicolon.
+    pub(super) call: String,
+    /// Its props.
+    pub(super) props: Map,
+}
+
+/// The line that means this very object: without a name where the one that is made from the id is its name. `adopt` is for
+/// scripts that are to take it over.
+pub(super) fn line(
+    provider: &dyn Provider,
+    place: &Place<'_>,
+    seen: &Observation,
+    adopt: bool,
+) -> Result<Line, Vec<PropError>> {
+    let kind = &provider.schema().kind;
+    let functions = functions_of(kind);
+    let given = provider.declarable(seen);
+    let mut problems = Vec::new();
+    for named in [false, true] {
+        for (function, block) in &functions {
+            let mut shown = Map::new();
+            if named {
+                shown.insert("name".to_owned(), Value::from(seen.physical_name.as_str()));
+            }
+            shown.extend(given.clone());
+            let mut props = shown.clone();
+            if *block {
+                props.insert("naming".to_owned(), Value::from("stage"));
+            }
+            match means(provider, place, props.clone()) {
+                Ok(name) if name == seen.physical_name => {
+                    let call = call(function, place.id, &shown, adopt);
+                    return Ok(Line { call, props });
+                }
+                Ok(_) => {}
+                Err(errors) => problems = errors,
+            }
+        }
+    }
+    if problems.is_empty() {
+        problems.push(PropError {
+            path: Vec::new(),
+            message: format!("no function of scripts declares `{kind}` by its name"),
+            help: None,
+            at_key: false,
+        });
+    }
+    Err(problems)
+}
+
+/// The name of the object that these props would mean.
+fn means(provider: &dyn Provider, place: &Place<'_>, props: Map) -> Result<String, Vec<PropError>> {
+    let props = validate::validate(provider.schema(), props, &|_| None)?;
+    let context = CheckContext {
+        fqn: Fqn::new(place.stage, place.scope, place.id),
+        stage: place.stage.clone(),
+        scope: place.scope.clone(),
+        id: place.id.as_str().to_owned(),
+        folder: Arc::from(place.folder),
+        access: Arc::<Access>::default(),
+        kept_name: None,
+    };
+    Ok(provider.check(&context, props)?.physical_name)
+}
+
+/// A call of a resource function.
+pub(super) fn call(function: &str, id: &ResourceId, props: &Map, adopt: bool) -> String {
+    let mut shown = props.clone();
+    if adopt {
+        shown.insert("adopt".to_owned(), Value::Bool(true));
+    }
+    let id = literal(&Value::from(id.as_str()));
+    if shown.is_empty() {
+        return format!("{function}({id})");
+    }
+    format!("{function}({id}, {})", literal(&Value::Map(shown)))
+}
+
+/// The lines of a call within its scopes.
+pub(super) fn within(scope: &ScopePath, call: &str) -> String {
+    let mut out = String::new();
+    let depth = scope.parts().len();
+    for (level, part) in scope.parts().iter().enumerate() {
+        let id = literal(&Value::from(part.as_str()));
+        out.push_str(&format!(
+            "{}alchemy.run({id}, || {{\n",
+            "    ".repeat(level)
+        ));
+    }
+    out.push_str(&format!("{}{call};\n", "    ".repeat(depth)));
+    for level in (0..depth).rev() {
+        out.push_str(&format!("{}}});\n", "    ".repeat(level)));
+    }
+    out
+}
+
+/// A value as the script language writes it.
+pub(super) fn literal(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => format!("{number:?}"),
+        Value::Bool(value) => value.to_string(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(literal).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Map(map) if map.is_empty() => "#{}".to_owned(),
+        Value::Map(map) => {
+            let items: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("{}: {}", key_text(key), literal(value)))
+                .collect();
+            format!("#{{ {} }}", items.join(", "))
+        }
+        // Nothing that a provider shows is anything else.
+        _ => "()".to_owned(),
+    }
+}
+
+fn key_text(key: &str) -> String {
+    let plain = key
+        .chars()
+        .enumerate()
+        .all(|(at, c)| c == '_' || c.is_ascii_alphabetic() || (at > 0 && c.is_ascii_digit()));
+    // Words of the language are keys only in quotes.
+    const WORDS: [&str; 10] = [
+        "default", "type", "match", "in", "is", "fn", "for", "if", "private", "export",
+    ];
+    if plain && !key.is_empty() && !WORDS.contains(&key) {
+        key.to_owned()
+    } else {
+        quoted(key)
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// An id for an object: its name without the stage's, apart from those in `taken`.
+pub(super) fn id_for(
+    name: &str,
+    function: &str,
+    stage: &str,
+    taken: &mut BTreeSet<String>,
+) -> ResourceId {
+    let plain = name
+        .strip_suffix(&format!("-{stage}"))
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(name);
+    let plain: String = plain
+        .chars()
+        .map(|c| {
+            if c.is_control() || "/\\:*".contains(c) {
+                '-'
+            } else {
+                c
+            }
+        })
+        .collect();
+    let function = function.to_lowercase();
+    let candidates = [plain.clone(), format!("{plain}-{function}")]
+        .into_iter()
+        .chain((2..).map(|number: u64| format!("{function}-{number}")));
+    for candidate in candidates {
+        // Ids that differ only by case share a folder on some file systems.
+        let free = !taken.contains(&candidate.to_lowercase());
+        if let Some(id) = ResourceId::new(candidate.as_str()).ok().filter(|_| free) {
+            taken.insert(candidate.to_lowercase());
+            return id;
+        }
+    }
+    unreachable!("the numbers do not end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_scripts_write_them() {
+        let value = Value::from_plain_json(serde_json::json!({
+            "a": ["x\"y\n", 1, 2.0, true], "default": {}, "two words": null
+        }));
+        assert_eq!(
+            literal(&value),
+            r#"#{ a: ["x\"y\n", 1, 2.0, true], "default": #{}, "two words": () }"#
+        );
+    }
+
+    #[test]
+    fn ids_drop_the_stage_and_stay_apart() {
+        let mut taken = BTreeSet::new();
+        let mut id = |name| id_for(name, "KV", "dev", &mut taken).as_str().to_owned();
+        assert_eq!(id("cache-dev"), "cache");
+        assert_eq!(id("cache"), "cache-kv");
+        assert_eq!(id("Cache"), "kv-2");
+        assert_eq!(id("a/b"), "a-b");
+        assert_eq!(id("resources"), "resources-kv");
+    }
+}
