@@ -264,3 +264,41 @@ alch: app shop, stage dev, phase drift, target local
     project.alch(["drift", "--repair"]).success();
     project.alch(["drift"]).success();
 }
+
+#[test]
+fn kinds_of_the_script_are_not_compared_and_stay_as_they_are() {
+    let project = Project::with_script(
+        r#"
+alchemy("shop");
+let Thing = resource("my::Thing", #{ create: |ctx, id, props| #{ size: 3 }, update: |ctx, id, props| #{ size: 4 } });
+let thing = Thing.declare("thing", #{});
+KV("cache", #{ values: [#{ key: "size", value: thing.ref("size") }] });
+KV("other");
+"#,
+    );
+    project.alch(["run"]).success();
+    project.alch(["drift"]).check(str![[r#"
+exit 0
+-- stdout
+no drift: 2 objects as in state (1 API call)
+-- stderr
+alch: app shop, stage dev, phase drift, target local
+not compared: thing (kinds that the script defines, or operations that did not end; `alch run` settles these)
+
+"#]]);
+    std::fs::remove_dir_all(project.path(".alchemy/local")).unwrap();
+    project.alch(["drift"]).code(7);
+    project.alch(["drift", "--repair"]).success();
+    project.alch(["drift"]).success();
+    let run = project.alch(["run"]).success();
+    assert!(run.stderr.contains("3 unchanged"), "{}", run.stderr);
+}
+
+#[test]
+fn a_refused_token_names_the_permission() {
+    let cloud = ServedCloud::quick();
+    let mut project = deployed(&cloud);
+    project.env("CLOUDFLARE_API_TOKEN", "none-of-this-cloud");
+    let refused = project.alch(["drift"]).code(3);
+    assert!(refused.stderr.contains("E0303"), "{}", refused.stderr);
+}

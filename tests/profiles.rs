@@ -139,7 +139,7 @@ exit 3
 error[E0303]: [URL]: Invalid API Token
  |
  = note: nothing was changed
- = note: the call was GET /user/tokens/verify
+ = note: the call was GET /user/tokens/verify, answered with HTTP 401
  = help: check that the whole token was given and that it is neither expired nor disabled; a token that an account owns needs `--account ID`
 
 "#]]);

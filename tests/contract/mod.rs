@@ -5,6 +5,7 @@
 //! without it these tests say so and check nothing.
 
 mod account;
+mod adopt;
 mod d1;
 mod description;
 mod durable;

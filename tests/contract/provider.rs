@@ -46,6 +46,15 @@ pub(super) const fn refresh(script: &'static str) -> Step {
     }
 }
 
+/// Another command.
+pub(super) const fn command(arguments: &'static [&'static str], code: i32) -> Step {
+    Step {
+        script: "",
+        arguments,
+        code,
+    }
+}
+
 /// A run of another stage, whose objects are somebody else's to this one.
 const fn elsewhere(script: &'static str) -> Step {
     Step {
