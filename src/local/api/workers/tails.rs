@@ -160,6 +160,8 @@ async fn follow(
     };
     upgrade
         .protocols([PROTOCOL])
+        // wrangler does not mask what it sends here, although clients must.
+        .accept_unmasked_frames(true)
         .on_upgrade(move |socket| async move {
             if let Err(error) = send(&cloud, socket, &id, &tail).await {
                 tracing::debug!("a tail has ended: {error}");
