@@ -46,6 +46,7 @@ mod profiles;
 mod run;
 mod saved_plan;
 mod secrets;
+mod showcase;
 mod simulation;
 mod state;
 mod support;
