@@ -43,6 +43,7 @@ mod noop;
 mod parallel;
 mod permissions;
 mod profiles;
+mod r2_objects;
 mod run;
 mod saved_plan;
 mod secrets;
