@@ -47,6 +47,7 @@ mod r2_objects;
 mod run;
 mod saved_plan;
 mod secrets;
+mod showcase;
 mod simulation;
 mod state;
 mod support;
