@@ -6,7 +6,7 @@ mod bundling;
 mod changes;
 mod consumers;
 mod domains;
-mod files;
+pub(super) mod files;
 mod graph;
 mod handover;
 mod imports;
