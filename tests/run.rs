@@ -63,7 +63,7 @@ release   1
 preview   not there yet
 -- stderr
 alch: app showcase, stage dev, phase up, target local
-0 created, 0 updated, 0 deleted, 7 unchanged in [TIME] (critical path [TIME], 0 API calls)
+0 created, 0 updated, 0 deleted, 9 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
 "#]]);
 }

@@ -282,10 +282,10 @@ alch: app shop, stage dev, phase up, target local
 ~ updating  orders (cloudflare::Workflow)
   updated   orders  orders-dev  [TIME]
 + creating  second (cloudflare::Worker)
-  failed    second  the workflow `orders-dev` runs in the Worker `api-dev`, not in `second-dev`
+  failed    second  the Worker `second-dev` was changed in part: the workflow `orders-dev` runs in the Worker `api-dev`, not in `second-dev`
 ~ updating  api (cloudflare::Worker)
   updated   api  api-dev  [TIME]
-error[E0301]: `second` (cloudflare::Worker): create failed: the workflow `orders-dev` runs in the Worker `api-dev`, not in `second-dev`
+error[E0301]: `second` (cloudflare::Worker): create failed: the Worker `second-dev` was changed in part: the workflow `orders-dev` runs in the Worker `api-dev`, not in `second-dev`
  --> alchemy.run.rhai:4:1
   |
 4 | Worker("second", #{ script: "export default {}", bindings: #{ ORDERS: orders } });
@@ -293,7 +293,7 @@ error[E0301]: `second` (cloudflare::Worker): create failed: the workflow `orders
   |
   = note: the call was GET /accounts/../workflows/orders-dev
   = help: to call it from here, bind another `Workflow` with `workflowName: "orders-dev"` and `scriptName: "api-dev"`
-0 created, 2 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 17 API calls)
+0 created, 2 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 15 API calls)
 
 "#]]);
     project.file("alchemy.run.rhai", script("", ""));
@@ -307,7 +307,7 @@ alch: app shop, stage dev, phase up, target local
   deleted   second  second-dev  [TIME]
 - deleting  orders (cloudflare::Workflow)
   deleted   orders  orders-dev  [TIME]
-0 created, 1 updated, 2 deleted, 0 unchanged in [TIME] (critical path [TIME], 10 API calls)
+0 created, 1 updated, 2 deleted, 0 unchanged in [TIME] (critical path [TIME], 8 API calls)
 
 "#]]);
 }

@@ -7,6 +7,7 @@ pub(super) const SCRIPTS: &[(&str, &str)] = &[
     ("cloudflare::CustomDomain", ZONES),
     ("cloudflare::DnsRecords", ZONES),
     ("cloudflare::Hyperdrive", STORES),
+    ("cloudflare::R2Object", R2_OBJECTS),
     ("cloudflare::Route", ZONES),
     ("cloudflare::Secret", STORES),
     ("cloudflare::SecretsStore", STORES),
@@ -99,6 +100,55 @@ fn zones() {
             "PUT workers/scripts/{script_name}",
             "PUT workers/scripts/{script_name}/schedules",
             "PUT /zones/{zone_id}/workers/routes/{route_id}",
+        ],
+    );
+}
+
+const R2_OBJECTS: &str = r#"
+let files = Bucket("files");
+R2Object("robots.txt", #{ bucket: files, content: "User-agent: *" });
+R2Object("page", #{
+    bucket: files, key: "site/my page.html", file: "migrations/0001_first.sql", contentType: "text/html",
+    cacheControl: "no-store", contentDisposition: "inline", contentEncoding: "identity", contentLanguage: "en",
+    storageClass: "InfrequentAccess",
+});
+let europe = Bucket("europe", #{ name: "europe", jurisdiction: "eu" });
+wait(europe);
+R2Object("key", #{ bucket: "europe", jurisdiction: "eu", content: secret("hidden") });
+"#;
+const R2_OBJECTS_CHANGED: &str = r#"
+let files = Bucket("files", #{ empty: true });
+R2Object("robots.txt", #{ bucket: files, content: "User-agent: none" });
+R2Object("page", #{ bucket: files, key: "site/other.html", content: "<p>" });
+Bucket("europe", #{ name: "europe", jurisdiction: "eu", empty: true });
+R2Object("theirs", #{ bucket: "theirs", key: "key", content: "ours", adopt: true });
+"#;
+const R2_OBJECTS_REFUSED: &str = r#"
+R2Object("theirs", #{ bucket: "theirs", key: "key", content: "ours" });
+"#;
+
+#[test]
+fn objects_of_buckets() {
+    let theirs = ("POST", "r2/buckets", r#"{"name":"theirs"}"#);
+    let object = ("PUT", "r2/buckets/theirs/objects/key", "content");
+    assert_sent(
+        &[theirs, object],
+        &[
+            refused(R2_OBJECTS_REFUSED),
+            run(R2_OBJECTS),
+            run(R2_OBJECTS),
+            run(R2_OBJECTS_CHANGED),
+            refresh(R2_OBJECTS_CHANGED),
+            DESTROY,
+        ],
+        &[
+            "DELETE r2/buckets/{bucket_name}",
+            "DELETE r2/buckets/{bucket_name}/objects/{object_key}",
+            "DELETE r2/buckets/{bucket_name}/objects",
+            "GET r2/buckets/{bucket_name}",
+            "GET r2/buckets/{bucket_name}/objects",
+            "POST r2/buckets",
+            "PUT r2/buckets/{bucket_name}/objects/{object_key}",
         ],
     );
 }

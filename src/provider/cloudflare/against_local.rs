@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Client, Object, custom_domain, d1_database, dns_records, hyperdrive, kv_namespace, queue,
-    r2_bucket, route, secrets_store, testing, vectorize_index, worker, zone,
+    r2_bucket, r2_object, route, secrets_store, testing, vectorize_index, worker, zone,
 };
 use crate::{
     local::{ACCOUNT_ID, Cloud, RouterOptions, router},
@@ -300,6 +300,42 @@ async fn workers_with_bindings() {
     let outputs = kind.update(&context, &next.props, &existing).await.unwrap();
     assert!(!outputs.contains_key("url"));
     assert_ne!(outputs["versionId"], existing.outputs["versionId"]);
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
+async fn r2_objects() {
+    let bench = Bench::new();
+    let bucket = r2_bucket::R2Bucket::new(Arc::clone(&bench.client));
+    let checked = bench.check(&bucket, json!({ "name": "files", "jurisdiction": "eu" }));
+    let context = bench.context(&checked);
+    bucket.create(&context, &checked.props).await.unwrap();
+    let page = bench.folder.path().join("page");
+    fs::write_atomic(&page, b"<p>").unwrap();
+    let kind = r2_object::R2Object::new(Arc::clone(&bench.client));
+    let props = |rest: Json| {
+        let mut all = json!({ "bucket": "files", "jurisdiction": "eu", "key": "site/a b?#%.html" });
+        let rest = rest.as_object().unwrap().clone();
+        all.as_object_mut().unwrap().extend(rest);
+        all
+    };
+    let first = props(json!({ "content": "text", "contentLanguage": "en" }));
+    let existing = bench
+        .walk(&kind, first.clone(), props(json!({ "file": "page" })))
+        .await;
+    assert_eq!(existing.outputs["size"], Value::Int(3));
+    bench.refuses_a_second(&kind, first).await;
+    fs::write_atomic(&page, b"<b>").unwrap();
+    let context = testing::context(&existing.physical_name);
+    let context = OperationContext {
+        folder: bench.folder.path().into(),
+        ..context
+    };
+    let error = kind
+        .update(&context, &existing.props, &existing)
+        .await
+        .unwrap_err();
+    assert_eq!(error.message, "the file `page` changed during the run");
     bench.remove(&kind, &existing).await;
 }
 

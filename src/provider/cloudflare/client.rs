@@ -379,6 +379,15 @@ impl Call {
         self
     }
 
+    /// The same call with a body that is sent as it is, and more time for it.
+    #[must_use]
+    pub fn content(mut self, content_type: &str, content: impl Into<Bytes>) -> Self {
+        self.content_type = Some(content_type.to_owned());
+        self.body = content.into();
+        self.timeout = REQUEST_TIMEOUT * 5;
+        self
+    }
+
     /// The same call with a form as its body, and more time for it.
     #[must_use]
     pub fn multipart(mut self, parts: &[Part]) -> Self {

@@ -86,7 +86,7 @@ impl Area {
             (self, code),
             (Self::D1, 7404)
                 | (Self::Kv, 10013)
-                | (Self::R2, 10006)
+                | (Self::R2, 10006 | 10007)
                 | (Self::Queues, 11000)
                 | (Self::Workers, 10007 | 10090)
                 | (Self::Dns, 81044)

@@ -26,6 +26,7 @@ mod props;
 pub mod queue;
 pub mod queue_consumer;
 pub mod r2_bucket;
+pub mod r2_object;
 mod route;
 mod secrets_store;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bun
     registry.add(Arc::new(d1_database::D1Database::new(Arc::clone(client))));
     registry.add(Arc::new(kv_namespace::KvNamespace::new(Arc::clone(client))));
     registry.add(Arc::new(r2_bucket::R2Bucket::new(Arc::clone(client))));
+    registry.add(Arc::new(r2_object::R2Object::new(Arc::clone(client))));
     registry.add(Arc::new(queue::Queue::new(Arc::clone(client))));
     registry.add(Arc::new(workflow::Workflow::new(Arc::clone(client))));
     registry.add(Arc::new(

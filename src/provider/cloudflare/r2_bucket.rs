@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(super) const KIND: &str = "cloudflare::R2Bucket";
-const PATH: &str = "r2/buckets";
+pub(super) const PATH: &str = "r2/buckets";
 /// Rounds of listing and deleting while a bucket is emptied, 1000 objects each.
 const EMPTY_ROUNDS: usize = 100_000;
 
@@ -272,7 +272,7 @@ fn jurisdiction(props: &Map) -> Option<&str> {
 }
 
 /// Buckets of a jurisdiction have a name space of their own, which a header selects.
-fn within(call: Call, jurisdiction: Option<&str>) -> Call {
+pub(super) fn within(call: Call, jurisdiction: Option<&str>) -> Call {
     match jurisdiction {
         Some(place) => call.header("cf-r2-jurisdiction", place),
         None => call,

@@ -47,7 +47,7 @@ const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
 }
 
 /// Every resource function, blocks first.
-pub(in super::super) const FUNCTIONS: [ResourceFunction; 26] = [
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 27] = [
     block("Database", "cloudflare::D1Database"),
     block("Bucket", "cloudflare::R2Bucket"),
     block("KV", "cloudflare::KVNamespace"),
@@ -59,6 +59,7 @@ pub(in super::super) const FUNCTIONS: [ResourceFunction; 26] = [
     block("Route", "cloudflare::Route"),
     raw("D1Database", "cloudflare::D1Database"),
     raw("R2Bucket", "cloudflare::R2Bucket"),
+    raw("R2Object", "cloudflare::R2Object"),
     raw("KVNamespace", "cloudflare::KVNamespace"),
     raw(
         "DurableObjectNamespace",

@@ -241,6 +241,11 @@ fn extension(path: &Path) -> String {
     extension.unwrap_or_default().to_ascii_lowercase()
 }
 
+/// The content type by the extension, where it says one.
+pub(in super::super) fn known_content_type(path: &Path) -> Option<&'static str> {
+    Some(content_type(path)).filter(|kind| *kind != "application/null")
+}
+
 /// The content type by the extension; `application/null` says that there is none.
 fn content_type(path: &Path) -> &'static str {
     match extension(path).as_str() {

@@ -1,2 +1,0 @@
-ALTER TABLE orders ADD COLUMN done INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX orders_done ON orders (done);
