@@ -28,6 +28,7 @@ mod faults;
 mod gaps;
 mod guards;
 mod handles;
+mod handover;
 mod kill;
 mod local_bindings;
 mod local_events;

@@ -81,6 +81,18 @@ pub enum DeclareError {
         /// The name they share.
         physical_name: String,
     },
+    /// Two live resources would hold what only one can.
+    #[error("`{fqn}` and `{other}` would both have {claim}")]
+    SameClaim {
+        /// The resource.
+        fqn: Fqn,
+        /// The other one.
+        other: Fqn,
+        /// Where the other one stands.
+        first: Option<Position>,
+        /// What it is, as a phrase.
+        claim: String,
+    },
     /// Phase `read`: state has no such resource.
     #[error("`{fqn}` is not in state")]
     NotInState {

@@ -126,6 +126,7 @@ impl Run {
                     errors: vec![error],
                 }
             })?;
+            claim(&mut graph, &fqn, node_id, provider.claims(&checked))?;
             let waiting_on = dependencies
                 .iter()
                 .filter(|id| !graph.node(**id).is_settled())
@@ -302,4 +303,28 @@ fn check_free(graph: &Graph, fqn: &Fqn) -> Result<(), DeclareError> {
         fqn: fqn.clone(),
         first,
     })
+}
+
+/// Notes what the resource holds alone, unless another one of the run does.
+fn claim(
+    graph: &mut Graph,
+    fqn: &Fqn,
+    node_id: NodeId,
+    claims: Vec<String>,
+) -> Result<(), DeclareError> {
+    for claim in &claims {
+        if let Some(other) = graph.claims.get(claim) {
+            let other = graph.node(*other);
+            return Err(DeclareError::SameClaim {
+                fqn: fqn.clone(),
+                other: other.fqn.clone(),
+                first: other.position.clone(),
+                claim: claim.clone(),
+            });
+        }
+    }
+    graph
+        .claims
+        .extend(claims.into_iter().map(|claim| (claim, node_id)));
+    Ok(())
 }

@@ -129,6 +129,8 @@ pub(super) struct Graph {
     pub(super) spellings: Spellings,
     /// Identities of objects, against two resources meaning one object.
     pub(super) identities: HashMap<String, NodeId>,
+    /// What only one object can have, against two resources that want it.
+    pub(super) claims: HashMap<String, NodeId>,
     /// State as the run found it, minus what it has taken over into nodes' records since.
     pub(super) prior: BTreeMap<Fqn, Arc<Record>>,
     pub(super) ready: BinaryHeap<ReadyNode>,

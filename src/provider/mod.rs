@@ -240,6 +240,12 @@ pub trait Provider: Send + Sync {
     /// Every mistake found.
     fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>>;
 
+    /// What the object holds that no other object can have at the same time, as phrases ("the route `example.com/*`"). Two
+    /// resources of a script that claim the same are a mistake. References stand in `checked` as they are.
+    fn claims(&self, _checked: &Checked) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What making, changing or later deleting the object touches beside the API of its provider. Props may hold references;
     /// what they hide is left out and asked for again before the operation, when they are resolved.
     fn touches(&self, _props: &Map) -> Vec<Touch> {

@@ -58,6 +58,11 @@ impl CustomDomain {
     }
 }
 
+/// What only one resource can have.
+pub(super) fn claim(host: &str) -> String {
+    format!("the custom domain `{host}`")
+}
+
 /// Attaches a host to a Worker, wherever it was before; answers the result and the call.
 pub(super) async fn attach(
     client: &Client,
@@ -191,6 +196,10 @@ impl Provider for CustomDomain {
             props,
             physical_name: host,
         })
+    }
+
+    fn claims(&self, checked: &Checked) -> Vec<String> {
+        vec![claim(&checked.physical_name)]
     }
 
     async fn read(

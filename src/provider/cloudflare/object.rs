@@ -39,6 +39,11 @@ pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
     /// As [`Provider::check`].
     fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>>;
 
+    /// As [`Provider::claims`].
+    fn claims(&self, _checked: &Checked) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The path of the collection that the object is or will be in.
     async fn collection(
         &self,
@@ -189,6 +194,10 @@ impl<S: Shape> Provider for Object<S> {
 
     fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>> {
         self.shape.check(context, props)
+    }
+
+    fn claims(&self, checked: &Checked) -> Vec<String> {
+        self.shape.claims(checked)
     }
 
     async fn read(

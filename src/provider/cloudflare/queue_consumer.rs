@@ -94,13 +94,22 @@ pub(super) fn body(script: &str, given: Option<&Map>) -> Result<Json, ProviderEr
     Ok(body)
 }
 
+/// What only one resource can have: the messages of a queue, given as a handle or by its id.
+pub(super) fn claim(queue: &Value) -> Option<String> {
+    let queue = match queue {
+        Value::Ref(reference) => reference.fqn.within_stage(),
+        other => other.as_str()?,
+    };
+    Some(format!("the messages of the queue `{queue}`"))
+}
+
 /// The path of the consumers of a queue.
 pub(super) fn path(queue: &str) -> String {
     format!("queues/{}/consumers", encode(queue))
 }
 
 /// The script that a consumer of the API's answer is, whichever way it is called there.
-fn script_of(consumer: &Json) -> Option<&str> {
+pub(super) fn script_of(consumer: &Json) -> Option<&str> {
     props::text(consumer, "script_name").or_else(|| props::text(consumer, "script"))
 }
 
@@ -110,7 +119,7 @@ pub(super) async fn find(
     context: &OperationContext,
     queue: &str,
     script: &str,
-) -> Result<Result<Option<Json>, String>, ProviderError> {
+) -> Result<Result<Option<Json>, Json>, ProviderError> {
     let call = Call::get(path(queue));
     let Some(answer) = client.look(context, &call).await? else {
         return Ok(Ok(None));
@@ -120,13 +129,16 @@ pub(super) async fn find(
     };
     Ok(match script_of(consumer) {
         Some(other) if other == script => Ok(Some(consumer.clone())),
-        Some(other) => Err(format!("the Worker `{other}`")),
-        None => Err("clients that pull over HTTP".to_owned()),
+        _ => Err(consumer.clone()),
     })
 }
 
 /// The error for a queue whose consumer is somebody else.
-pub(super) fn taken(call: &str, who: &str) -> ProviderError {
+pub(super) fn taken(call: &str, consumer: &Json) -> ProviderError {
+    let who = match script_of(consumer) {
+        Some(other) => format!("the Worker `{other}`"),
+        None => "clients that pull over HTTP".to_owned(),
+    };
     let mut error = ProviderError::new(
         FailureKind::Conflict,
         format!("the queue has a consumer already: {who}"),
@@ -239,6 +251,11 @@ impl Provider for QueueConsumer {
             physical_name: context.id.clone(),
             explicit_name: false,
         })
+    }
+
+    fn claims(&self, checked: &Checked) -> Vec<String> {
+        let queue = checked.props.get("queue");
+        queue.and_then(claim).into_iter().collect()
     }
 
     async fn read(

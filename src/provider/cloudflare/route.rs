@@ -46,6 +46,11 @@ pub(super) fn problem(pattern: &str) -> Option<&'static str> {
     }
 }
 
+/// What only one resource can have.
+pub(super) fn claim(pattern: &str) -> String {
+    format!("the route `{}`", pattern.to_ascii_lowercase())
+}
+
 /// The example in help texts.
 pub(super) const EXAMPLE: &str = "write it as `api.example.com/*`";
 
@@ -136,6 +141,10 @@ impl Shape for Route {
             physical_name: pattern,
             explicit_name: true,
         })
+    }
+
+    fn claims(&self, checked: &Checked) -> Vec<String> {
+        vec![claim(&checked.physical_name)]
     }
 
     async fn collection(

@@ -8,6 +8,7 @@ mod consumers;
 mod domains;
 pub(super) mod files;
 mod graph;
+mod handover;
 mod imports;
 mod metadata;
 mod migrations;
@@ -398,6 +399,12 @@ impl Provider for Worker {
                 Err(errors)
             }
         }
+    }
+
+    fn claims(&self, checked: &Checked) -> Vec<String> {
+        let props = &checked.props;
+        let claims = routes::claims(props).chain(domains::claims(props));
+        claims.chain(consumers::claims(props)).collect()
     }
 
     fn losses(&self, outputs: &Map, next: Option<&Map>) -> Vec<String> {

@@ -106,6 +106,25 @@ pub(in crate::script) fn declare_error(
             out.labels.extend(other(first, "the other one"));
             out
         }
+        DeclareError::SameClaim {
+            fqn,
+            other: second,
+            first,
+            claim,
+        } => {
+            let mut out = Diagnostic::error(
+                codes::SAME_OBJECT,
+                format!(
+                    "`{}` and `{}` would both have {claim}",
+                    fqn.within_stage(),
+                    second.within_stage()
+                ),
+            )
+            .with_help("only one can have it: take it from one of them");
+            out.labels.extend(here(""));
+            out.labels.extend(other(first, "the other one"));
+            out
+        }
         DeclareError::Props { kind, errors } => {
             let mut out = Diagnostic::error(codes::WRONG_TYPE, "");
             for (index, error) in errors.iter().enumerate() {

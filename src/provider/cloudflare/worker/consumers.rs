@@ -9,7 +9,7 @@ use super::{
         error::after_creation,
         props, queue, queue_consumer,
     },
-    Worker,
+    Worker, handover,
 };
 use crate::{
     model::{Map, Prop, PropType, Value},
@@ -61,6 +61,17 @@ pub(super) fn normalise(props: &Map, errors: &mut Vec<PropError>) {
         }
         seen.push(queue);
     }
+}
+
+/// The queues, each as only one Worker can have it.
+pub(super) fn claims(props: &Map) -> impl Iterator<Item = String> {
+    sources(props).into_iter().filter_map(|source| {
+        let queue = match source {
+            Value::Map(map) => map.get("queue"),
+            other => Some(other),
+        };
+        queue_consumer::claim(queue?)
+    })
 }
 
 fn sources(props: &Map) -> Vec<&Value> {
@@ -183,7 +194,15 @@ async fn set(
         }
     }
     match queue_consumer::find(client, context, queue, name).await? {
-        Err(who) => Err(queue_consumer::taken(&create.describe(), &who)),
+        Err(other) => {
+            let holder = queue_consumer::script_of(&other);
+            if !handover::may_take(client, context, holder).await? {
+                return Err(queue_consumer::taken(&create.describe(), &other));
+            }
+            delete(client, context, queue, &other).await?;
+            client.call(context, &create).await?;
+            Ok(())
+        }
         Ok(Some(consumer)) => {
             let id = props::needed_text(&consumer, "consumer_id", &create.describe())?;
             let path = format!("{}/{}", queue_consumer::path(queue), encode(&id));
@@ -209,8 +228,17 @@ async fn remove(
     let Ok(Some(consumer)) = queue_consumer::find(client, context, queue, name).await? else {
         return Ok(());
     };
+    delete(client, context, queue, &consumer).await
+}
+
+async fn delete(
+    client: &Client,
+    context: &OperationContext,
+    queue: &str,
+    consumer: &Json,
+) -> Result<(), ProviderError> {
     let path = queue_consumer::path(queue);
-    let id = props::needed_text(&consumer, "consumer_id", &format!("GET {path}"))?;
+    let id = props::needed_text(consumer, "consumer_id", &format!("GET {path}"))?;
     let call = Call::delete(format!("{path}/{}", encode(&id)));
     client.look(context, &call).await.map(drop)
 }

@@ -2,12 +2,15 @@
 
 use serde_json::Value as Json;
 
-use super::super::{
-    client::{Call, Client, encode},
-    custom_domain::{self, PATH},
-    props,
-    zone::is_domain,
-    zones::{zone_of, zone_props},
+use super::{
+    super::{
+        client::{Call, Client, encode},
+        custom_domain::{self, PATH},
+        props,
+        zone::is_domain,
+        zones::{zone_of, zone_props},
+    },
+    handover,
 };
 use crate::{
     model::{Map, Prop, PropType, Value},
@@ -67,8 +70,13 @@ fn items(props: &Map) -> impl Iterator<Item = (String, &Map)> {
         .filter_map(|item| Some((text_prop(item, "name")?.to_ascii_lowercase(), item)))
 }
 
+/// The domains, each as only one Worker can have it.
+pub(super) fn claims(props: &Map) -> impl Iterator<Item = String> {
+    items(props).map(|(host, _)| custom_domain::claim(&host))
+}
+
 /// Brings the domains of Worker `name` from what `before` says to what `now` says. One that leads to another Worker is left
-/// alone, and a conflict when it is wanted.
+/// alone; one that is wanted is a conflict, unless it is of a Worker of the same stage, which no longer declares it.
 pub(super) async fn apply(
     client: &Client,
     context: &OperationContext,
@@ -96,8 +104,14 @@ pub(super) async fn apply(
     for (host, item) in &wanted {
         match find(host) {
             Some(there) if is_ours(there) => {}
-            Some(there) => return Err(custom_domain::taken(host, there)),
-            None => {
+            other => {
+                if let Some(there) = other {
+                    let holder = props::text(there, "service");
+                    if !handover::may_take(client, context, holder).await? {
+                        return Err(custom_domain::taken(host, there));
+                    }
+                    remove(client, context, there).await?;
+                }
                 let zone = zone_of(client, context, item, host).await?;
                 custom_domain::attach(client, context, host, name, &zone.id).await?;
             }
@@ -106,11 +120,21 @@ pub(super) async fn apply(
     for host in old {
         if !wanted.iter().any(|(wanted, _)| *wanted == host)
             && let Some(item) = find(&host).filter(|item| is_ours(item))
-            && let Some(id) = props::text(item, "id")
         {
-            let call = Call::delete(format!("{PATH}/{}", encode(id)));
-            client.look(context, &call).await?;
+            remove(client, context, item).await?;
         }
+    }
+    Ok(())
+}
+
+async fn remove(
+    client: &Client,
+    context: &OperationContext,
+    item: &Json,
+) -> Result<(), ProviderError> {
+    if let Some(id) = props::text(item, "id") {
+        let call = Call::delete(format!("{PATH}/{}", encode(id)));
+        client.look(context, &call).await?;
     }
     Ok(())
 }

@@ -28,6 +28,12 @@ pub(super) fn mark(fqn: &Fqn) -> String {
     }
 }
 
+/// Whether the tags of a Worker say that the stage of `fqn` made it. Not where its mark is a hash.
+pub(super) fn same_stage(fqn: &Fqn, tags: &[String]) -> bool {
+    let start = format!("{MARK}{}/", fqn.stage());
+    tags.iter().any(|tag| tag.starts_with(&start))
+}
+
 pub(super) fn metadata(
     context: &OperationContext,
     props: &Map,

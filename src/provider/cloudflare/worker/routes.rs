@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::super::{
-    client::{Call, Client, encode},
-    props, route,
-    zones::{zone_of, zone_props},
+use super::{
+    super::{
+        client::{Call, Client, encode},
+        props, route,
+        zones::{zone_of, zone_props},
+    },
+    handover,
 };
 use crate::{
     model::{Map, Prop, PropType, Value},
@@ -74,8 +77,13 @@ fn items(props: &Map) -> impl Iterator<Item = (&str, &Map)> {
         .filter_map(|item| Some((text_prop(item, "pattern")?, item)))
 }
 
+/// The routes, each as only one Worker can have it.
+pub(super) fn claims(props: &Map) -> impl Iterator<Item = String> {
+    items(props).map(|(pattern, _)| route::claim(pattern))
+}
+
 /// Brings the routes of Worker `name` from what `before` says to what `now` says. A route that leads to another Worker is
-/// left alone, and one that is wanted is a conflict.
+/// left alone; one that is wanted is a conflict, unless it is of a Worker of the same stage, which no longer declares it.
 pub(super) async fn apply(
     client: &Client,
     context: &OperationContext,
@@ -105,26 +113,53 @@ pub(super) async fn apply(
         for pattern in &wanted {
             match find(pattern) {
                 Some(item) if props::text(item, "script") == Some(name) => {}
-                Some(item) => return Err(taken(pattern, item)),
-                None => {
-                    let body = json!({ "pattern": pattern, "script": name });
-                    // The script may not be visible everywhere yet.
-                    let call = Call::post(path.as_str())
-                        .json(&body)
-                        .settling(|error| error.code == Some(10019));
-                    client.call(context, &call).await?;
+                Some(item) => {
+                    let holder = props::text(item, "script");
+                    if !handover::may_take(client, context, holder).await? {
+                        return Err(taken(pattern, item));
+                    }
+                    remove(client, context, &path, item).await?;
+                    add(client, context, &path, pattern, name).await?;
                 }
+                None => add(client, context, &path, pattern, name).await?,
             }
         }
         for pattern in old.iter().filter(|pattern| !wanted.contains(pattern)) {
             if let Some(item) = find(pattern)
                 && props::text(item, "script") == Some(name)
-                && let Some(id) = props::text(item, "id")
             {
-                let call = Call::delete(format!("{path}/{}", encode(id)));
-                client.look(context, &call).await?;
+                remove(client, context, &path, item).await?;
             }
         }
+    }
+    Ok(())
+}
+
+async fn add(
+    client: &Client,
+    context: &OperationContext,
+    path: &str,
+    pattern: &str,
+    name: &str,
+) -> Result<(), ProviderError> {
+    let body = json!({ "pattern": pattern, "script": name });
+    // The script may not be visible everywhere yet.
+    let call = Call::post(path)
+        .json(&body)
+        .settling(|error| error.code == Some(10019));
+    client.call(context, &call).await?;
+    Ok(())
+}
+
+async fn remove(
+    client: &Client,
+    context: &OperationContext,
+    path: &str,
+    item: &Json,
+) -> Result<(), ProviderError> {
+    if let Some(id) = props::text(item, "id") {
+        let call = Call::delete(format!("{path}/{}", encode(id)));
+        client.look(context, &call).await?;
     }
     Ok(())
 }
