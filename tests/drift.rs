@@ -80,6 +80,57 @@ alch: app shop, stage dev, phase drift, target cloudflare
 }
 
 #[test]
+fn domains_and_consumers_are_looked_at_by_lists_as_well() {
+    let cloud = ServedCloud::quick();
+    let mut project = Project::with_script(
+        r#"
+alchemy("shop");
+let jobs = Queue("jobs");
+let api = Worker("api", #{ script: "export default { fetch() { return new Response('hi') }, queue() {} }" });
+QueueConsumer("work", #{ queue: jobs, scriptName: api, settings: #{ batchSize: 5 } });
+CustomDomain("api.example.com", #{ worker: api });
+CustomDomain("www.example.com", #{ worker: api });
+"#,
+    );
+    cloud.serve_to(&mut project);
+    project.alch(["run", "--target", "cloudflare"]).success();
+    let queue = id_of(&project, "jobs");
+    let www = id_of(&project, "www.example.com");
+    let consumers = format!("queues/{queue}/consumers");
+    let consumer = format!("{consumers}/{}", id_of(&project, "work"));
+    let other = r#"{"type":"worker","script_name":"api-dev","settings":{"batch_size":50}}"#;
+    assert_eq!(cloud.call("PUT", &consumer, other).0, 200);
+    let gone = cloud.call("DELETE", &format!("workers/domains/{www}"), "");
+    assert_eq!(gone.0, 200, "{}", gone.1);
+    cloud.take_calls();
+    project.alch(["drift"]).check(str![[r#"
+exit 7
+-- stdout
+changed   work (cloudflare::QueueConsumer)  work
+            settings.batchSize: state has 5, the provider 50
+vanished  www.example.com (cloudflare::CustomDomain)  www.example.com
+2 of 5 objects drifted (4 API calls)
+-- stderr
+alch: app shop, stage dev, phase drift, target cloudflare
+`alch drift --repair --app shop --stage dev` brings them back to what state says, `alch run --refresh` to what the script says
+
+"#]]);
+    assert_eq!(
+        list_calls(&cloud),
+        [
+            "GET queues",
+            &format!("GET {consumers}"),
+            "GET workers/domains",
+            "GET workers/scripts",
+        ]
+    );
+    project.alch(["drift", "--repair"]).success();
+    project.alch(["drift"]).success();
+    let plan = ["plan", "--detailed-exitcode", "--target", "cloudflare"];
+    project.alch(plan).success();
+}
+
+#[test]
 fn drift_is_reported_and_repaired() {
     let cloud = ServedCloud::quick();
     let project = deployed(&cloud);

@@ -62,6 +62,18 @@ pub fn compare(physical_name: &str, props: &Map, seen: &Observation) -> Vec<Diff
     out
 }
 
+/// The difference of an output that tells what another resource gave: the prop of that name is a reference, which no
+/// observation shows.
+#[must_use]
+pub fn compare_output(output: &str, known: &Map, seen: &Observation) -> Option<Difference> {
+    let (state, found) = (known.get(output)?, seen.outputs.get(output)?);
+    (state != found).then(|| Difference {
+        path: vec![output.to_owned()],
+        state: state.clone(),
+        found: found.clone(),
+    })
+}
+
 fn walk(declared: &Value, found: &Value, path: &mut Vec<String>, out: &mut Vec<Difference>) {
     match (declared, found) {
         (Value::Map(declared), Value::Map(found)) => {

@@ -6,7 +6,8 @@ use crate::support::{Project, served::with_runtime};
 const SCRIPT: &str = r#"
 import alchemy from "alchemy";
 import {
-    CustomDomain, D1Database, DnsRecords, DurableObjectNamespace, KVNamespace, Queue, R2Bucket, Route, Worker, Zone,
+    Assets, CustomDomain, D1Database, DnsRecords, DurableObjectNamespace, Hyperdrive, KVNamespace, Queue, R2Bucket, Route,
+    SecretsStore, VectorizeIndex, Worker, Workflow, Zone,
 } from "alchemy/cloudflare";
 
 const phase = process.argv.includes("--destroy") ? "destroy" : "up";
@@ -24,12 +25,24 @@ const files = await R2Bucket("files", {
     }],
 });
 const jobs = await Queue("jobs", { name: "foreign" });
+await SecretsStore("store", { name: "foreign", secrets: { SHARED: alchemy.secret("shared-secret") } });
+const vectors = await VectorizeIndex("vectors", { name: "foreign", dimensions: 3, metric: "cosine" });
+const pool = await Hyperdrive("pool", {
+    name: "foreign",
+    origin: { host: "db.example.com", port: 5432, database: "d", user: "u", password: alchemy.secret("planted-password") },
+});
+const site = await Assets({ path: "./public" });
+const shipping = Workflow("shipping", { workflowName: "foreign", className: "Shipping" });
 const room = DurableObjectNamespace("room", { className: "Room", sqlite: true });
 const worker = await Worker("api", {
     name: "foreign",
     entrypoint: "./src/index.ts",
     compatibilityDate: "2026-01-01",
-    bindings: { DB: db, CACHE: cache, FILES: files, JOBS: jobs, ROOM: room, KEY: alchemy.secret("planted-secret") },
+    bindings: {
+        DB: db, CACHE: cache, FILES: files, JOBS: jobs, ROOM: room, KEY: alchemy.secret("planted-secret"),
+        VECTORS: vectors, POOL: pool, ASSETS: site, SHIPPING: shipping,
+    },
+    assets: { run_worker_first: ["/"] },
     eventSources: [jobs],
     crons: ["0 3 * * *"],
 });
@@ -45,7 +58,7 @@ await app.finalize();
 "#;
 
 const WORKER: &str = r#"
-import { DurableObject } from "cloudflare:workers";
+import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
 
 interface Env { DB: any; CACHE: any; FILES: any; JOBS: any; ROOM: any; KEY: string }
 
@@ -55,6 +68,10 @@ export class Room extends DurableObject {
         await this.ctx.storage.put("sum", sum);
         return sum;
     }
+}
+
+export class Shipping extends WorkflowEntrypoint {
+    async run(): Promise<void> {}
 }
 
 export default {
@@ -85,6 +102,7 @@ fn the_typescript_library_goes_up_twice_and_away() {
             "migrations/0001_items.sql",
             "CREATE TABLE items(name TEXT); INSERT INTO items VALUES ('one');",
         )
+        .file("public/page.html", "<h1>a page</h1>")
         .file("package.json", r#"{"name": "foreign", "type": "module"}"#);
     std::os::unix::fs::symlink(
         session.installed.join("node_modules"),
@@ -129,10 +147,22 @@ fn the_typescript_library_goes_up_twice_and_away() {
         "workers/scripts",
         "workers/domains",
         "workers/durable_objects/namespaces",
+        "workflows",
+        "vectorize/v2/indexes",
+        "hyperdrive/configs",
+        "secrets_store/stores",
     ] {
         assert_eq!(session.list(path).as_array().unwrap().len(), 1, "{path}");
     }
+    let page = session.served.ask("foreign", "GET", "/page", "");
+    assert_eq!(page, (200, "<h1>a page</h1>".to_owned()));
     run(&["--destroy"]);
     session.assert_empty();
-    assert_eq!(session.list("workers/domains"), serde_json::json!([]));
+    for path in [
+        "workers/domains",
+        "vectorize/v2/indexes",
+        "hyperdrive/configs",
+    ] {
+        assert_eq!(session.list(path), serde_json::json!([]), "{path}");
+    }
 }

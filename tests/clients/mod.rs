@@ -133,10 +133,18 @@ impl Session {
     /// Runs a client to its end, which must come and be this one. Otherwise its output and the server's log are shown.
     #[track_caller]
     fn told(&self, code: i32, command: &mut Command) -> String {
+        self.told_with("", code, command)
+    }
+
+    /// The same with something on its standard input.
+    #[track_caller]
+    fn told_with(&self, input: &str, code: i32, command: &mut Command) -> String {
         let home = self.project.home();
         let (out, err) = (home.join("client.out"), home.join("client.err"));
+        let given = home.join("client.in");
+        std::fs::write(&given, input).unwrap();
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(File::open(&given).unwrap())
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())
             .spawn()
@@ -174,6 +182,31 @@ impl Session {
         }
     }
 
+    /// Runs a client that does not end by itself until it has printed `wanted`, doing `cause` again and again meanwhile.
+    #[track_caller]
+    fn until(&self, command: &mut Command, wanted: &str, cause: impl Fn()) {
+        let out = self.project.home().join("client.follow");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&out).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let begun = Instant::now();
+        let printed = loop {
+            cause();
+            let printed = std::fs::read_to_string(&out).unwrap_or_default();
+            let over = child.try_wait().unwrap().is_some() || begun.elapsed() > PATIENCE;
+            if over || printed.contains(wanted) {
+                break printed;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_holds(&printed, &[wanted]);
+    }
+
     /// The `result` of a list of the API.
     fn list(&self, path: &str) -> Value {
         let answer: Value = serde_json::from_str(&self.served.call("GET", path, "")).unwrap();
@@ -192,6 +225,19 @@ impl Session {
             assert_eq!(self.list(path), serde_json::json!([]), "{path}");
         }
         assert_eq!(self.list("r2/buckets")["buckets"], serde_json::json!([]));
+    }
+}
+
+/// Asks until there is an answer.
+#[track_caller]
+fn eventually<T>(ask: impl Fn() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "there is no answer yet");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Session, assert_holds};
+use super::{Session, assert_holds, eventually};
 use crate::support::{Project, served::with_runtime};
 
 /// A Worker that uses each binding and tells what it has.
@@ -200,6 +200,89 @@ fn wrangler_deploys_durable_objects_consumers_and_crons() {
         session.list("workers/durable_objects/namespaces"),
         json!([])
     );
+}
+
+/// A page, a workflow, and a word on the console.
+const SITE: &str = r#"
+import { WorkflowEntrypoint } from "cloudflare:workers";
+export class Count extends WorkflowEntrypoint {
+    async run(event, step) {
+        const one = await step.do("one", async () => event.payload.start + 1);
+        return step.do("two", async () => one + 1);
+    }
+}
+export default {
+    async fetch(request, env) {
+        const { pathname } = new URL(request.url);
+        if (pathname === "/api/key") {
+            console.log("asked for the key");
+            return Response.json(env.API_KEY ?? null);
+        }
+        const counted = await env.COUNT.create({ params: { start: 40 } });
+        return Response.json(counted.id);
+    },
+};
+"#;
+
+#[test]
+fn wrangler_deploys_assets_and_workflows_and_hears_what_is_said() {
+    let Some(session) = with_runtime(Project::new()).and_then(Session::start) else {
+        return;
+    };
+    let w = |line: &str| session.wrangler(&line.split(' ').collect::<Vec<_>>());
+    let project = &session.project;
+    project.file("src/index.js", SITE).file(
+        "wrangler.jsonc",
+        json!({
+            "name": "site", "main": "src/index.js", "compatibility_date": "2026-01-01",
+            "assets": {"directory": "./public", "not_found_handling": "404-page", "run_worker_first": ["/api/*"]},
+            "workflows": [{"name": "count", "binding": "COUNT", "class_name": "Count"}],
+        })
+        .to_string(),
+    );
+    project.file("public/index.html", "<h1>the page</h1>");
+    project.file("public/404.html", "<h1>no such page</h1>");
+    assert_holds(&w("deploy"), &["Deployed site", "workflow: count"]);
+    let page = |path: &str, wanted: (u16, &str)| {
+        session
+            .served
+            .ask_until("site", path, |status, body| (status, body) == wanted);
+    };
+    page("/", (200, "<h1>the page</h1>"));
+    page("/nowhere", (404, "<h1>no such page</h1>"));
+    // Only the page that changed goes up.
+    project.file("public/index.html", "<h1>the new page</h1>");
+    assert_holds(&w("deploy"), &["Uploaded 1 file"]);
+    page("/", (200, "<h1>the new page</h1>"));
+    page("/nowhere", (404, "<h1>no such page</h1>"));
+
+    let id = session.served.get("site", "/api/count");
+    let instance = format!("workflows/count/instances/{}", id.as_str().unwrap());
+    let ended = eventually(|| {
+        let answer: Value =
+            serde_json::from_str(&session.served.call("GET", &instance, "")).unwrap();
+        (answer["result"]["status"] == "complete").then(|| answer["result"]["output"].clone())
+    });
+    assert_eq!(ended, 42);
+    assert_holds(&w("workflows list"), &["count", "site"]);
+    assert_holds(&w("workflows instances list count"), &["ompleted"]);
+
+    let mut put = session.program("wrangler");
+    put.args(["secret", "put", "API_KEY"]);
+    session.told_with("a secret\n", 0, &mut put);
+    session
+        .served
+        .ask_until("site", "/api/key", |_, body| body == "\"a secret\"");
+
+    let mut tail = session.program("wrangler");
+    tail.args(["tail", "site", "--format", "json"]);
+    session.until(&mut tail, "asked for the key", || {
+        session.served.ask("site", "GET", "/api/key", "");
+    });
+
+    w("delete --name site --force");
+    w("workflows delete count");
+    session.assert_empty();
 }
 
 /// Waits until this version answers, with this secret.

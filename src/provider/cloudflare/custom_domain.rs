@@ -16,8 +16,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Claim, Declared, Existing, FailureKind, Found, OperationContext,
-        PropError, Provider, ProviderError, text_prop,
+        CheckContext, Checked, Claim, Declared, Difference, Existing, FailureKind, Found,
+        Observation, OperationContext, PropError, Provider, ProviderError, observe, text_prop,
     },
     util::text,
 };
@@ -241,6 +241,34 @@ impl Provider for CustomDomain {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         let call = Call::delete(format!("{PATH}/{}", encode(id)));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        _known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let call = Call::get(PATH);
+        let answer = self.client.call(context, &call).await?;
+        let items = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+        let observed = items.iter().map(|item| {
+            let outputs = outputs(item, &call.describe())?;
+            Ok(Observation {
+                id: observe::object_id("", &outputs),
+                physical_name: props::needed_text(item, "hostname", &call.describe())?,
+                props: ["worker", "zoneId"]
+                    .into_iter()
+                    .filter_map(|prop| Some((prop.to_owned(), outputs.get(prop)?.clone())))
+                    .collect(),
+                outputs,
+            })
+        });
+        observed.collect::<Result<Vec<_>, _>>().map(Some)
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        let moved = observe::compare_output("worker", &existing.outputs, seen);
+        moved.into_iter().collect()
     }
 
     async fn find(

@@ -2,7 +2,7 @@
 //!
 //! What is said about a consumer (settings, request bodies) is here for the `eventSources` of a Worker as well.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
@@ -15,8 +15,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Claim, Declared, Existing, FailureKind, Found, OperationContext,
-        PropError, Provider, ProviderError,
+        CheckContext, Checked, Claim, Declared, Difference, Existing, FailureKind, Found,
+        Observation, OperationContext, PropError, Provider, ProviderError, observe,
     },
 };
 
@@ -92,6 +92,24 @@ pub(super) fn body(script: &str, given: Option<&Map>) -> Result<Json, ProviderEr
         body["dead_letter_queue"] = json!(dead);
     }
     Ok(body)
+}
+
+/// The settings that a consumer of the API's answer has, as props.
+fn shown(consumer: &Json) -> Map {
+    let mut shown = Map::new();
+    if let Some(found) = consumer.get("settings") {
+        props::copy(
+            &mut shown,
+            found,
+            &settings().map(|(prop, field, _)| (field, prop)),
+        );
+    }
+    props::copy(
+        &mut shown,
+        consumer,
+        &[("dead_letter_queue", "deadLetterQueue")],
+    );
+    shown
 }
 
 /// What only one resource can have: the messages of a queue, given as a handle or by its id.
@@ -322,6 +340,53 @@ impl Provider for QueueConsumer {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         let call = Call::delete(format!("{}/{}", path(queue), encode(id)));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    /// The consumers of the queues that known ones are of; where none is known, nobody says which queues to ask.
+    async fn list(
+        &self,
+        context: &OperationContext,
+        known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        let mut queues: BTreeMap<&str, BTreeMap<String, &str>> = BTreeMap::new();
+        for existing in known {
+            let queue = props::known_output(&existing.outputs, "queueId", context.fqn.as_str())?;
+            let id = self.object_id(&existing.physical_name, &existing.outputs);
+            let names = queues.entry(queue).or_default();
+            names.insert(id, &existing.physical_name);
+        }
+        if queues.is_empty() {
+            return Ok(None);
+        }
+        let mut out = Vec::new();
+        for (queue, names) in queues {
+            let call = Call::get(path(queue));
+            // With the queue its consumer is gone.
+            let Some(answer) = self.client.look(context, &call).await? else {
+                continue;
+            };
+            for item in answer.result.as_array().map_or(&[][..], Vec::as_slice) {
+                let outputs = outputs(queue, item, &call.describe())?;
+                let id = observe::object_id("", &outputs);
+                out.push(Observation {
+                    physical_name: names.get(&id).map_or(id.as_str(), |name| *name).to_owned(),
+                    id,
+                    props: Map::from([("settings".to_owned(), Value::Map(shown(item)))]),
+                    outputs,
+                });
+            }
+        }
+        Ok(Some(out))
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        let mut out = observe::compare(&existing.physical_name, &existing.props, seen);
+        out.extend(observe::compare_output(
+            "scriptName",
+            &existing.outputs,
+            seen,
+        ));
+        out
     }
 
     async fn find(
