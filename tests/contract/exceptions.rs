@@ -1,6 +1,6 @@
-//! Where the description is known to be wrong, and why.
+//! Where the description is known to be wrong or to lack something, and why.
 
-/// A difference that is a mistake of the description.
+/// A difference that is a mistake or a gap of the description.
 pub(super) struct Exception {
     /// The operation; a `*` at the end stands for anything.
     pub(super) operation: &'static str,
@@ -79,5 +79,50 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         "POST /accounts/{account_id}/queues/{queue_id}/messages",
         "request body /body",
         "only text is described; a message of the content type json holds any value",
+    ),
+    exception(
+        "POST /accounts/local/ai-gateway/gateways*",
+        "request path",
+        "AI gateways are not part of the cut",
+    ),
+    exception(
+        "GET /accounts/local/ai-gateway/gateways*",
+        "request path",
+        "AI gateways are not part of the cut",
+    ),
+    exception(
+        "PUT /accounts/local/ai-gateway/gateways*",
+        "request path",
+        "AI gateways are not part of the cut",
+    ),
+    exception(
+        "DELETE /accounts/local/ai-gateway/gateways*",
+        "request path",
+        "AI gateways are not part of the cut",
+    ),
+    exception(
+        "POST /accounts/local/cfd_tunnel*",
+        "request path",
+        "tunnels are not part of the cut",
+    ),
+    exception(
+        "GET /accounts/local/cfd_tunnel*",
+        "request path",
+        "tunnels are not part of the cut",
+    ),
+    exception(
+        "PATCH /accounts/local/cfd_tunnel*",
+        "request path",
+        "tunnels are not part of the cut",
+    ),
+    exception(
+        "PUT /accounts/local/cfd_tunnel*",
+        "request path",
+        "tunnels are not part of the cut",
+    ),
+    exception(
+        "DELETE /accounts/local/cfd_tunnel*",
+        "request path",
+        "tunnels are not part of the cut",
     ),
 ];

@@ -4,6 +4,7 @@ use super::provider::{DESTROY, assert_sent, refresh, refused, run};
 
 /// Scripts that use every prop of each kind.
 pub(super) const SCRIPTS: &[(&str, &str)] = &[
+    ("cloudflare::AiGateway", GATEWAYS),
     ("cloudflare::CustomDomain", ZONES),
     ("cloudflare::DnsRecords", ZONES),
     ("cloudflare::Hyperdrive", STORES),
@@ -11,6 +12,7 @@ pub(super) const SCRIPTS: &[(&str, &str)] = &[
     ("cloudflare::Route", ZONES),
     ("cloudflare::Secret", STORES),
     ("cloudflare::SecretsStore", STORES),
+    ("cloudflare::Tunnel", GATEWAYS),
     ("cloudflare::VectorizeIndex", STORES),
     ("cloudflare::Zone", ZONES),
 ];
@@ -244,6 +246,73 @@ fn stores_and_indexes() {
             "POST vectorize/v2/indexes/{index_name}/metadata_index/delete",
             "PUT hyperdrive/configs/{hyperdrive_id}",
             "PUT workers/scripts/{script_name}",
+        ],
+    );
+}
+
+const GATEWAYS: &str = r#"
+AiGateway("models", #{
+    cacheTtl: 60, cacheInvalidateOnUpdate: false, collectLogs: false, rateLimitingInterval: 60, rateLimitingLimit: 10,
+    rateLimitingTechnique: "sliding", authentication: true, logManagement: 10000,
+    logManagementStrategy: "DELETE_OLDEST", logpush: true, logpushPublicKey: "a public key of enough length",
+});
+AiGateway("named", #{ name: "named" });
+AiGateway("other", #{ gatewayName: "other", naming: "stage" });
+let office = Tunnel("office", #{
+    tunnelSecret: secret("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="), configSrc: "cloudflare", naming: "stage",
+    ingress: [
+        #{ hostname: "office.example.com", path: "/api", service: "http://localhost:8080",
+           originRequest: #{ connectTimeout: 10 } },
+        #{ service: "http_status:404" },
+    ],
+    originRequest: #{ noTLSVerify: true },
+    warpRouting: #{ enabled: true },
+});
+Tunnel("plain", #{ configSrc: "local" });
+Tunnel("named-too", #{ name: "first-name" });
+let zone = Zone("example.com");
+DnsRecords("records", #{ zone: zone, records: [
+    #{ type: "CNAME", name: "office", content: office.ref("domain"), proxied: true },
+] });
+"#;
+const GATEWAYS_CHANGED: &str = r#"
+AiGateway("models");
+AiGateway("named", #{ name: "other-name" });
+AiGateway("theirs", #{ name: "theirs", adopt: true });
+Tunnel("office", #{ naming: "stage" });
+Tunnel("plain");
+Tunnel("named-too", #{ name: "second-name" });
+Tunnel("theirs-too", #{ name: "theirs", adopt: true });
+"#;
+const GATEWAYS_REFUSED: &str = r#"
+AiGateway("theirs", #{ name: "theirs" });
+Tunnel("theirs-too", #{ name: "theirs" });
+"#;
+
+#[test]
+fn gateways_and_tunnels() {
+    let gateway = (
+        "POST",
+        "ai-gateway/gateways",
+        r#"{"id":"theirs","cache_invalidate_on_update":true,"cache_ttl":0,"collect_logs":true,"rate_limiting_interval":0,"rate_limiting_limit":0}"#,
+    );
+    let tunnel = ("POST", "cfd_tunnel", r#"{"name":"theirs"}"#);
+    assert_sent(
+        &[gateway, tunnel],
+        &[
+            refused(GATEWAYS_REFUSED),
+            run(GATEWAYS),
+            run(GATEWAYS),
+            run(GATEWAYS_CHANGED),
+            refresh(GATEWAYS_CHANGED),
+            DESTROY,
+        ],
+        // The description knows neither gateways nor tunnels.
+        &[
+            "DELETE /zones/{zone_id}",
+            "GET /zones/{zone_id}/dns_records",
+            "POST /zones",
+            "POST /zones/{zone_id}/dns_records/batch",
         ],
     );
 }

@@ -1,4 +1,4 @@
-//! Secrets stores, Hyperdrive configurations and Vectorize indexes.
+//! Secrets stores, Hyperdrive configurations, Vectorize indexes, AI gateways and tunnels.
 
 use serde_json::{Value, json};
 
@@ -6,6 +6,8 @@ use super::local::Local;
 
 const STORES: &str = "/accounts/local/secrets_store/stores";
 const CONFIGS: &str = "/accounts/local/hyperdrive/configs";
+const GATEWAYS: &str = "/accounts/local/ai-gateway/gateways";
+const TUNNELS: &str = "/accounts/local/cfd_tunnel";
 const INDEXES: &str = "/accounts/local/vectorize/v2/indexes";
 
 fn id(answer: &Value) -> &str {
@@ -16,6 +18,8 @@ pub(super) fn drive(local: &mut Local) {
     secrets(local);
     configs(local);
     indexes(local);
+    gateways(local);
+    tunnels(local);
 }
 
 fn secrets(local: &mut Local) {
@@ -122,4 +126,82 @@ fn indexes(local: &mut Local) {
     ] {
         local.fails((404, 3000), method, &format!("{one}{path}"), json!({}));
     }
+}
+
+fn gateways(local: &mut Local) {
+    let full = json!({
+        "id": "models", "cache_invalidate_on_update": true, "cache_ttl": 60, "collect_logs": true,
+        "rate_limiting_interval": 60, "rate_limiting_limit": null, "rate_limiting_technique": "sliding",
+        "log_management": 10_000, "log_management_strategy": "DELETE_OLDEST", "authentication": true,
+    });
+    local.ok("POST", GATEWAYS, full.clone());
+    local.fails((400, 7001), "POST", GATEWAYS, full.clone());
+    for (field, value) in [
+        ("id", json!("-")),
+        ("cache_ttl", json!(-1)),
+        ("collect_logs", json!(null)),
+        ("rate_limiting_technique", json!("none")),
+        ("log_management", json!(1)),
+        ("logpush_public_key", json!(1)),
+    ] {
+        let mut bad = full.clone();
+        bad[field] = value;
+        local.fails((400, 7001), "POST", GATEWAYS, bad);
+    }
+    local.ok(
+        "GET",
+        &format!("{GATEWAYS}?page=1&per_page=10&search=mod"),
+        (),
+    );
+    let one = format!("{GATEWAYS}/models");
+    local.ok("GET", &one, ());
+    local.ok("PUT", &one, full.clone());
+    local.ok("DELETE", &one, ());
+    for method in ["GET", "PUT", "DELETE"] {
+        local.fails((404, 7002), method, &one, full.clone());
+    }
+}
+
+fn tunnels(local: &mut Local) {
+    let secret = "A".repeat(44);
+    let full = json!({"name": "office", "config_src": "cloudflare", "tunnel_secret": secret});
+    let made = local.ok("POST", TUNNELS, full.clone());
+    local.fails((409, 1013), "POST", TUNNELS, full);
+    let plain = local.ok("POST", TUNNELS, json!({"name": "plain"}));
+    for bad in [
+        json!({}),
+        json!({"name": "x", "config_src": "here"}),
+        json!({"name": "x", "tunnel_secret": "c2hvcnQ="}),
+    ] {
+        local.fails((400, 1001), "POST", TUNNELS, bad);
+    }
+    let listed = local.ok("GET", &format!("{TUNNELS}?name=office&page=1"), ());
+    assert_eq!(listed["result_info"]["count"], 1);
+    let one = format!("{TUNNELS}/{}", id(&made["result"]));
+    local.ok("GET", &one, ());
+    local.ok("PATCH", &one, json!({"name": "house"}));
+    local.fails((409, 1013), "PATCH", &one, json!({"name": "plain"}));
+    let token = local.ok("GET", &format!("{one}/token"), ());
+    assert_eq!(token["result"], made["result"]["token"]);
+    let configurations = format!("{one}/configurations");
+    let rule = json!({"service": "http_status:404"});
+    let body = json!({"config": {"ingress": [rule], "warp-routing": {"enabled": true}}});
+    local.ok("PUT", &configurations, body.clone());
+    let kept = local.ok("GET", &configurations, ());
+    assert_eq!(kept["result"]["config"], body["config"]);
+    let bad =
+        json!({"config": {"ingress": [{"hostname": "a.example.com", "service": "http://b"}]}});
+    local.fails((400, 1056), "PUT", &configurations, bad);
+    local.ok("DELETE", &one, ());
+    for (method, path) in [
+        ("GET", ""),
+        ("PATCH", ""),
+        ("DELETE", ""),
+        ("GET", "/token"),
+        ("GET", "/configurations"),
+        ("PUT", "/configurations"),
+    ] {
+        local.fails((404, 1003), method, &format!("{one}{path}"), body.clone());
+    }
+    local.ok("DELETE", &format!("{TUNNELS}/{}", id(&plain["result"])), ());
 }

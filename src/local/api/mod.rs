@@ -4,6 +4,7 @@
 //! are read and work moves to a blocking thread. One file a product; each has its own `routes()`.
 
 mod account;
+mod ai_gateway;
 mod call;
 mod d1;
 mod d1_export;
@@ -29,6 +30,7 @@ mod r2_objects;
 mod r2_settings;
 mod secrets_store;
 mod signed;
+mod tunnels;
 mod vectorize;
 mod workers;
 mod workflow_instances;
@@ -76,6 +78,8 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(workflows::routes())
         .merge(workers::tails::routes())
         .merge(zones::routes())
+        .merge(ai_gateway::routes())
+        .merge(tunnels::routes())
         .merge(hyperdrive::routes())
         .merge(secrets_store::routes())
         .merge(vectorize::routes())

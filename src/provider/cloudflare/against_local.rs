@@ -5,8 +5,9 @@ use std::{path::Path, sync::Arc};
 use serde_json::{Value as Json, json};
 
 use super::{
-    Client, Object, custom_domain, d1_database, dns_records, hyperdrive, kv_namespace, queue,
-    r2_bucket, r2_object, route, secrets_store, testing, vectorize_index, worker, zone,
+    Client, Object, ai_gateway, custom_domain, d1_database, dns_records, hyperdrive, kv_namespace,
+    queue, r2_bucket, r2_object, route, secrets_store, testing, tunnel, vectorize_index, worker,
+    zone,
 };
 use crate::{
     local::{ACCOUNT_ID, Cloud, RouterOptions, router},
@@ -336,6 +337,51 @@ async fn r2_objects() {
         .await
         .unwrap_err();
     assert_eq!(error.message, "the file `page` changed during the run");
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
+async fn gateways_and_tunnels() {
+    let bench = Bench::new();
+    let kind = Object::new(Arc::clone(&bench.client), ai_gateway::AiGateway);
+    let existing = bench
+        .walk(
+            &kind,
+            json!({ "cacheTtl": 60, "authentication": true }),
+            json!({ "collectLogs": false }),
+        )
+        .await;
+    let path = format!("ai-gateway/gateways/{}", existing.physical_name);
+    let call = super::client::Call::get(path);
+    let answer = bench.client.call(&testing::context("x"), &call).await;
+    let now = answer.unwrap().result;
+    let fields = ["cache_ttl", "collect_logs", "authentication"].map(|field| now[field].clone());
+    assert_eq!(json!(fields), json!([0, false, false]));
+    bench.refuses_a_second(&kind, json!({})).await;
+    bench.remove(&kind, &existing).await;
+
+    let kind = Object::new(Arc::clone(&bench.client), tunnel::Tunnel);
+    let secret = "A".repeat(44);
+    let rules = json!([{ "service": "http://localhost:8080" }]);
+    let existing = bench
+        .walk(
+            &kind,
+            json!({ "ingress": rules }),
+            json!({ "tunnelSecret": secret }),
+        )
+        .await;
+    let Value::Secret(token) = &existing.outputs["token"] else {
+        panic!("the token is no secret: {:?}", existing.outputs);
+    };
+    assert_ne!(*token, crate::model::Secret::plain(""));
+    let id = existing.outputs["id"].as_str().unwrap();
+    let call = super::client::Call::get(format!("cfd_tunnel/{id}/configurations"));
+    let answer = bench.client.call(&testing::context("x"), &call).await;
+    assert_eq!(
+        answer.unwrap().result["config"],
+        json!({ "ingress": [{ "service": "http_status:404" }] })
+    );
+    bench.refuses_a_second(&kind, json!({})).await;
     bench.remove(&kind, &existing).await;
 }
 

@@ -35,6 +35,10 @@ pub enum Area {
     Vectorize,
     /// Secrets stores.
     SecretsStore,
+    /// AI gateways.
+    AiGateway,
+    /// Tunnels.
+    Tunnels,
     /// Everything else.
     Other,
 }
@@ -60,6 +64,8 @@ impl Area {
             Some("hyperdrive") => Self::Hyperdrive,
             Some("vectorize") => Self::Vectorize,
             Some("secrets_store") => Self::SecretsStore,
+            Some("ai-gateway") => Self::AiGateway,
+            Some("cfd_tunnel") => Self::Tunnels,
             _ => Self::Other,
         }
     }
@@ -78,6 +84,7 @@ impl Area {
                 | (Self::Hyperdrive, 2017)
                 | (Self::Vectorize, 3002)
                 | (Self::SecretsStore, 1003)
+                | (Self::Tunnels, 1013)
         )
     }
 
@@ -143,7 +150,10 @@ impl ApiError {
     /// Whether an object of that name is there already.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
+        // The same code says that something else in the body does not fit.
+        let gateway = self.area == Area::AiGateway && self.code == Some(7001);
         self.code.is_some_and(|code| self.area.conflict(code))
+            || gateway && self.message.contains("already exists")
             || self.status == 409 && self.effect == Effect::Once && self.code != Some(10008)
     }
 

@@ -6,6 +6,7 @@
 pub mod account;
 #[cfg(test)]
 mod against_local;
+mod ai_gateway;
 pub mod budget;
 pub mod client;
 pub mod custom_domain;
@@ -32,6 +33,7 @@ mod secrets_store;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
 pub mod transport;
+mod tunnel;
 mod vectorize_index;
 pub mod worker;
 pub mod workflow;
@@ -69,6 +71,11 @@ pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bun
         client,
     ))));
     registry.add(Arc::new(dns_records::DnsRecords::new(Arc::clone(client))));
+    registry.add(Arc::new(Object::new(
+        Arc::clone(client),
+        ai_gateway::AiGateway,
+    )));
+    registry.add(Arc::new(Object::new(Arc::clone(client), tunnel::Tunnel)));
     registry.add(Arc::new(Object::new(
         Arc::clone(client),
         hyperdrive::Hyperdrive,

@@ -96,6 +96,17 @@ pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Adds to the outputs of an object what only another call tells. A `new` one may not be visible yet.
+    async fn complete(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+        _outputs: &mut Map,
+        _new: bool,
+    ) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// What has to go before the object can.
     async fn prepare_delete(
         &self,
@@ -116,6 +127,11 @@ pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
 
     /// Whether an item of the list is the object of that physical name.
     fn is_it(&self, item: &Json, name: &str) -> bool;
+
+    /// Whether what is shown of an object only says that there was one.
+    fn is_gone(&self, _item: &Json) -> bool {
+        false
+    }
 
     /// The field that says when an object was made.
     fn created_field(&self) -> &'static str {
@@ -156,10 +172,12 @@ impl<S: Shape> Object<S> {
                 })
             }
         };
-        match items {
-            Err(error) if error.is_not_found() => Ok(Vec::new()),
-            other => Ok(other?),
-        }
+        let mut items = match items {
+            Err(error) if error.is_not_found() => Vec::new(),
+            other => other?,
+        };
+        items.retain(|item| !self.shape.is_gone(item));
+        Ok(items)
     }
 
     /// The collection of an item's path.
@@ -190,12 +208,17 @@ impl<S: Shape> Provider for Object<S> {
         let item = self.shape.item(context, existing)?;
         let call = Call::get(item.as_str());
         let answer = self.client.look(context, &call).await?;
-        answer
-            .map(|answer| {
-                let above = Self::above(&item);
-                self.shape.outputs(&answer.result, above, &call.describe())
-            })
-            .transpose()
+        let Some(answer) = answer.filter(|answer| !self.shape.is_gone(&answer.result)) else {
+            return Ok(None);
+        };
+        let above = Self::above(&item);
+        let mut outputs = self
+            .shape
+            .outputs(&answer.result, above, &call.describe())?;
+        self.shape
+            .complete(&self.client, context, &mut outputs, false)
+            .await?;
+        Ok(Some(outputs))
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -205,10 +228,15 @@ impl<S: Shape> Provider for Object<S> {
         let answer = self.client.call(context, &call).await?;
         let made = self.shape.created(answer.result);
         let mut outputs = self.shape.outputs(&made, &collection, &call.describe())?;
+        let after = |error| after_creation(&format!("`{}`", context.physical_name), error);
         self.shape
             .finish(&self.client, context, props, None, &mut outputs)
             .await
-            .map_err(|error| after_creation(&format!("`{}`", context.physical_name), error))?;
+            .map_err(after)?;
+        self.shape
+            .complete(&self.client, context, &mut outputs, true)
+            .await
+            .map_err(after)?;
         Ok(outputs)
     }
 
@@ -226,6 +254,9 @@ impl<S: Shape> Provider for Object<S> {
             outputs = self
                 .shape
                 .outputs(&answer.result, &collection, &call.describe())?;
+            self.shape
+                .complete(&self.client, context, &mut outputs, false)
+                .await?;
         }
         self.shape
             .finish(&self.client, context, props, Some(existing), &mut outputs)
@@ -302,7 +333,8 @@ impl<S: Shape> Provider for Object<S> {
             Listing::Pages(size) => {
                 self.client
                     .find_in_pages(context, &call, size, |item| {
-                        self.shape.is_it(item, name).then(|| item.clone())
+                        let found = self.shape.is_it(item, name) && !self.shape.is_gone(item);
+                        found.then(|| item.clone())
                     })
                     .await?
             }
@@ -311,17 +343,21 @@ impl<S: Shape> Provider for Object<S> {
                 let items = answer.result.as_array().map_or(&[][..], Vec::as_slice);
                 items
                     .iter()
-                    .find(|item| self.shape.is_it(item, name))
+                    .find(|item| self.shape.is_it(item, name) && !self.shape.is_gone(item))
                     .cloned()
             }
         };
-        item.map(|item| {
-            Ok(Found {
-                outputs: self.shape.outputs(&item, &collection, &call.describe())?,
-                created_at: props::moment(&item, self.shape.created_field()),
-                ours: None,
-            })
-        })
-        .transpose()
+        let Some(item) = item else {
+            return Ok(None);
+        };
+        let mut outputs = self.shape.outputs(&item, &collection, &call.describe())?;
+        self.shape
+            .complete(&self.client, context, &mut outputs, false)
+            .await?;
+        Ok(Some(Found {
+            outputs,
+            created_at: props::moment(&item, self.shape.created_field()),
+            ours: None,
+        }))
     }
 }

@@ -47,7 +47,7 @@ const fn raw(name: &'static str, kind: &'static str) -> ResourceFunction {
 }
 
 /// Every resource function, blocks first.
-pub(in super::super) const FUNCTIONS: [ResourceFunction; 27] = [
+pub(in super::super) const FUNCTIONS: [ResourceFunction; 29] = [
     block("Database", "cloudflare::D1Database"),
     block("Bucket", "cloudflare::R2Bucket"),
     block("KV", "cloudflare::KVNamespace"),
@@ -69,6 +69,8 @@ pub(in super::super) const FUNCTIONS: [ResourceFunction; 27] = [
     raw("Worker", "cloudflare::Worker"),
     raw("CustomDomain", "cloudflare::CustomDomain"),
     raw("DnsRecords", "cloudflare::DnsRecords"),
+    raw("AiGateway", "cloudflare::AiGateway"),
+    raw("Tunnel", "cloudflare::Tunnel"),
     raw("Hyperdrive", "cloudflare::Hyperdrive"),
     raw("Secret", "cloudflare::Secret"),
     raw("SecretsStore", "cloudflare::SecretsStore"),
