@@ -324,7 +324,7 @@ impl Writer<'_> {
         let ids = worker.incarnations.join(" ");
         self.services.push(format!(
             "# {} {ids}\n    (name = {}, worker = (compatibilityDate = {}, compatibilityFlags = [{}], {}{}, bindings = [{}], \
-             tails = [(name = \"tail\", props = (json = {}))]))",
+             tails = [(name = \"tail\", props = (json = {})){}]))",
             worker.version,
             quoted(&format!("{WORKER}{key}")),
             quoted(&date),
@@ -332,8 +332,18 @@ impl Writer<'_> {
             self.code(worker),
             objects::classes(&worker.namespaces, objects::ON_DISK),
             bindings.join(", "),
-            quoted(&json!({ "worker": worker.name, "version": worker.version }).to_string())
+            quoted(&json!({ "worker": worker.name, "version": worker.version }).to_string()),
+            self.tail_consumers(worker)
         ));
+    }
+
+    /// The Workers that hear what happens in one: those that run.
+    fn tail_consumers(&self, worker: &DeployedWorker) -> String {
+        let names = worker.tail_consumers.iter();
+        names
+            .filter(|name| self.running.contains(name.as_str()))
+            .map(|name| format!(", {}", quoted(&format!("{WORKER}{name}"))))
+            .collect()
     }
 
     /// The compatibility date, not newer than the binary.

@@ -1,9 +1,12 @@
 //! What is deployed, for the runtime: of each Worker the versions that get requests, whole and with their secrets.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rusqlite::{Connection, OptionalExtension as _};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     super::{
@@ -41,6 +44,8 @@ pub(in crate::local) struct DeployedWorker {
     pub(in crate::local) namespaces: Vec<Namespace>,
     /// The workflows that run in it.
     pub(in crate::local) workflows: Vec<DeployedWorkflow>,
+    /// The Workers that are told what happens in it, by name.
+    pub(in crate::local) tail_consumers: Vec<String>,
     /// Which hosts lead to which Worker; the same for all of them.
     pub(in crate::local) hosts: Arc<[HostRule]>,
     /// Its part of the requests, in per cent.
@@ -93,6 +98,7 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
         for (version, share) in model::deployed_versions(connection, &script.name)? {
             let mut version = worker(connection, &key, &hosts, &script.name, version, share)?;
             version.assets = with_types(connection, &version.version, &types)?;
+            version.tail_consumers = tail_consumers(&script.name, &script.settings);
             versions.push(version);
         }
         let mut versions = versions.into_iter();
@@ -105,6 +111,15 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
         }
     }
     Ok(workers)
+}
+
+/// The Workers that hear what happens in a script, each once; itself would hear of its hearing for ever.
+fn tail_consumers(script: &str, settings: &Map<String, Value>) -> Vec<String> {
+    let items = settings.get("tail_consumers").and_then(Value::as_array);
+    let names = items.into_iter().flatten();
+    let names = names.filter_map(|item| item["service"].as_str());
+    let names: BTreeSet<&str> = names.filter(|name| *name != script).collect();
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// A binding with what the runtime needs of the object that it names.
@@ -179,6 +194,7 @@ fn worker(
         created_at: version.created_at,
         namespaces: Vec::new(),
         workflows: Vec::new(),
+        tail_consumers: Vec::new(),
         hosts: Arc::clone(hosts),
         share,
         others: Vec::new(),

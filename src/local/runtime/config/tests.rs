@@ -66,6 +66,7 @@ fn worker(name: &str, bindings: Value) -> DeployedWorker {
         compatibility_flags: vec!["nodejs_compat".to_owned()],
         assets: None,
         incarnations: Vec::new(),
+        tail_consumers: Vec::new(),
         share: 100.0,
         others: Vec::new(),
         namespaces: Vec::new(),
