@@ -40,6 +40,7 @@ fn looking_is_listing() {
             "GET queues/{queue_id}",
             "GET r2/buckets",
             "GET storage/kv/namespaces",
+            "GET workers/domains",
             "GET workers/scripts",
             "GET workers/services/{service_name}",
             "GET workers/subdomain",
