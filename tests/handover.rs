@@ -20,6 +20,33 @@ let first = Worker("{id}", #{{
     )
 }
 
+#[test]
+fn a_worker_that_gets_another_id_keeps_its_workflow() {
+    let script = |id: &str| {
+        format!(
+            r#"alchemy("shop");
+let orders = Workflow("orders", #{{ className: "Orders" }});
+Worker("{id}", #{{ script: "export class Orders {{}} export default {{}}", bindings: #{{ ORDERS: orders }} }});
+"#
+        )
+    };
+    let cloud = ServedCloud::quick();
+    let mut project = Project::with_script(&script("api"));
+    cloud.serve_to(&mut project);
+    project.alch(["run", "--target", "cloudflare"]).success();
+    project.file("alchemy.run.rhai", script("shop-api"));
+    project.alch(["run", "--target", "cloudflare"]).success();
+    let (status, answer) = cloud.call("GET", "workflows/orders-dev", "");
+    assert_eq!(status, 200, "{answer}");
+    assert!(
+        answer.contains(r#""script_name":"shop-api-dev""#),
+        "{answer}"
+    );
+    cloud.take_calls();
+    project.alch(["run", "--target", "cloudflare"]).success();
+    assert_eq!(cloud.take_calls(), Vec::<String>::new());
+}
+
 /// Who has the route, the domain and the queue.
 fn holders(cloud: &ServedCloud) -> [Vec<String>; 3] {
     let ask = |path: &str| -> Value {
@@ -98,6 +125,32 @@ CustomDomain("shop.example.com", #{ worker: web });
 QueueConsumer("jobs-to-web", #{ queue: jobs, scriptName: web });
 "#;
     handed_over(before, &script("api", ""), "api-dev");
+}
+
+#[test]
+fn what_a_refused_script_has_moved_comes_back() {
+    let cloud = ServedCloud::quick();
+    let mut project = Project::with_script(&script("api", ""));
+    cloud.serve_to(&mut project);
+    let run = || project.alch(["run", "--target", "cloudflare"]);
+    run().success();
+    // The new Worker stands first, and is there before the mistake is seen.
+    let again = "wait(first);\nWorker(\"api\", #{ script: code, eventSources: [jobs] });";
+    project.file("alchemy.run.rhai", script("second", again));
+    run().code(1);
+    assert_eq!(
+        holders(&cloud),
+        [(); 3].map(|()| vec!["second-dev".to_owned()])
+    );
+    project.file("alchemy.run.rhai", script("api", ""));
+    run().success();
+    assert_eq!(
+        holders(&cloud),
+        [(); 3].map(|()| vec!["api-dev".to_owned()])
+    );
+    cloud.take_calls();
+    run().success();
+    assert_eq!(cloud.take_calls(), Vec::<String>::new());
 }
 
 #[test]

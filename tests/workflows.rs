@@ -276,24 +276,24 @@ alch: app shop, stage dev, phase plan, target local
         script(&format!("{one}\n{second}"), "ORDERS: orders"),
     );
     project.alch(["run", "--concurrency", "1"]).check(str![[r#"
-exit 4
+exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
 ~ updating  orders (cloudflare::Workflow)
   updated   orders  orders-dev  [TIME]
 + creating  second (cloudflare::Worker)
-  failed    second  the Worker `second-dev` was changed in part: the workflow `orders-dev` runs in the Worker `api-dev`, not in `second-dev`
-~ updating  api (cloudflare::Worker)
-  updated   api  api-dev  [TIME]
-error[E0301]: `second` (cloudflare::Worker): create failed: the Worker `second-dev` was changed in part: the workflow `orders-dev` runs in the Worker `api-dev`, not in `second-dev`
- --> alchemy.run.rhai:4:1
+  created   second  second-dev  [TIME]
+1 resource was not reached and stays
+error[E0208]: `api` and `second` would both have the workflow `orders-dev` to run
+ --> alchemy.run.rhai:5:1
   |
 4 | Worker("second", #{ script: "export default {}", bindings: #{ ORDERS: orders } });
-  | ^^^^^^ declared here
+  | ------ the other one
+5 | Worker("api", #{ script: "export default {}", bindings: #{ ORDERS: orders } });
+  | ^^^^^^
   |
-  = note: the call was GET /accounts/../workflows/orders-dev
-  = help: to call it from here, bind another `Workflow` with `workflowName: "orders-dev"` and `scriptName: "api-dev"`
-0 created, 2 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 15 API calls)
+  = help: it runs in one Worker; to call it from the other one, bind another `Workflow` there, with `workflowName: "orders-dev"` and the first Worker as `scriptName`
+1 created, 1 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 7 API calls)
 
 "#]]);
     project.file("alchemy.run.rhai", script("", ""));
@@ -307,7 +307,7 @@ alch: app shop, stage dev, phase up, target local
   deleted   second  second-dev  [TIME]
 - deleting  orders (cloudflare::Workflow)
   deleted   orders  orders-dev  [TIME]
-0 created, 1 updated, 2 deleted, 0 unchanged in [TIME] (critical path [TIME], 8 API calls)
+0 created, 1 updated, 2 deleted, 0 unchanged in [TIME] (critical path [TIME], 6 API calls)
 
 "#]]);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     model::{Fqn, Map, Position, ResourceId, ScopePath, Value},
-    provider::{Denied, PropError},
+    provider::{Claim, Denied, PropError},
     secret::VaultError,
 };
 
@@ -82,7 +82,7 @@ pub enum DeclareError {
         physical_name: String,
     },
     /// Two live resources would hold what only one can.
-    #[error("`{fqn}` and `{other}` would both have {claim}")]
+    #[error("`{fqn}` and `{other}` would both have {}", .claim.what)]
     SameClaim {
         /// The resource.
         fqn: Fqn,
@@ -90,8 +90,8 @@ pub enum DeclareError {
         other: Fqn,
         /// Where the other one stands.
         first: Option<Position>,
-        /// What it is, as a phrase.
-        claim: String,
+        /// What it is.
+        claim: Claim,
     },
     /// Phase `read`: state has no such resource.
     #[error("`{fqn}` is not in state")]

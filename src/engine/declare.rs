@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     model::{Fqn, Position, ResourceId, ScopePath},
-    provider::{CheckContext, PropError, validate},
+    provider::{CheckContext, Claim, PropError, validate},
     state::StageState,
 };
 
@@ -126,7 +126,11 @@ impl Run {
                     errors: vec![error],
                 }
             })?;
-            claim(&mut graph, &fqn, node_id, provider.claims(&checked))?;
+            let claims = provider.claims(&checked, &|fqn| {
+                let node = graph.node(*graph.by_fqn.get(fqn)?);
+                Some((&*node.kind, &node.checked))
+            });
+            claim(&mut graph, &fqn, node_id, claims)?;
             let waiting_on = dependencies
                 .iter()
                 .filter(|id| !graph.node(**id).is_settled())
@@ -310,21 +314,23 @@ fn claim(
     graph: &mut Graph,
     fqn: &Fqn,
     node_id: NodeId,
-    claims: Vec<String>,
+    claims: Vec<Claim>,
 ) -> Result<(), DeclareError> {
     for claim in &claims {
-        if let Some(other) = graph.claims.get(claim) {
+        if let Some(other) = graph.claims.get(&claim.what) {
             let other = graph.node(*other);
-            return Err(DeclareError::SameClaim {
+            let error = DeclareError::SameClaim {
                 fqn: fqn.clone(),
                 other: other.fqn.clone(),
                 first: other.position.clone(),
                 claim: claim.clone(),
-            });
+            };
+            graph.contested.push(fqn.clone());
+            return Err(error);
         }
     }
     graph
         .claims
-        .extend(claims.into_iter().map(|claim| (claim, node_id)));
+        .extend(claims.into_iter().map(|claim| (claim.what, node_id)));
     Ok(())
 }

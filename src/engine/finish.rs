@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     model::{Fqn, ScopePath},
-    state::{Deployment, Record, Session, StageState},
+    state::{Deployment, JournalEntry, Record, Session, StageState, Status},
 };
 
 use super::{
@@ -179,6 +179,7 @@ impl Run {
             // Where the script did not come to its end, nobody knows what it would have declared still.
             Phase::Up | Phase::Plan | Phase::Destroy if !script_succeeded => {
                 unreached = orphans.len();
+                self.doubt_contested().await;
                 Swept::default()
             }
             _ => Swept {
@@ -224,6 +225,35 @@ impl Run {
         let summary = self.conclude(summary, "destroy").await?;
         *finished = Some(summary.clone());
         Ok(summary)
+    }
+
+    /// Has the next run set what was contested anew: the resource that was declared first may have taken from the one that
+    /// was refused what that one is to keep.
+    async fn doubt_contested(&self) {
+        let doubtful: Vec<Arc<Record>> = {
+            let mut graph = self.graph();
+            let contested = std::mem::take(&mut graph.contested);
+            let records = contested.iter().filter_map(|fqn| graph.prior.get(fqn));
+            records
+                .filter(|record| record.status == Status::Ready)
+                .map(Arc::clone)
+                .collect()
+        };
+        if self.options.phase != Phase::Up {
+            return;
+        }
+        for record in doubtful {
+            let mut record = record.as_ref().clone();
+            record.status = Status::Updating;
+            // A failure to append poisons the run, which its end reports.
+            if self
+                .append(JournalEntry::Record(Arc::new(record)))
+                .await
+                .is_err()
+            {
+                tracing::debug!("the journal refused the record of a contested resource");
+            }
+        }
     }
 
     /// What state has and this run did not declare, last declared first.

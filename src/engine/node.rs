@@ -131,6 +131,8 @@ pub(super) struct Graph {
     pub(super) identities: HashMap<String, NodeId>,
     /// What only one object can have, against two resources that want it.
     pub(super) claims: HashMap<String, NodeId>,
+    /// Resources that were refused because another one claims the same and may have taken it from them already.
+    pub(super) contested: Vec<Fqn>,
     /// State as the run found it, minus what it has taken over into nodes' records since.
     pub(super) prior: BTreeMap<Fqn, Arc<Record>>,
     pub(super) ready: BinaryHeap<ReadyNode>,

@@ -96,6 +96,29 @@ pub struct PropError {
     pub at_key: bool,
 }
 
+/// Something that only one object can have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// What it is, as a phrase: "the route `example.com/*`".
+    pub what: String,
+    /// What to do when another resource has it, too.
+    pub help: String,
+}
+
+impl Claim {
+    /// A claim that one of the two has to give up.
+    #[must_use]
+    pub fn new(what: String) -> Self {
+        Self {
+            what,
+            help: "only one can have it: take it from one of them".to_owned(),
+        }
+    }
+}
+
+/// Answers kind and checked props of a resource that was declared before.
+pub type Declared<'a> = dyn Fn(&Fqn) -> Option<(&'a str, &'a Checked)> + 'a;
+
 /// What must happen to an existing object so that it has the new props.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -240,9 +263,9 @@ pub trait Provider: Send + Sync {
     /// Every mistake found.
     fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>>;
 
-    /// What the object holds that no other object can have at the same time, as phrases ("the route `example.com/*`"). Two
-    /// resources of a script that claim the same are a mistake. References stand in `checked` as they are.
-    fn claims(&self, _checked: &Checked) -> Vec<String> {
+    /// What the object holds that no other object can have at the same time. Two resources of a script that claim the same
+    /// are a mistake. References stand in `checked` as they are; `declared` answers the kind of what they refer to.
+    fn claims<'a>(&self, _checked: &Checked, _declared: &Declared<'a>) -> Vec<Claim> {
         Vec::new()
     }
 

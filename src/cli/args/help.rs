@@ -183,7 +183,8 @@ Examples:
 
 pub(super) const LOGS_HELP: &str = "\
 `alch local serve` keeps the console output, the exceptions and the outcome of each event, the newest
-few megabytes of them. Stacks name the places in the source where the Worker has a source map.
+few megabytes of them. Stacks name the places in the source where the Worker has a source map. When
+there are more than 200 events in a second, requests that were answered without a word are left out.
 
 Examples:
   alch logs

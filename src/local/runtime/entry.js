@@ -8,57 +8,96 @@ const PREFIX = "worker:";
 // Before Workers that have static assets, for requests only.
 const FRONT = "front:";
 
+// How many host names are remembered: whoever asks chooses them.
+const MEMORY = 256;
+const KEY = "cloudflare-workers-version-key";
+const OVERRIDES = "cloudflare-workers-version-overrides";
+
+// What never changes while this process runs, read once: every request comes through here.
+let known;
+
 export default {
-  async fetch(request, env) {
-    if (request.headers.get("x-alch-token") === env.TOKEN) return event(request, env);
-    const { hostname } = new URL(request.url);
-    const names = Object.keys(env).filter((name) => name.startsWith(PREFIX) && !name.includes("@")).map((name) => name.slice(PREFIX.length));
-    if (!isAllowed(hostname, env.HOSTS)) {
+  fetch(request, env) {
+    const { headers, url } = request;
+    if (headers.get("x-alch-token") === env.TOKEN) return event(request, env);
+    known ??= tables(env);
+    const host = hostOf(url);
+    if (!host.allowed) {
       const text = "Workers answer to names below localhost, and to their routes and custom domains, only.";
       return page(request, 403, "Not a name of this machine", text);
     }
-    if (isForeignPage(request, env.HOSTS)) {
+    if (isForeignPage(request, known.hosts)) {
       return page(request, 403, "Refused", "Requests of web pages from elsewhere are refused.");
     }
-    const name = nameOf(request, env.HOSTS);
-    const service = names.includes(name) ? (chosen(request, name, env.SHARES[name]) ?? PREFIX + name) : "";
-    const worker = env[service.replace(PREFIX, FRONT)] ?? env[service];
-    if (worker === undefined) {
-      const { port } = new URL(request.url);
-      const lines = names.map((other) => `http://${other}${SUFFIX}${port && ":" + port}/`);
+    const name = host.worker ?? routed(url, known.hosts);
+    const versions = known.workers.get(name);
+    if (versions === undefined) {
+      const lines = Array.from(known.workers.keys(), (other) => `http://${other}${SUFFIX}${host.port && ":" + host.port}/`);
       const title = name ? `No Worker \`${name}\`` : "Which Worker?";
       return page(request, 404, title, `The Workers here are\n\n${lines.join("\n")}`);
     }
+    const { fetcher } = versions.shares ? chosen(headers, name, versions) : versions.itself;
     // Cloudflare marks each request so, too. Here it tells which failure is whose.
-    const headers = new Headers(request.headers);
-    const ray = `${crypto.randomUUID().replaceAll("-", "").slice(0, 16)}-LOCAL`;
-    headers.set("cf-ray", ray);
-    try {
-      return await worker.fetch(new Request(request, { headers }));
-    } catch (error) {
-      return failure(request, env, name, ray, String(error));
-    }
+    const ray = nextRay();
+    const marked = new Headers(headers);
+    marked.set("cf-ray", ray);
+    return fetcher.fetch(request, { headers: marked }).catch((error) => failure(request, env, name, ray, String(error)));
   },
 };
 
-// The service of the version that a request goes to, where a Worker has several: what a header says, else by chance, which a
-// key in another header decides for good.
-function chosen(request, name, versions) {
-  // A Worker may have the name of what every object has.
-  if (!Array.isArray(versions)) return undefined;
-  const overrides = request.headers.get("cloudflare-workers-version-overrides") ?? "";
+// The Workers by name, each with the service that its requests go to, and with those of its versions where they share them.
+function tables(env) {
+  const service = (name) => ({ fetcher: env[name.replace(PREFIX, FRONT)] ?? env[name] });
+  const names = Object.keys(env).filter((name) => name.startsWith(PREFIX) && !name.includes("@"));
+  const shares = new Map(Object.entries(env.SHARES));
+  const workers = names.map((full) => {
+    const name = full.slice(PREFIX.length);
+    const version = (version) => ({ ...version, ...service(version.service) });
+    return [name, { itself: service(full), shares: shares.get(name)?.map(version) }];
+  });
+  return { workers: new Map(workers), hosts: env.HOSTS, remembered: new Map() };
+}
+
+// What is known of the host of a URL: whether it may ask at all, its port, and its Worker unless the path decides.
+function hostOf(url) {
+  const end = url.indexOf("/", url.indexOf("//") + 2);
+  const start = end < 0 ? url : url.slice(0, end);
+  const found = known.remembered.get(start);
+  if (found !== undefined) return found;
+  const { hostname, port } = new URL(url);
+  const worker = hostname.endsWith(SUFFIX) ? hostname.slice(0, -SUFFIX.length) : undefined;
+  const host = { allowed: isAllowed(hostname, known.hosts), port, worker };
+  if (known.remembered.size >= MEMORY) known.remembered.clear();
+  known.remembered.set(start, host);
+  return host;
+}
+
+// Sixteen digits that no other request has.
+let prefix;
+let counter = 0;
+function nextRay() {
+  // Not before the first request: there is no randomness then.
+  prefix ??= crypto.randomUUID().slice(0, 8);
+  counter = (counter + 1) >>> 0;
+  return `${prefix}${counter.toString(16).padStart(8, "0")}-LOCAL`;
+}
+
+// The version that a request goes to, where several share them: what a header says, else by chance, which a key in another
+// header decides for good.
+function chosen(headers, name, { itself, shares }) {
+  const overrides = headers.get(OVERRIDES) ?? "";
   for (const [, worker, id] of overrides.matchAll(/([\w-]+)\s*=\s*"([^"]*)"/g)) {
-    const version = worker === name && versions.find((version) => version.id === id);
-    if (version) return version.service;
+    const version = worker === name && shares.find((version) => version.id === id);
+    if (version) return version;
   }
-  const key = request.headers.get("cloudflare-workers-version-key");
+  const key = headers.get(KEY);
   let point = key === null ? Math.random() * 100 : hash(key) * 100;
   // The newer version begins at 0, so that who has it keeps it while its part grows.
-  for (const version of versions) {
-    if (point < version.share) return version.service;
+  for (const version of shares) {
+    if (point < version.share) return version;
     point -= version.share;
   }
-  return undefined;
+  return itself;
 }
 
 // FNV-1a, as a number from 0 to 1.
@@ -68,10 +107,9 @@ function hash(text) {
   return value / 2 ** 32;
 }
 
-// The Worker that a request is for; empty when the host names none.
-function nameOf(request, hosts) {
-  const { hostname, pathname } = new URL(request.url);
-  if (hostname.endsWith(SUFFIX)) return hostname.slice(0, -SUFFIX.length);
+// The Worker that a route or custom domain names; empty when none does.
+function routed(url, hosts) {
+  const { hostname, pathname } = new URL(url);
   const fits = ({ host, path }) => {
     const some = path.endsWith("*") ? pathname.startsWith(path.slice(0, -1)) : pathname === path;
     return some && isHost(hostname, host);

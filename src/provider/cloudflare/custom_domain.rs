@@ -16,8 +16,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
-        OperationContext, PropError, Provider, ProviderError, observe, text_prop,
+        CheckContext, Checked, Claim, Declared, Difference, Existing, FailureKind, Found,
+        Observation, OperationContext, PropError, Provider, ProviderError, observe, text_prop,
     },
     util::text,
 };
@@ -59,8 +59,8 @@ impl CustomDomain {
 }
 
 /// What only one resource can have.
-pub(super) fn claim(host: &str) -> String {
-    format!("the custom domain `{host}`")
+pub(super) fn claim(host: &str) -> Claim {
+    Claim::new(format!("the custom domain `{host}`"))
 }
 
 /// Attaches a host to a Worker, wherever it was before; answers the result and the call.
@@ -198,7 +198,7 @@ impl Provider for CustomDomain {
         })
     }
 
-    fn claims(&self, checked: &Checked) -> Vec<String> {
+    fn claims<'a>(&self, checked: &Checked, _declared: &Declared<'a>) -> Vec<Claim> {
         vec![claim(&checked.physical_name)]
     }
 

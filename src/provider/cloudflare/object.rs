@@ -14,8 +14,8 @@ use super::{
 use crate::{
     model::{KindSchema, Map},
     provider::{
-        CheckContext, Checked, Existing, Found, Observation, OperationContext, PropError, Provider,
-        ProviderError,
+        CheckContext, Checked, Claim, Declared, Existing, Found, Observation, OperationContext,
+        PropError, Provider, ProviderError,
     },
 };
 
@@ -40,7 +40,7 @@ pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
     fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>>;
 
     /// As [`Provider::claims`].
-    fn claims(&self, _checked: &Checked) -> Vec<String> {
+    fn claims(&self, _checked: &Checked) -> Vec<Claim> {
         Vec::new()
     }
 
@@ -196,7 +196,7 @@ impl<S: Shape> Provider for Object<S> {
         self.shape.check(context, props)
     }
 
-    fn claims(&self, checked: &Checked) -> Vec<String> {
+    fn claims<'a>(&self, checked: &Checked, _declared: &Declared<'a>) -> Vec<Claim> {
         self.shape.claims(checked)
     }
 

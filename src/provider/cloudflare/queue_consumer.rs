@@ -15,8 +15,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
-        OperationContext, PropError, Provider, ProviderError, observe,
+        CheckContext, Checked, Claim, Declared, Difference, Existing, FailureKind, Found,
+        Observation, OperationContext, PropError, Provider, ProviderError, observe,
     },
 };
 
@@ -113,12 +113,12 @@ fn shown(consumer: &Json) -> Map {
 }
 
 /// What only one resource can have: the messages of a queue, given as a handle or by its id.
-pub(super) fn claim(queue: &Value) -> Option<String> {
+pub(super) fn claim(queue: &Value) -> Option<Claim> {
     let queue = match queue {
         Value::Ref(reference) => reference.fqn.within_stage(),
         other => other.as_str()?,
     };
-    Some(format!("the messages of the queue `{queue}`"))
+    Some(Claim::new(format!("the messages of the queue `{queue}`")))
 }
 
 /// The path of the consumers of a queue.
@@ -271,7 +271,7 @@ impl Provider for QueueConsumer {
         })
     }
 
-    fn claims(&self, checked: &Checked) -> Vec<String> {
+    fn claims<'a>(&self, checked: &Checked, _declared: &Declared<'a>) -> Vec<Claim> {
         let queue = checked.props.get("queue");
         queue.and_then(claim).into_iter().collect()
     }

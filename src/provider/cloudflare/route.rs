@@ -12,7 +12,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, OperationContext, PropError, ProviderError,
+        CheckContext, Checked, Claim, Existing, FailureKind, OperationContext, PropError,
+        ProviderError,
     },
 };
 
@@ -47,8 +48,8 @@ pub(super) fn problem(pattern: &str) -> Option<&'static str> {
 }
 
 /// What only one resource can have.
-pub(super) fn claim(pattern: &str) -> String {
-    format!("the route `{}`", pattern.to_ascii_lowercase())
+pub(super) fn claim(pattern: &str) -> Claim {
+    Claim::new(format!("the route `{}`", pattern.to_ascii_lowercase()))
 }
 
 /// The example in help texts.
@@ -143,7 +144,7 @@ impl Shape for Route {
         })
     }
 
-    fn claims(&self, checked: &Checked) -> Vec<String> {
+    fn claims(&self, checked: &Checked) -> Vec<Claim> {
         vec![claim(&checked.physical_name)]
     }
 

@@ -45,8 +45,8 @@ use crate::{
     bundle::Bundler,
     model::{KindSchema, Map, PropType, Value},
     provider::{
-        CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
-        OperationContext, PropError, Provider, ProviderError, text_prop,
+        CheckContext, Checked, Claim, Declared, Difference, Existing, FailureKind, Found,
+        Observation, OperationContext, PropError, Provider, ProviderError, text_prop,
     },
 };
 
@@ -401,10 +401,11 @@ impl Provider for Worker {
         }
     }
 
-    fn claims(&self, checked: &Checked) -> Vec<String> {
+    fn claims<'a>(&self, checked: &Checked, declared: &Declared<'a>) -> Vec<Claim> {
         let props = &checked.props;
         let claims = routes::claims(props).chain(domains::claims(props));
-        claims.chain(consumers::claims(props)).collect()
+        let claims = claims.chain(consumers::claims(props));
+        claims.chain(workflows::claims(props, declared)).collect()
     }
 
     fn losses(&self, outputs: &Map, next: Option<&Map>) -> Vec<String> {

@@ -115,12 +115,13 @@ pub(in crate::script) fn declare_error(
             let mut out = Diagnostic::error(
                 codes::SAME_OBJECT,
                 format!(
-                    "`{}` and `{}` would both have {claim}",
+                    "`{}` and `{}` would both have {}",
                     fqn.within_stage(),
-                    second.within_stage()
+                    second.within_stage(),
+                    claim.what
                 ),
             )
-            .with_help("only one can have it: take it from one of them");
+            .with_help(claim.help.as_str());
             out.labels.extend(here(""));
             out.labels.extend(other(first, "the other one"));
             out

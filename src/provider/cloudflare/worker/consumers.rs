@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{Map, Prop, PropType, Value},
-    provider::{Existing, FailureKind, OperationContext, PropError, ProviderError},
+    provider::{Claim, Existing, FailureKind, OperationContext, PropError, ProviderError},
 };
 
 /// The output that names the queues this resource has made the Worker a consumer of.
@@ -64,7 +64,7 @@ pub(super) fn normalise(props: &Map, errors: &mut Vec<PropError>) {
 }
 
 /// The queues, each as only one Worker can have it.
-pub(super) fn claims(props: &Map) -> impl Iterator<Item = String> {
+pub(super) fn claims(props: &Map) -> impl Iterator<Item = Claim> {
     sources(props).into_iter().filter_map(|source| {
         let queue = match source {
             Value::Map(map) => map.get("queue"),

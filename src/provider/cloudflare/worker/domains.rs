@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{Map, Prop, PropType, Value},
-    provider::{OperationContext, PropError, ProviderError, text_prop},
+    provider::{Claim, OperationContext, PropError, ProviderError, text_prop},
 };
 
 /// The prop.
@@ -71,7 +71,7 @@ fn items(props: &Map) -> impl Iterator<Item = (String, &Map)> {
 }
 
 /// The domains, each as only one Worker can have it.
-pub(super) fn claims(props: &Map) -> impl Iterator<Item = String> {
+pub(super) fn claims(props: &Map) -> impl Iterator<Item = Claim> {
     items(props).map(|(host, _)| custom_domain::claim(&host))
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{Map, Prop, PropType, Value},
-    provider::{FailureKind, OperationContext, PropError, ProviderError, text_prop},
+    provider::{Claim, FailureKind, OperationContext, PropError, ProviderError, text_prop},
 };
 
 /// The prop.
@@ -78,7 +78,7 @@ fn items(props: &Map) -> impl Iterator<Item = (&str, &Map)> {
 }
 
 /// The routes, each as only one Worker can have it.
-pub(super) fn claims(props: &Map) -> impl Iterator<Item = String> {
+pub(super) fn claims(props: &Map) -> impl Iterator<Item = Claim> {
     items(props).map(|(pattern, _)| route::claim(pattern))
 }
 

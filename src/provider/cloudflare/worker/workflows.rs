@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::{
     super::{client::Call, error::ApiError, props, workflow},
-    Worker,
+    Worker, handover,
 };
 use crate::{
     model::{Map, ResourceView, Value},
-    provider::{FailureKind, OperationContext, ProviderError, text_prop},
+    provider::{Claim, Declared, FailureKind, OperationContext, ProviderError, text_prop},
 };
 
 /// The output that names them.
@@ -29,6 +29,33 @@ fn own<'a>(name: &str, props: &'a Map) -> Vec<&'a ResourceView> {
                 .any(|other| other.physical_name == view.physical_name)
         {
             found.push(view);
+        }
+    }
+    found
+}
+
+/// The workflows that are its own, because their declarations name no other Worker.
+pub(super) fn claims<'a>(props: &Map, declared: &Declared<'a>) -> Vec<Claim> {
+    let bindings = props::map_prop(props, "bindings").into_iter();
+    let mut found: Vec<Claim> = Vec::new();
+    for value in bindings.flat_map(Map::values) {
+        let Value::Ref(reference) = value else {
+            continue;
+        };
+        if let Some((workflow::KIND, checked)) = declared(&reference.fqn)
+            && checked
+                .props
+                .get("scriptName")
+                .is_none_or(|script| *script == Value::Null)
+        {
+            let name = &checked.physical_name;
+            found.push(Claim {
+                what: format!("the workflow `{name}` to run"),
+                help: format!(
+                    "it runs in one Worker; to call it from the other one, bind another `Workflow` there, with \
+                     `workflowName: \"{name}\"` and the first Worker as `scriptName`"
+                ),
+            });
         }
     }
     found
@@ -84,7 +111,10 @@ impl Worker {
             .as_ref()
             .and_then(|answer| props::text(&answer.result, "script_name"));
         match script {
-            Some(script) if script != name => {
+            Some(script)
+                if script != name
+                    && !handover::may_take(&self.client, context, Some(script)).await? =>
+            {
                 let mut error = ProviderError::new(
                     FailureKind::Refused,
                     format!("the workflow `{workflow}` runs in the Worker `{script}`, not in `{name}`"),
