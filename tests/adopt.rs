@@ -232,7 +232,7 @@ exit 0
 -- stdout
 // state knows all of the 0 objects on target cloudflare
 -- stderr
-0 of 0 objects unknown to state (6 API calls)
+0 of 0 objects unknown to state (7 API calls)
 
 "#]]);
     for body in [
@@ -279,7 +279,7 @@ Queue("jobs", #{ adopt: true, name: "jobs", settings: #{ deliveryDelay: 7 } });
     2  cloudflare::KVNamespace
     1  cloudflare::Queue
     1  cloudflare::Worker
-5 of 6 objects unknown to state (6 API calls)
+5 of 6 objects unknown to state (7 API calls)
 
 "#]]);
     let json = project

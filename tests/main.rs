@@ -33,6 +33,7 @@ mod kill;
 mod local_bindings;
 mod local_events;
 mod local_hosts;
+mod local_restarts;
 mod local_runtime;
 mod local_safety;
 mod local_sharing;

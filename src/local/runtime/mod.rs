@@ -9,6 +9,7 @@ mod crons;
 mod deployments;
 mod event;
 mod failure;
+mod gate;
 mod host;
 mod inside;
 mod instances;

@@ -36,6 +36,7 @@ use super::{
     crons::Scheduler,
     deployments::Deployments,
     event::{Event, Running, RuntimeError},
+    gate::Gate,
     host::{self, Host, Link},
     inside::Inside,
     packages::{self, Packages, Places},
@@ -384,6 +385,7 @@ impl Supervisor {
             }
         };
         if !matches!(next, Next::Failed(_)) {
+            let _gate = Gate::close(&self.listener);
             process.stop(&print).await;
         } else if began.elapsed() >= SOUND {
             self.wait = FIRST_WAIT;

@@ -4,18 +4,16 @@
 //! that says that all of them are there, are signed with the key of the local cloud: a client carries them, and can make
 //! neither.
 
+mod token;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::{StatusCode, header};
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Map, Value, json};
-use sha2::Sha256;
 
+use self::token::{LIFETIME, Step, Token};
 use super::{
     super::{
         call::{Call, Part, hex_id, is_hex_id, now_millis},
@@ -36,8 +34,6 @@ const FILES_LIMIT: usize = 100_000;
 const SIZE_LIMIT: u64 = 25 * 1024 * 1024;
 /// The longest path of a file.
 const PATH_LIMIT: usize = 1024;
-/// How long tokens are good for, in seconds.
-const LIFETIME: i64 = 3600;
 /// Most files of one upload.
 const BUCKET_FILES: usize = 400;
 /// Most bytes of one upload, before they become base64.
@@ -434,211 +430,5 @@ fn session(connection: &Connection, token: &Token) -> Result<Option<(String, Man
     Ok(Some((script, files)))
 }
 
-/// What a token lets its holder do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Upload the files of the session.
-    Upload,
-    /// Give the files of the session to a version.
-    Complete,
-}
-
-impl Step {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Upload => "upload",
-            Self::Complete => "complete",
-        }
-    }
-}
-
-/// A token of a session, in the form of a JSON web token, as clients look into it.
-#[derive(Debug)]
-struct Token {
-    step: Step,
-    session: String,
-    /// When it ends, in seconds since 1970.
-    expires: i64,
-}
-
-impl Token {
-    fn new(step: Step, session: &str) -> Self {
-        Self {
-            step,
-            session: session.to_owned(),
-            expires: now_millis() / 1000 + LIFETIME,
-        }
-    }
-
-    fn sign(&self, key: &[u8]) -> String {
-        let head = json!({"alg": "HS256", "typ": "JWT"});
-        let claims = json!({
-            "step": self.step.as_str(), "session": self.session, "exp": self.expires,
-        });
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let text = format!("{}.{}", encode(&head), encode(&claims));
-        let signature = mac(key, &text).finalize().into_bytes();
-        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-
-    fn read(token: &str, key: &[u8]) -> Option<Self> {
-        let (text, signature) = token.trim().rsplit_once('.')?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        mac(key, text).verify_slice(&signature).ok()?;
-        let claims = URL_SAFE_NO_PAD.decode(text.split_once('.')?.1).ok()?;
-        let claims: Value = serde_json::from_slice(&claims).ok()?;
-        let step = [Step::Upload, Step::Complete]
-            .into_iter()
-            .find(|step| claims["step"] == step.as_str())?;
-        let expires = claims["exp"].as_i64()?;
-        (expires > now_millis() / 1000).then_some(Self {
-            step,
-            session: claims["session"].as_str()?.to_owned(),
-            expires,
-        })
-    }
-}
-
-fn mac(key: &[u8], text: &str) -> Hmac<Sha256> {
-    // A key of its own, as the cloud's key seals secrets.
-    let key = blake3::derive_key("alch local cloud 2026 asset upload tokens", key);
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of every length");
-    mac.update(text.as_bytes());
-    mac
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::local::testing::{Client, code, multipart, try_upload, upload};
-
-    const HASH: &str = "0123456789abcdef0123456789abcdef";
-    const SESSION: &str = "/accounts/local/workers/scripts/api/assets-upload-session";
-    const UPLOAD: &str = "/accounts/local/workers/assets/upload?base64=true";
-
-    async fn open(client: &Client) -> Value {
-        let manifest = json!({"manifest": {"/a.txt": {"hash": HASH, "size": 5}}});
-        client.ok("POST", SESSION, Some(manifest)).await["result"].clone()
-    }
-
-    async fn send(client: &Client, token: &str, name: &str, content: &[u8]) -> (u16, Value) {
-        let (content_type, body) = multipart(&[(name, "text/plain", content)]);
-        let bearer = format!("Bearer {token}");
-        let headers = [
-            ("content-type", content_type.as_str()),
-            ("authorization", &bearer),
-        ];
-        let (status, answer) = client.send("POST", UPLOAD, &headers, body).await;
-        (status.as_u16(), answer)
-    }
-
-    #[tokio::test]
-    async fn files_are_asked_for_once_and_belong_to_versions() {
-        let client = Client::with_token("t");
-        let begun = client
-            .send(
-                "POST",
-                SESSION,
-                &[("authorization", "Bearer t")],
-                json!({"manifest": {"/a.txt": {"hash": HASH, "size": 5}}})
-                    .to_string()
-                    .into_bytes(),
-            )
-            .await;
-        let begun = &begun.1["result"];
-        assert_eq!(begun["buckets"], json!([[HASH]]));
-        let token = begun["jwt"].as_str().unwrap();
-        // Let in by its own token only: not by that of the API, and not by one that was changed.
-        for other in ["t", "", &format!("{token}x"), &token.replacen('e', "f", 1)] {
-            assert_eq!(
-                send(&client, other, HASH, b"aGVsbG8=").await.0,
-                401,
-                "{other}"
-            );
-        }
-        for (name, content) in [
-            (HASH, &b"not base64!"[..]),
-            (HASH, b"aGVsbG8gd29ybGQ="),
-            ("../../escape", b"aGVsbG8="),
-        ] {
-            let (status, answer) = send(&client, token, name, content).await;
-            assert_eq!((status, code(&answer)), (400, 10021), "{answer}");
-        }
-        let (status, answer) = send(&client, token, HASH, b"aGVsbG8=").await;
-        assert_eq!(status, 201, "{answer}");
-        let file = layout::assets_folder(client.folder.path()).join(HASH);
-        assert_eq!(fs::read(&file).unwrap(), b"hello");
-    }
-
-    #[tokio::test]
-    async fn versions_keep_their_assets_and_unused_files_go() {
-        let client = Client::new();
-        let begun = open(&client).await;
-        let token = begun["jwt"].as_str().unwrap();
-        // A session that is not finished, a token of another script, none.
-        for metadata in [
-            json!({"assets": {"jwt": token}}),
-            json!({"assets": {"jwt": 1}}),
-            json!({"assets": {"config": {}}}),
-        ] {
-            let (status, answer) = try_upload(&client, "api", metadata).await;
-            assert_eq!((status.as_u16(), code(&answer)), (400, 10021));
-        }
-        let done = send(&client, token, HASH, b"aGVsbG8=").await.1;
-        let done = done["result"]["jwt"].as_str().unwrap();
-        assert_eq!(open(&client).await["buckets"], json!([]));
-        let (status, _) = try_upload(&client, "other", json!({"assets": {"jwt": done}})).await;
-        assert_eq!(status.as_u16(), 400);
-        let config = json!({"html_handling": "none"});
-        let metadata = json!({"assets": {"jwt": done, "config": config}});
-        let put = upload(&client, "api", metadata).await;
-        assert_eq!(put["result"]["has_assets"], true);
-        let put = upload(&client, "api", json!({"keep_assets": true})).await;
-        assert_eq!(put["result"]["has_assets"], true);
-        let put = upload(&client, "api", json!({})).await;
-        assert_eq!(put["result"]["has_assets"], false);
-        let (status, _) = try_upload(
-            &client,
-            "api",
-            json!({"keep_assets": true, "assets": {"config": {"html_handling": "odd"}}}),
-        )
-        .await;
-        assert_eq!(status.as_u16(), 400);
-        client
-            .ok("DELETE", "/accounts/local/workers/scripts/api", None)
-            .await;
-        // The sessions still name the file.
-        let file = layout::assets_folder(client.folder.path()).join(HASH);
-        assert!(file.exists());
-        let cloud = Cloud::open(client.folder.path()).unwrap();
-        let forget = |connection: &Connection| {
-            connection.execute("DELETE FROM asset_sessions", [])?;
-            Ok::<_, ApiError>(())
-        };
-        cloud.control.run(forget).unwrap();
-        sweep(&cloud).unwrap();
-        assert!(!file.exists());
-    }
-
-    #[tokio::test]
-    async fn a_manifest_must_make_sense() {
-        let client = Client::new();
-        for manifest in [
-            json!(null),
-            json!([]),
-            json!({"a.txt": {"hash": HASH, "size": 1}}),
-            json!({"/a.txt": {"hash": "../x", "size": 1}}),
-            json!({"/a.txt": {"hash": HASH, "size": -1}}),
-            json!({"/a.txt": {"hash": HASH, "size": 26_214_401}}),
-            json!({"/a.txt": null}),
-        ] {
-            let body = json!({"manifest": manifest});
-            assert_eq!(
-                client.fails("POST", SESSION, Some(body)).await,
-                (400, 10021)
-            );
-        }
-    }
-}
+mod tests;
