@@ -44,7 +44,7 @@ Commands:
   logout       Remove the token of a profile
   configure    Show or change the settings of a profile
   profile      Look at profiles
-  explain      Explain an error id such as E0114, or list them all
+  explain      Explain an error id such as E0114 or a resource kind such as Worker, or list the ids
   completions  Print a completion script for a shell
   exit-codes   List the exit codes
   help         Print this message or the help of the given subcommand(s)
@@ -435,4 +435,48 @@ fn mistakes_in_the_command_line_are_json_as_well() {
         "a similar argument exists: '--stage'"
     );
     assert_eq!(output.stderr, "");
+}
+
+#[test]
+fn explain_tells_what_a_kind_takes_and_gives() {
+    let project = Project::new();
+    project.alch(["explain", "KV"]).check(str![[r#"
+exit 0
+-- stdout
+cloudflare::KVNamespace: A Workers KV namespace.
+Declared with KV or KVNamespace.
+
+Props:
+  name (string): the title of the namespace, used exactly as written; a change renames it
+  title (string): another word for `name`
+  values (array of map): values to write; one that is taken out of the list stays in the namespace
+    key (string; required): the key, at most 512 bytes
+    value (anything; required): text, or data that is written as JSON
+    expiration (integer): when the value goes, in seconds since 1970
+    expirationTtl (integer): after how many seconds the value goes
+    metadata (anything): data kept beside the value
+  naming ("app" | "stage"): how the name is made when none is given: `stage` gives `<id>-<stage>`, `app` gives `<app>-<scopes>-<id>-<stage>`
+
+Attributes of its handle:
+  id: the id of the namespace
+  namespaceId: the id of the namespace
+  name: the title
+  title: the title
+  type: `kv_namespace`
+
+"#]]);
+    project.alch(["explain", "Workr"]).check(str![[r#"
+exit 2
+-- stderr
+error[E0209]: no resource kind `Workr`
+ |
+ = help: did you mean `Worker`, `Workflow`?
+
+"#]]);
+    // What a map holds stands below it.
+    let worker = project.alch(["explain", "Worker", "--json"]).success();
+    let shown = &worker.messages()[1];
+    let props = shown["props"].as_array().unwrap();
+    let sources = props.iter().find(|prop| prop["name"] == "eventSources");
+    assert_eq!(sources.unwrap()["props"][0]["name"], "queue");
 }

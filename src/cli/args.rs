@@ -100,7 +100,8 @@ pub enum Command {
     /// Look at profiles.
     #[command(subcommand)]
     Profile(ProfileCommand),
-    /// Explain an error id such as E0114, or list them all.
+    /// Explain an error id such as E0114 or a resource kind such as Worker, or list the ids.
+    #[command(after_help = help::EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
     /// Print a completion script for a shell.
     #[command(after_help = help::COMPLETIONS_EXAMPLES)]
@@ -395,8 +396,8 @@ pub struct ReadArgs {
 /// `alch explain`.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
-    /// The id that stands in the brackets of `error[E0114]`.
-    #[arg(value_name = "ID")]
+    /// The id that stands in the brackets of `error[E0114]`, or a kind of resources.
+    #[arg(value_name = "ID|KIND")]
     pub code: Option<String>,
 }
 

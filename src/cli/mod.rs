@@ -13,6 +13,7 @@ pub mod error;
 pub mod exit;
 mod grants;
 mod inventory;
+mod kinds;
 mod logging;
 mod packages;
 mod select;

@@ -440,6 +440,16 @@ fn use_target(
     Ok(())
 }
 
+/// Every kind of the program itself, to look at their schemas.
+pub(super) fn built_in_kinds(context: &Context) -> Registry {
+    let folder = &context.environment.folder;
+    let registry = Registry::new();
+    let bundler = packages::bundler(context, folder);
+    cloudflare::register(&registry, &local_client(folder, None), &bundler);
+    std_kinds::register(&registry);
+    registry
+}
+
 /// The data folder of a project's local cloud.
 pub(super) fn local_folder(project: &Path) -> PathBuf {
     project.join(STATE_FOLDER).join("local")

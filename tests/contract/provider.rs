@@ -232,6 +232,15 @@ fn namespaces() {
 }
 
 const R2: &str = r#"
+let told = Queue("told");
+let zone = Zone("example.com");
+Bucket("known", #{
+    domains: ["files.example.com", #{ domain: "third.example.com", zoneId: zone.ref("id") }, #{ domain: "more.example.com", zone: zone, enabled: false, minTls: "1.2", ciphers: ["AES128-SHA"] }],
+    notifications: [
+        #{ queue: told, actions: ["PutObject"], prefix: "a/", suffix: ".txt", description: "first" },
+        #{ queue: told.ref("id"), actions: ["DeleteObject"] },
+    ],
+});
 Bucket("plain");
 Bucket("far", #{ locationHint: "apac", storageClass: "InfrequentAccess", empty: true });
 Bucket("europe", #{ jurisdiction: "eu", devDomain: true, naming: "stage" });
@@ -252,6 +261,13 @@ Bucket("open", #{
 Bucket("named", #{ name: "first-name" });
 "#;
 const R2_CHANGED: &str = r#"
+let told = Queue("told");
+let other = Queue("other");
+let zone = Zone("example.com");
+Bucket("known", #{
+    domains: [#{ domain: "more.example.com", zoneId: zone.ref("id") }],
+    notifications: [#{ queue: other, actions: ["PutObject"] }],
+});
 Bucket("plain", #{ devDomain: true });
 Bucket("far", #{ locationHint: "apac", storageClass: "Standard", empty: true });
 Bucket("europe", #{ jurisdiction: "eu", devDomain: false, naming: "stage" });
@@ -278,8 +294,22 @@ fn buckets() {
             DESTROY,
         ],
         &[
+            "DELETE event_notifications/r2/{bucket_name}/configuration/queues/{queue_id}",
+            "DELETE queues/{queue_id}",
             "DELETE r2/buckets/{bucket_name}",
             "DELETE r2/buckets/{bucket_name}/cors",
+            "DELETE r2/buckets/{bucket_name}/domains/custom/{domain}",
+            "DELETE /zones/{zone_id}",
+            "GET event_notifications/r2/{bucket_name}/configuration",
+            "GET queues/{queue_id}",
+            "GET r2/buckets/{bucket_name}/domains/custom",
+            "GET /zones",
+            "GET /zones/{zone_id}",
+            "POST queues",
+            "POST r2/buckets/{bucket_name}/domains/custom",
+            "POST /zones",
+            "PUT event_notifications/r2/{bucket_name}/configuration/queues/{queue_id}",
+            "PUT r2/buckets/{bucket_name}/domains/custom/{domain}",
             "DELETE r2/buckets/{bucket_name}/objects",
             "GET r2/buckets/{bucket_name}",
             "GET r2/buckets/{bucket_name}/domains/managed",

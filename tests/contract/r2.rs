@@ -32,6 +32,8 @@ pub(super) fn drive(local: &mut Local) {
     local.ok("GET", &one, ());
     local.ok_with("PATCH", &one, &[("cf-r2-storage-class", "Standard")], ());
     rules(local, &one);
+    domains(local, &one);
+    notifications(local);
     objects(local, &one);
 
     local.ok("DELETE", &one, ());
@@ -47,6 +49,11 @@ pub(super) fn drive(local: &mut Local) {
         ("PUT", "/lock"),
         ("GET", "/domains/managed"),
         ("PUT", "/domains/managed"),
+        ("GET", "/domains/custom"),
+        ("POST", "/domains/custom"),
+        ("GET", "/domains/custom/files.example.com"),
+        ("PUT", "/domains/custom/files.example.com"),
+        ("DELETE", "/domains/custom/files.example.com"),
         ("GET", "/objects"),
         ("GET", "/objects/key"),
         ("PUT", "/objects/key"),
@@ -57,7 +64,7 @@ pub(super) fn drive(local: &mut Local) {
             (404, 10006),
             method,
             &path,
-            json!({"rules": [], "enabled": true}),
+            json!({"rules": [], "enabled": true, "domain": "files.example.com", "zoneId": "z"}),
         );
     }
     local.fails(
@@ -122,6 +129,87 @@ fn rules(local: &mut Local, bucket: &str) {
     local.ok("GET", &managed, ());
     local.ok("PUT", &managed, json!({"enabled": true}));
     local.ok("GET", &managed, ());
+}
+
+fn domains(local: &mut Local, bucket: &str) {
+    let zone = json!({"name": "example.com", "account": {"id": "local"}});
+    let zone = local.ok("POST", "/zones", zone);
+    let zone = zone["result"]["id"].as_str().expect("an id");
+    let all = format!("{bucket}/domains/custom");
+    let full = json!({"domain": "files.example.com", "zoneId": zone, "enabled": true, "minTLS": "1.2",
+        "ciphers": ["AES128-SHA"]});
+    local.ok("POST", &all, full.clone());
+    local.fails((409, 10054), "POST", &all, full.clone());
+    for (field, value) in [
+        ("domain", json!("no host")),
+        ("domain", json!("files.example.org")),
+        ("enabled", json!("yes")),
+        ("minTLS", json!("2")),
+        ("zoneId", json!("none")),
+    ] {
+        let mut bad = full.clone();
+        bad["domain"] = json!("other.example.com");
+        bad[field] = value;
+        local.fails((400, 10040), "POST", &all, bad);
+    }
+    local.ok("GET", &all, ());
+    let one = format!("{all}/files.example.com");
+    local.ok("GET", &one, ());
+    let changed = local.ok("PUT", &one, json!({"enabled": false}));
+    assert_eq!(changed["result"]["minTLS"], "1.2");
+    local.ok("DELETE", &one, ());
+    for method in ["GET", "PUT", "DELETE"] {
+        local.fails((404, 10053), method, &one, json!({}));
+    }
+    local.ok("DELETE", &format!("/zones/{zone}"), ());
+}
+
+fn notifications(local: &mut Local) {
+    let all = "/accounts/local/event_notifications/r2/full/configuration";
+    local.fails((404, 11015), "GET", all, ());
+    let queue = local.ok(
+        "POST",
+        "/accounts/local/queues",
+        json!({"queue_name": "told"}),
+    );
+    let queue = queue["result"]["queue_id"].as_str().expect("an id");
+    let one = format!("{all}/queues/{queue}");
+    for method in ["GET", "DELETE"] {
+        local.fails((404, 11011), method, &one, ());
+    }
+    let rule = json!({"actions": ["PutObject", "CopyObject"], "prefix": "a/", "suffix": ".txt", "description": "d"});
+    local.ok("PUT", &one, json!({"rules": [rule]}));
+    let overlapping = json!({"rules": [{"actions": ["PutObject"], "prefix": "a"}]});
+    local.fails((409, 11020), "PUT", &one, overlapping);
+    local.ok(
+        "PUT",
+        &one,
+        json!({"rules": [{"actions": ["PutObject"], "prefix": "b"}]}),
+    );
+    for bad in [
+        json!({}),
+        json!({"rules": [{}]}),
+        json!({"rules": [{"actions": ["None"]}]}),
+        json!({"rules": [{"actions": ["PutObject"], "prefix": 1}]}),
+    ] {
+        local.fails((400, 11014), "PUT", &one, bad);
+    }
+    local.ok("GET", all, ());
+    let kept = local.ok("GET", &one, ());
+    assert_eq!(kept["result"]["rules"].as_array().map(Vec::len), Some(2));
+    let told = format!("/accounts/local/queues/{queue}");
+    local.fails((400, 11017), "DELETE", &told, ());
+    local.ok("DELETE", &one, ());
+    local.fails((404, 11015), "GET", all, ());
+    local.ok("DELETE", &told, ());
+    let missing = all.replace("full", "missing");
+    let missing_queue = format!("{missing}/queues/{queue}");
+    local.fails((404, 10085), "GET", &missing, ());
+    for method in ["GET", "PUT", "DELETE"] {
+        let body = json!({"rules": []});
+        local.fails((404, 11000), method, &one, body.clone());
+        local.fails((404, 10085), method, &missing_queue, body);
+    }
 }
 
 fn objects(local: &mut Local, bucket: &str) {

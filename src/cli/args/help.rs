@@ -78,6 +78,12 @@ Examples:
   alch configure --target local             `alch run` stays here unless `--target cloudflare` is given
   alch configure --profile work --account 0123456789abcdef0123456789abcdef";
 
+pub(super) const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  alch explain E0114
+  alch explain Worker        what a Worker takes and gives
+  alch explain";
+
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   alch completions bash > ~/.local/share/bash-completion/completions/alch

@@ -1,9 +1,9 @@
-//! `alch explain`: what an error id means and what to do about it.
+//! `alch explain`: what an error id means and what to do about it, and what a resource kind takes.
 
 use serde_json::json;
 
 use crate::{
-    cli::{Context, args::ExplainArgs, error::CliError, exit::Exit},
+    cli::{Context, args::ExplainArgs, error::CliError, exit::Exit, kinds, wiring::built_in_kinds},
     model::{ErrorCode, diagnostic::codes},
 };
 
@@ -22,11 +22,12 @@ pub(in crate::cli) fn run(context: &Context, args: &ExplainArgs) -> Result<Exit,
             .result("explanations", json!({ "codes": all }), list.join("\n"));
         return Ok(Exit::Success);
     };
-    let found = parse(wanted).and_then(|number| {
-        codes::ALL
-            .iter()
-            .find(|(code, _)| *code == ErrorCode(number))
-    });
+    let Some(number) = parse(wanted) else {
+        return explain_kind(context, wanted);
+    };
+    let found = codes::ALL
+        .iter()
+        .find(|(code, _)| *code == ErrorCode(number));
     let Some((code, line)) = found else {
         return Err(CliError::usage(format!("there is no error `{wanted}`"))
             .with_help("`alch explain` lists them all"));
@@ -37,6 +38,22 @@ pub(in crate::cli) fn run(context: &Context, args: &ExplainArgs) -> Result<Exit,
         json!({ "code": code.to_string(), "title": line.trim(), "text": body }),
         format!("{code}: {}\n\n{body}", line.trim()),
     );
+    Ok(Exit::Success)
+}
+
+fn explain_kind(context: &Context, typed: &str) -> Result<Exit, CliError> {
+    let registry = built_in_kinds(context);
+    let kind = kinds::named(&registry, typed)?;
+    let Some(provider) = registry.get(&kind) else {
+        return Err(CliError::new(
+            codes::UNKNOWN_KIND,
+            format!("no resource kind `{kind}`"),
+        ));
+    };
+    let schema = provider.schema();
+    context
+        .ui
+        .result("kind", kinds::as_json(schema), kinds::in_words(schema));
     Ok(Exit::Success)
 }
 

@@ -11,7 +11,7 @@ use crate::{
         draft::{self, Place, id_for},
         error::CliError,
         exit::Exit,
-        inventory,
+        inventory, kinds,
         select::{Project, fqn},
         settings::{Settings, Target},
         signals::Signals,
@@ -23,9 +23,8 @@ use crate::{
     },
     model::{AppName, Fqn, Map, ResourceId, ScopePath, StagePath, Value, diagnostic::codes},
     provider::{Existing, Observation, OperationContext, PropError, Provider, ProviderError},
-    script::{functions, functions_of},
+    script::functions_of,
     state::{JournalEntry, LockRequest},
-    util::text,
 };
 
 pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, CliError> {
@@ -43,7 +42,7 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
     };
     let host = Host::new(context, &settings, &project.folder, Vec::new());
     host.use_target(&settings, target)?;
-    let kind = kind(&host, &args.kind)?;
+    let kind = kinds::named(&host.registry, &args.kind)?;
     let Some(provider) = host.registry.get(&kind) else {
         return Err(CliError::new(
             codes::UNKNOWN_KIND,
@@ -140,28 +139,6 @@ fn app(project: &Project, args: &ImportArgs) -> Result<AppName, CliError> {
             .with_help("say which one it is for: `--app NAME`, as in `alchemy(\"NAME\")`"));
     }
     project.app(args.app.as_deref())
-}
-
-/// The kind that was named: whole, by its last part, or by a function of scripts.
-fn kind(host: &Host, typed: &str) -> Result<Arc<str>, CliError> {
-    let kinds = host.registry.kinds();
-    let by_function = functions().find(|(name, _)| *name == typed);
-    let wanted = by_function.map_or(typed, |(_, kind)| kind);
-    let found = kinds
-        .iter()
-        .find(|kind| kind.as_ref() == wanted || kind.rsplit("::").next() == Some(wanted));
-    if let Some(kind) = found {
-        return Ok(kind.clone());
-    }
-    let mut names: Vec<&str> = functions().map(|(name, _)| name).collect();
-    names.extend(kinds.iter().map(AsRef::as_ref));
-    let error = CliError::new(codes::UNKNOWN_KIND, format!("no resource kind `{typed}`"))
-        .with_exit(Exit::Usage);
-    let near = text::suggestions(typed, names.iter().copied(), 3);
-    Err(match near.as_slice() {
-        [] => error.with_help(format!("kinds are {}", names.join(", "))),
-        near => error.with_help(format!("did you mean `{}`?", near.join("`, `"))),
-    })
 }
 
 /// Looks for the object by id, then by name.

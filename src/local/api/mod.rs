@@ -26,6 +26,8 @@ pub(super) mod queue_delivery;
 mod queue_messages;
 mod queues;
 mod r2;
+mod r2_domains;
+mod r2_notifications;
 mod r2_objects;
 mod r2_settings;
 mod secrets_store;
@@ -73,6 +75,7 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(durable_objects::routes())
         .merge(kv::routes())
         .merge(r2::routes())
+        .merge(r2_notifications::routes())
         .merge(queues::routes())
         .merge(workers::routes())
         .merge(workflows::routes())

@@ -15,13 +15,15 @@ use super::{
     envelope::{ApiResult, ok, ok_with_info},
     error::ApiError,
     page::Page,
-    queue_consumers as consumers, queue_messages as messages,
+    queue_consumers as consumers, queue_messages as messages, r2_notifications,
     workers::producers,
 };
 use crate::local::{Cloud, control::is_conflict};
 
 /// The code for a body that is wrong.
 pub(super) const INVALID: u32 = 10026;
+/// A queue that buckets send event notifications to cannot be deleted.
+const NOTIFIED: u32 = 11017;
 const NOT_FOUND: u32 = 11000;
 const BAD_NAME: u32 = 11003;
 const EXISTS: u32 = 11009;
@@ -119,6 +121,17 @@ pub(super) fn exists(connection: &Connection, name: &str) -> Result<bool, rusqli
     connection
         .prepare_cached("SELECT 1 FROM queues WHERE name = ?1")?
         .exists([name])
+}
+
+/// The name of a queue.
+pub(super) fn name_of(
+    connection: &Connection,
+    id: &str,
+) -> Result<Option<String>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT name FROM queues WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()
 }
 
 /// The queue of the path, which must exist.
@@ -305,6 +318,10 @@ fn update(cloud: &Cloud, call: &Call) -> ApiResult {
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
     cloud.control.write(|transaction| {
         let queue = require(transaction, call)?;
+        if r2_notifications::uses(transaction, &queue.id)? {
+            let message = "The queue gets event notifications of a bucket; remove them first.";
+            return Err(ApiError::bad_request(NOTIFIED, message));
+        }
         transaction.execute("DELETE FROM queues WHERE id = ?1", [&queue.id])?;
         Ok::<_, ApiError>(())
     })?;

@@ -15,7 +15,7 @@ use super::{
     envelope::{ApiResult, ok, ok_with_info},
     error::ApiError,
     page::number,
-    r2_objects as objects, r2_settings as settings,
+    r2_domains as domains, r2_objects as objects, r2_settings as settings,
 };
 use crate::{
     local::{Cloud, control::is_conflict, data, layout},
@@ -56,6 +56,16 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         .route(
             &format!("{one}/domains/managed"),
             get(run(settings::read_public)).put(run(settings::write_public)),
+        )
+        .route(
+            &format!("{one}/domains/custom"),
+            get(run(domains::list)).post(run(domains::create)),
+        )
+        .route(
+            &format!("{one}/domains/custom/{{domain}}"),
+            get(run(domains::read))
+                .put(run(domains::update))
+                .delete(run(domains::delete)),
         )
         .route(
             &format!("{one}/objects"),

@@ -305,6 +305,82 @@ async fn workers_with_bindings() {
 }
 
 #[tokio::test]
+async fn r2_with_domains_and_notifications() {
+    let bench = Bench::new();
+    let queue = queue::Queue::new(Arc::clone(&bench.client));
+    let mut queues = Vec::new();
+    for name in ["first", "second"] {
+        let checked = bench.check(&queue, json!({ "name": name }));
+        let context = bench.context(&checked);
+        let outputs = queue.create(&context, &checked.props).await.unwrap();
+        queues.push(outputs["id"].as_str().unwrap().to_owned());
+    }
+    let kind = r2_bucket::R2Bucket::new(Arc::clone(&bench.client));
+    let props = |host: &str, queue: &str, prefix: &str| {
+        json!({
+            "jurisdiction": "eu",
+            "domains": ["Kept.example.com", { "domain": host, "zone": "example.com", "minTls": "1.3" }],
+            "notifications": [
+                { "queue": queue, "actions": ["PutObject"], "prefix": prefix },
+                { "queue": queues[1], "actions": ["DeleteObject"] },
+            ],
+        })
+    };
+    let first = props("old.example.com", &queues[0], "a");
+    let existing = bench
+        .walk(&kind, first, props("new.example.com", &queues[1], "b"))
+        .await;
+    let name = existing.physical_name.as_str();
+    let get = async |path: String| {
+        let call = super::client::Call::get(path).header("cf-r2-jurisdiction", "eu");
+        let answer = bench.client.call(&testing::context("x"), &call).await;
+        answer.unwrap().result
+    };
+    let domains = get(format!("r2/buckets/{name}/domains/custom")).await;
+    let shown = |domain: &Json| json!([domain["domain"], domain["minTLS"], domain["enabled"]]);
+    let domains: Vec<Json> = domains["domains"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(shown)
+        .collect();
+    assert_eq!(
+        json!(domains),
+        json!([
+            ["kept.example.com", "1.0", true],
+            ["new.example.com", "1.3", true]
+        ])
+    );
+    let rules = get(format!("event_notifications/r2/{name}/configuration")).await;
+    let told = rules["queues"].as_array().unwrap();
+    assert_eq!(told.len(), 1, "{rules}");
+    assert_eq!(told[0]["queueId"], json!(queues[1]));
+    assert_eq!(
+        told[0]["rules"].as_array().map(Vec::len),
+        Some(2),
+        "{rules}"
+    );
+
+    // A queue that is not there is not taken for a bucket that is not there.
+    let none = bench.check(&kind, props("new.example.com", &"0".repeat(32), "c"));
+    let context = bench.context(&none);
+    let error = kind
+        .update(&context, &none.props, &existing)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, FailureKind::Refused, "{error}");
+    // Neither is a host name that another bucket has.
+    let other = bench.check(
+        &kind,
+        json!({ "name": "other", "domains": ["kept.example.com"] }),
+    );
+    let context = bench.context(&other);
+    let error = kind.create(&context, &other.props).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Ambiguous, "{error}");
+    bench.remove(&kind, &existing).await;
+}
+
+#[tokio::test]
 async fn r2_objects() {
     let bench = Bench::new();
     let bucket = r2_bucket::R2Bucket::new(Arc::clone(&bench.client));

@@ -1,5 +1,7 @@
 //! `cloudflare::DnsRecords`: DNS records of a zone, declared together and changed in one call.
 
+mod text;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -236,10 +238,25 @@ fn same_name(there: &Json, wanted: &Wanted) -> bool {
     props::text(there, "type") == text("type") && props::text(there, "name") == text("name")
 }
 
+/// Whether a record that is there has the content that is wanted.
+fn same_content(there: &Json, wanted: &Wanted) -> bool {
+    let content = wanted.get("content");
+    match (
+        props::text(there, "content"),
+        content.and_then(Json::as_str),
+    ) {
+        (Some(is), Some(wanted_text)) if wanted.get("type") == Some(&json!("TXT")) => {
+            text::said(is) == text::said(wanted_text)
+        }
+        _ => content.is_some() && there.get("content") == content,
+    }
+}
+
 /// Whether a record that is there has everything that is wanted.
 fn fits(there: &Json, wanted: &Wanted) -> bool {
     wanted.iter().all(|(field, value)| match there.get(field) {
         Some(is) if is == value => true,
+        Some(_) if field == "content" => same_content(there, wanted),
         // Numbers come back with a fraction now and then.
         Some(is) => is.as_f64().is_some() && is.as_f64() == value.as_f64(),
         None => false,
@@ -258,10 +275,7 @@ fn matched<'a>(there: &'a [Json], wanted: &[Wanted], ours: &[&str]) -> Vec<Optio
     let is_ours = |item: &Json| props::text(item, "id").is_some_and(|id| ours.contains(&id));
     let rounds: [&Round<'_>; 3] = [
         &|item, wanted| fits(item, wanted),
-        &|item, wanted| {
-            let content = wanted.get("content");
-            content.is_some() && item.get("content") == content
-        },
+        &same_content,
         &|item, wanted| {
             let kind = wanted.get("type").and_then(Json::as_str);
             is_ours(item) || !kind.is_some_and(|kind| MANY.contains(&kind))

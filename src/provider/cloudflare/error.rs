@@ -57,7 +57,7 @@ impl Area {
         match parts.first().copied() {
             Some("d1") => Self::D1,
             Some("storage") => Self::Kv,
-            Some("r2") => Self::R2,
+            Some("r2" | "event_notifications") => Self::R2,
             Some("queues") => Self::Queues,
             Some("workers") => Self::Workers,
             Some("zones") => Self::Zones,
@@ -93,7 +93,7 @@ impl Area {
             (self, code),
             (Self::D1, 7404)
                 | (Self::Kv, 10013)
-                | (Self::R2, 10006 | 10007)
+                | (Self::R2, 10006 | 10007 | 10053 | 10085 | 11011 | 11015)
                 | (Self::Queues, 11000)
                 | (Self::Workers, 10007 | 10090)
                 | (Self::Dns, 81044)

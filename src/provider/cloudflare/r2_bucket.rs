@@ -1,5 +1,8 @@
 //! `cloudflare::R2Bucket`: an object storage bucket with its rules and its public development address.
 
+mod domains;
+mod notifications;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -88,7 +91,8 @@ impl R2Bucket {
                 props::copy(outputs, &answer.result, &[("domain", "domain")]);
             }
         }
-        Ok(())
+        domains::apply(&self.client, context, bucket, place, props, before).await?;
+        notifications::apply(&self.client, context, bucket, place, props, before).await
     }
 
     async fn empty(
@@ -243,6 +247,8 @@ fn schema() -> KindSchema {
                 PropType::Bool,
                 "another word for `devDomain`",
             ),
+            domains::prop(),
+            notifications::prop(),
             Prop::new(
                 "empty",
                 PropType::Bool,
@@ -319,6 +325,7 @@ impl Provider for R2Bucket {
         if let Err(error) = props::merge_alias(&mut props, "devDomain", "allowPublicAccess") {
             errors.push(error);
         }
+        domains::normalise(&mut props, &mut errors);
         let name = match NAMES.resolve(context, &mut props, "name") {
             Ok(name) => name,
             Err(error) => {
@@ -411,10 +418,13 @@ impl Provider for R2Bucket {
                 other => other?,
             }
         }
-        let call = within(
-            Call::delete(format!("{PATH}/{}", encode(&existing.physical_name))),
+        let (name, place) = (
+            existing.physical_name.as_str(),
             jurisdiction(&existing.props),
         );
+        domains::remove(&self.client, context, name, place, &existing.props).await?;
+        notifications::remove(&self.client, context, name, place, &existing.props).await?;
+        let call = within(Call::delete(format!("{PATH}/{}", encode(name))), place);
         self.client.look(context, &call).await.map(drop)
     }
 

@@ -121,6 +121,14 @@ fn zone_of(connection: &Connection, host: &str) -> Result<Option<Object>, rusqli
 }
 
 /// The zone of the path, which must exist.
+/// The domain of a zone.
+pub(super) fn name_of(
+    connection: &Connection,
+    id: &str,
+) -> Result<Option<String>, rusqlite::Error> {
+    Ok(objects::get(connection, KIND, id)?.map(|zone| zone.name))
+}
+
 fn require(connection: &Connection, call: &Call) -> Result<Object, ApiError> {
     objects::get(connection, KIND, call.parameter("zone"))?.ok_or_else(no_zone)
 }

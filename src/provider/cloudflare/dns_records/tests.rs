@@ -114,3 +114,49 @@ async fn records_of_others_are_a_conflict_and_a_zone_may_be_gone() {
     );
     kind.delete(&context("thing"), &gone).await.unwrap();
 }
+
+#[tokio::test]
+async fn text_that_comes_back_in_quotes_is_not_written_again() {
+    let there = json!([
+        record("r1", "TXT", "example.com", "\"v=spf1 -all\""),
+        record(
+            "r2",
+            "TXT",
+            "example.com",
+            "\"one half \" \"and the other\""
+        ),
+        record("r3", "TXT", "example.com", "\"theirs\""),
+    ]);
+    let (transport, client) = Scripted::new(vec![
+        ok(json!({ "name": "example.com" })),
+        ok(there),
+        ok(json!([])),
+        ok(json!({ "posts": [record("r4", "TXT", "example.com", "\"new\"")] })),
+    ]);
+    let kind = DnsRecords::new(client);
+    let checked = checked(
+        &kind,
+        json!({ "zoneId": "z1", "records": [
+            { "type": "TXT", "name": "@", "content": "new" },
+            { "type": "TXT", "name": "@", "content": "one half and the other" },
+            { "type": "TXT", "name": "@", "content": "v=spf1 -all" },
+        ] }),
+    );
+    let before = existing(
+        "thing",
+        json!({ "zoneId": "z1", "records": [] }),
+        json!({ "zoneId": "z1", "records": [{ "id": "r1" }, { "id": "r2" }] }),
+    );
+    let outputs = kind
+        .update(&context("thing"), &checked.props, &before)
+        .await
+        .unwrap();
+    assert_eq!(known_ids(&outputs), ["r4", "r2", "r1"]);
+    assert_eq!(
+        transport.requests().last().unwrap(),
+        concat!(
+            "POST /client/v4/zones/z1/dns_records/batch ",
+            r#"{"posts":[{"content":"new","name":"example.com","ttl":1,"type":"TXT"}]}"#
+        )
+    );
+}

@@ -1,0 +1,226 @@
+//! The event notifications of R2 buckets: the control plane. The local cloud keeps the rules and sends no messages.
+
+use std::sync::Arc;
+
+use axum::{Router, routing::get};
+use rusqlite::{Connection, OptionalExtension as _};
+use serde_json::{Map, Value, json};
+
+use super::{
+    account_path,
+    call::{Call, hex_id, now, run},
+    envelope::{ApiResult, ok},
+    error::ApiError,
+    queues,
+    r2::{self, Bucket},
+};
+use crate::local::Cloud;
+
+const KIND: &str = "notifications";
+const NO_BUCKET: u32 = 10085;
+const NO_RULES: u32 = 11011;
+const INVALID: u32 = 11014;
+const NO_CONFIGURATION: u32 = 11015;
+const OVERLAP: u32 = 11020;
+const ACTIONS: [&str; 5] = [
+    "PutObject",
+    "CopyObject",
+    "DeleteObject",
+    "CompleteMultipartUpload",
+    "LifecycleDeletion",
+];
+
+pub(super) fn routes() -> Router<Arc<Cloud>> {
+    let all = account_path("event_notifications/r2/{bucket}/configuration");
+    Router::new().route(&all, get(run(list))).route(
+        &format!("{all}/queues/{{queue}}"),
+        get(run(read)).put(run(add)).delete(run(delete)),
+    )
+}
+
+/// Whether any bucket sends messages to a queue.
+pub(super) fn uses(connection: &Connection, queue: &str) -> Result<bool, ApiError> {
+    let mut statement =
+        connection.prepare_cached("SELECT bucket FROM r2_settings WHERE kind = ?1")?;
+    let buckets: Vec<String> = statement
+        .query_map([KIND], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for bucket in buckets {
+        if load(connection, &bucket)?.contains_key(queue) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The rules of a bucket by the id of their queue.
+fn load(connection: &Connection, bucket: &str) -> Result<Map<String, Value>, ApiError> {
+    let body: Option<String> = connection
+        .query_row(
+            "SELECT body FROM r2_settings WHERE bucket = ?1 AND kind = ?2",
+            [bucket, KIND],
+            |row| row.get(0),
+        )
+        .optional()?;
+    match body {
+        Some(body) => serde_json::from_str(&body).map_err(ApiError::internal),
+        None => Ok(Map::new()),
+    }
+}
+
+fn store(
+    connection: &Connection,
+    bucket: &str,
+    rules: &Map<String, Value>,
+) -> Result<(), ApiError> {
+    connection.execute(
+        "INSERT OR REPLACE INTO r2_settings(bucket, kind, body) VALUES(?1, ?2, ?3)",
+        [bucket, KIND, &Value::Object(rules.clone()).to_string()],
+    )?;
+    Ok(())
+}
+
+/// The bucket of the path, whose absence has a code of its own here.
+fn require(connection: &Connection, call: &Call) -> Result<Bucket, ApiError> {
+    if r2::exists(
+        connection,
+        r2::jurisdiction(call)?,
+        call.parameter("bucket"),
+    )? {
+        return r2::require(connection, call);
+    }
+    Err(ApiError::not_found(
+        NO_BUCKET,
+        "The specified bucket does not exist.",
+    ))
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::bad_request(INVALID, message)
+}
+
+/// Whether some object would be told of twice.
+fn overlap(one: &Value, other: &Value) -> bool {
+    let actions = |rule: &Value| rule["actions"].as_array().cloned().unwrap_or_default();
+    let text = |rule: &Value, field: &str| rule[field].as_str().unwrap_or_default().to_owned();
+    let (prefix, other_prefix) = (text(one, "prefix"), text(other, "prefix"));
+    let (suffix, other_suffix) = (text(one, "suffix"), text(other, "suffix"));
+    let prefixes = prefix.starts_with(&other_prefix) || other_prefix.starts_with(&prefix);
+    let suffixes = suffix.ends_with(&other_suffix) || other_suffix.ends_with(&suffix);
+    let others = actions(other);
+    prefixes && suffixes && actions(one).iter().any(|action| others.contains(action))
+}
+
+/// A rule as it is stored.
+fn rule(given: &Value) -> Result<Value, ApiError> {
+    let actions = given["actions"].as_array().filter(|actions| {
+        let known = |action: &Value| action.as_str().is_some_and(|text| ACTIONS.contains(&text));
+        !actions.is_empty() && actions.iter().all(known)
+    });
+    let actions = actions.ok_or_else(|| invalid("`actions` must name actions"))?;
+    let mut rule = json!({ "ruleId": hex_id(), "createdAt": now(), "actions": actions });
+    for field in ["prefix", "suffix", "description"] {
+        match &given[field] {
+            Value::Null => {}
+            text @ Value::String(_) => rule[field] = text.clone(),
+            _ => return Err(invalid(format!("`{field}` must be text"))),
+        }
+    }
+    Ok(rule)
+}
+
+fn list(cloud: &Cloud, call: &Call) -> ApiResult {
+    let queues = cloud.control.run(|connection| {
+        let bucket = require(connection, call)?;
+        let mut out = Vec::new();
+        for (queue, rules) in load(connection, &bucket.id)? {
+            let name = queues::name_of(connection, &queue)?;
+            out.push(json!({ "queueId": queue, "queueName": name, "rules": rules }));
+        }
+        Ok::<_, ApiError>(out)
+    })?;
+    if queues.is_empty() {
+        let message = "The bucket has no event notifications.";
+        return Err(ApiError::not_found(NO_CONFIGURATION, message));
+    }
+    ok(&json!({ "bucketName": call.parameter("bucket"), "queues": queues }))
+}
+
+fn no_rules() -> ApiError {
+    ApiError::not_found(NO_RULES, "The bucket sends the queue no notifications.")
+}
+
+fn read(cloud: &Cloud, call: &Call) -> ApiResult {
+    let value = cloud.control.run(|connection| {
+        let bucket = require(connection, call)?;
+        let queue = queues::require(connection, call)?;
+        let rules = load(connection, &bucket.id)?.remove(&queue.id);
+        let rules = rules.ok_or_else(no_rules)?;
+        let name = queues::name_of(connection, &queue.id)?;
+        Ok::<_, ApiError>(json!({ "queueId": queue.id, "queueName": name, "rules": rules }))
+    })?;
+    ok(&value)
+}
+
+/// `PUT …/queues/{queue}`: adds rules to those that are there.
+fn add(cloud: &Cloud, call: &Call) -> ApiResult {
+    let body = call.object(INVALID)?;
+    let given = body
+        .get("rules")
+        .and_then(Value::as_array)
+        .ok_or_else(|| invalid("`rules` must be an array"))?;
+    let added = given.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
+    cloud.control.write(|transaction| {
+        let bucket = require(transaction, call)?;
+        let queue = queues::require(transaction, call)?;
+        let mut rules = load(transaction, &bucket.id)?;
+        let mut all: Vec<Value> = rules
+            .values()
+            .filter_map(Value::as_array)
+            .flatten()
+            .cloned()
+            .collect();
+        for rule in &added {
+            if all.iter().any(|other| overlap(rule, other)) {
+                let message = "The rule overlaps another rule of the bucket.";
+                return Err(ApiError::conflict(OVERLAP, message));
+            }
+            all.push(rule.clone());
+        }
+        let mut own = match rules.remove(&queue.id) {
+            Some(Value::Array(own)) => own,
+            _ => Vec::new(),
+        };
+        own.extend(added);
+        rules.insert(queue.id, Value::Array(own));
+        store(transaction, &bucket.id, &rules)
+    })?;
+    ok(&json!({}))
+}
+
+/// `DELETE …/queues/{queue}`: removes the rules of these `ruleIds`, or all.
+fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
+    let ids = match call.body.is_empty() {
+        true => None,
+        false => call.object(INVALID)?.remove("ruleIds"),
+    };
+    if ids.as_ref().is_some_and(|ids| !ids.is_array()) {
+        return Err(invalid("`ruleIds` must be an array"));
+    }
+    let ids = ids.as_ref().and_then(Value::as_array);
+    let named = |rule: &Value| ids.is_none_or(|ids| ids.contains(&rule["ruleId"]));
+    cloud.control.write(|transaction| {
+        let bucket = require(transaction, call)?;
+        let queue = queues::require(transaction, call)?;
+        let mut rules = load(transaction, &bucket.id)?;
+        let Some(Value::Array(mut own)) = rules.remove(&queue.id) else {
+            return Err(no_rules());
+        };
+        own.retain(|rule| !named(rule));
+        if !own.is_empty() {
+            rules.insert(queue.id, Value::Array(own));
+        }
+        store(transaction, &bucket.id, &rules)
+    })?;
+    ok(&json!({}))
+}

@@ -1,0 +1,205 @@
+//! The event notifications of a bucket: which changes of objects become messages of which queues.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use super::super::{
+    client::{Call, Client, encode},
+    props, queue,
+};
+use super::within;
+use crate::{
+    model::{Map, Prop, PropType, Value},
+    provider::{FailureKind, OperationContext, ProviderError},
+};
+
+const PROP: &str = "notifications";
+/// The code of a queue that is not there.
+const NO_QUEUE: &str = "11000";
+const ACTIONS: [&str; 5] = [
+    "PutObject",
+    "CopyObject",
+    "DeleteObject",
+    "CompleteMultipartUpload",
+    "LifecycleDeletion",
+];
+
+/// The prop.
+pub(super) fn prop() -> Prop {
+    let rule = vec![
+        Prop::new(
+            "queue",
+            PropType::Either(vec![PropType::Resource(&[queue::KIND]), PropType::String]),
+            "the queue that gets the messages, or its id",
+        )
+        .required(),
+        Prop::new(
+            "actions",
+            PropType::List(Box::new(PropType::OneOf(&ACTIONS))),
+            "what is told",
+        )
+        .required(),
+        Prop::new(
+            "prefix",
+            PropType::String,
+            "only of objects whose keys begin with it",
+        ),
+        Prop::new(
+            "suffix",
+            PropType::String,
+            "only of objects whose keys end with it",
+        ),
+        Prop::new("description", PropType::String, "a remark"),
+    ];
+    Prop::new(
+        PROP,
+        PropType::List(Box::new(PropType::Object(rule))),
+        "all rules that send messages about objects to queues; the local cloud keeps them, but sends nothing",
+    )
+}
+
+/// The rules by the id of their queue.
+fn wanted(props: &Map) -> Result<BTreeMap<String, Vec<Json>>, ProviderError> {
+    let mut wanted: BTreeMap<String, Vec<Json>> = BTreeMap::new();
+    let rules = props.get(PROP).and_then(Value::as_array);
+    for rule in rules.unwrap_or_default() {
+        let Some(rule) = rule.as_map() else {
+            continue;
+        };
+        let queue = match rule.get("queue") {
+            Some(Value::Resource(view)) => {
+                props::known_output(&view.outputs, "id", view.fqn.as_str())?
+            }
+            Some(Value::String(id)) => id.as_str(),
+            _ => {
+                return Err(ProviderError::new(
+                    FailureKind::Refused,
+                    "prop `notifications`: `queue` is neither an id nor a queue",
+                ));
+            }
+        };
+        let mut body = json!({});
+        for field in ["actions", "prefix", "suffix", "description"] {
+            if let Some(value) = props::json_prop(rule, field)? {
+                body[field] = value;
+            }
+        }
+        wanted.entry(queue.to_owned()).or_default().push(body);
+    }
+    Ok(wanted)
+}
+
+/// The rules of a queue that are there, as they would be asked for.
+fn plain(rules: &Json) -> Vec<Json> {
+    let fields = ["actions", "prefix", "suffix", "description"];
+    let plain = |rule: &Json| {
+        let given = fields.iter().filter_map(|field| {
+            let value = rule
+                .get(*field)
+                .filter(|value| !value.is_null() && value.as_str() != Some(""))?;
+            Some(((*field).to_owned(), value.clone()))
+        });
+        Json::Object(given.collect())
+    };
+    let rules = rules.as_array().map_or(&[][..], Vec::as_slice);
+    rules.iter().map(plain).collect()
+}
+
+fn path(bucket: &str) -> String {
+    format!("event_notifications/r2/{}/configuration", encode(bucket))
+}
+
+fn queue_path(bucket: &str, queue: &str) -> String {
+    format!("{}/queues/{}", path(bucket), encode(queue))
+}
+
+/// The rules that are there, by the id of their queue.
+async fn there(
+    client: &Client,
+    context: &OperationContext,
+    bucket: &str,
+    place: Option<&str>,
+) -> Result<BTreeMap<String, Vec<Json>>, ProviderError> {
+    let call = within(Call::get(path(bucket)), place);
+    let answer = client.look(context, &call).await?;
+    let queues = answer
+        .as_ref()
+        .and_then(|answer| answer.result.get("queues")?.as_array());
+    Ok(queues
+        .into_iter()
+        .flatten()
+        .filter_map(|queue| {
+            let id = props::text(queue, "queueId")?;
+            Some((id.to_owned(), plain(queue.get("rules")?)))
+        })
+        .collect())
+}
+
+/// Brings the rules of a bucket to what `props` say, whatever they were, where these say something or `before` did; `None`
+/// for a new bucket.
+pub(super) async fn apply(
+    client: &Client,
+    context: &OperationContext,
+    bucket: &str,
+    place: Option<&str>,
+    props: &Map,
+    before: Option<&Map>,
+) -> Result<(), ProviderError> {
+    let had = before.is_some_and(|before| before.contains_key(PROP));
+    if !props.contains_key(PROP) && !had {
+        return Ok(());
+    }
+    let wanted = wanted(props)?;
+    let there = match before {
+        None => BTreeMap::new(),
+        Some(_) => there(client, context, bucket, place).await?,
+    };
+    for (queue, rules) in &there {
+        // New rules are added to those that are there, and may not overlap them.
+        if wanted.get(queue) != Some(rules) {
+            let call = Call::delete(queue_path(bucket, queue));
+            client.look(context, &within(call, place)).await?;
+        }
+    }
+    for (queue, rules) in &wanted {
+        if there.get(queue) != Some(rules) {
+            let call = Call::put(queue_path(bucket, queue)).json(&json!({ "rules": rules }));
+            let call = within(call, place).visible_late(before.is_none());
+            let put = client.call(context, &call).await;
+            put.map_err(|error| no_queue(queue, error.into()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A queue that is missing does not mean that the bucket is.
+fn no_queue(queue: &str, error: ProviderError) -> ProviderError {
+    if error.code.as_deref() != Some(NO_QUEUE) {
+        return error;
+    }
+    ProviderError {
+        kind: FailureKind::Refused,
+        message: format!("prop `notifications`: there is no queue `{queue}`"),
+        help: Some("give a queue of the script, or the id of one that is there".to_owned()),
+        ..error
+    }
+}
+
+/// Removes the rules of a bucket that is about to go: a queue cannot be deleted while it has any.
+pub(super) async fn remove(
+    client: &Client,
+    context: &OperationContext,
+    bucket: &str,
+    place: Option<&str>,
+    props: &Map,
+) -> Result<(), ProviderError> {
+    if !props.contains_key(PROP) {
+        return Ok(());
+    }
+    for queue in there(client, context, bucket, place).await?.keys() {
+        let call = Call::delete(queue_path(bucket, queue));
+        client.look(context, &within(call, place)).await?;
+    }
+    Ok(())
+}
