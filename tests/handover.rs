@@ -128,6 +128,21 @@ QueueConsumer("jobs-to-web", #{ queue: jobs, scriptName: web });
 }
 
 #[test]
+fn what_a_worker_had_through_resources_it_can_have_by_itself() {
+    let before = r#"alchemy("shop");
+let zone = Zone("example.com");
+let jobs = Queue("jobs");
+let code = "export default { fetch() { return new Response('hi') }, queue() {} }";
+let web = Worker("web", #{ script: code });
+Route("all", #{ pattern: "example.com/*", script: web });
+CustomDomain("shop.example.com", #{ worker: web });
+QueueConsumer("jobs-to-web", #{ queue: jobs, scriptName: web });
+"#;
+    handed_over(before, &script("web", ""), "web-dev");
+    handed_over(&script("web", ""), before, "web-dev");
+}
+
+#[test]
 fn what_a_refused_script_has_moved_comes_back() {
     let cloud = ServedCloud::quick();
     let mut project = Project::with_script(&script("api", ""));

@@ -203,6 +203,12 @@ async fn set(
             client.call(context, &create).await?;
             Ok(())
         }
+        // A resource of its own may have made it, and is deleted after this.
+        Ok(Some(consumer)) if !had => {
+            delete(client, context, queue, &consumer).await?;
+            client.call(context, &create).await?;
+            Ok(())
+        }
         Ok(Some(consumer)) => {
             let id = props::needed_text(&consumer, "consumer_id", &create.describe())?;
             let path = format!("{}/{}", queue_consumer::path(queue), encode(&id));

@@ -103,11 +103,11 @@ pub(super) async fn apply(
     let is_ours = |item: &Json| props::text(item, "service") == Some(name);
     for (host, item) in &wanted {
         match find(host) {
-            Some(there) if is_ours(there) => {}
+            Some(there) if is_ours(there) && handover::stays(before, old.contains(host)) => {}
             other => {
                 if let Some(there) = other {
                     let holder = props::text(there, "service");
-                    if !handover::may_take(client, context, holder).await? {
+                    if !is_ours(there) && !handover::may_take(client, context, holder).await? {
                         return Err(custom_domain::taken(host, there));
                     }
                     remove(client, context, there).await?;

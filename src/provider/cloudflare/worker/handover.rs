@@ -9,7 +9,16 @@ use super::{
     super::client::{Call, Client},
     metadata, path, tags,
 };
-use crate::provider::{OperationContext, ProviderError};
+use crate::{
+    model::Map,
+    provider::{OperationContext, ProviderError},
+};
+
+/// Whether what leads to the Worker already stays as it is: it was declared before (`listed`), or nothing is known of what
+/// was, as with a Worker that is taken over. Otherwise a resource of its own may have made it, and is deleted after this.
+pub(super) fn stays(before: Option<&Map>, listed: bool) -> bool {
+    listed || before.is_some_and(Map::is_empty)
+}
 
 /// Whether Worker `holder` was made by the stage of `context`'s resource, and so gives up what that one declares.
 pub(super) async fn may_take(

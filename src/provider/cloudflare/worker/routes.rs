@@ -112,10 +112,12 @@ pub(super) async fn apply(
         };
         for pattern in &wanted {
             match find(pattern) {
-                Some(item) if props::text(item, "script") == Some(name) => {}
+                Some(item)
+                    if props::text(item, "script") == Some(name)
+                        && handover::stays(before, old.contains(pattern)) => {}
                 Some(item) => {
                     let holder = props::text(item, "script");
-                    if !handover::may_take(client, context, holder).await? {
+                    if holder != Some(name) && !handover::may_take(client, context, holder).await? {
                         return Err(taken(pattern, item));
                     }
                     remove(client, context, &path, item).await?;
