@@ -5,8 +5,8 @@
 use std::{
     io::Write as _,
     net::TcpStream,
-    path::PathBuf,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -153,26 +153,89 @@ fn chromium() -> Option<PathBuf> {
     found
 }
 
-/// The page as the browser has it after its scripts ran.
-fn rendered(chromium: &PathBuf, url: &str) -> String {
-    let profile = tempfile::tempdir().unwrap();
-    let data = format!("--user-data-dir={}", profile.path().display());
-    let mut child = Command::new(chromium)
-        .args(["--headless=new", "--no-sandbox", "--disable-gpu", &data])
-        .args(["--disable-dev-shm-usage", "--no-first-run", "--dump-dom"])
-        .args(["--virtual-time-budget=4000", url])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if begun.elapsed() > PATIENCE {
-            child.kill().unwrap();
+/// A page that is open in a browser without a window.
+struct Page {
+    browser: Child,
+    tools: WebSocket<TcpStream>,
+    _profile: tempfile::TempDir,
+}
+
+impl Page {
+    fn open(chromium: &Path, url: &str) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let data = format!("--user-data-dir={}", profile.path().display());
+        let browser = Command::new(chromium)
+            .args(["--headless=new", "--no-sandbox", "--disable-gpu", &data])
+            .args(["--disable-dev-shm-usage", "--no-first-run"])
+            .args(["--remote-debugging-port=0", url])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // The browser writes down where its developer tools answer.
+        let ready = profile.path().join("DevToolsActivePort");
+        let tools = eventually(|| {
+            let written = std::fs::read_to_string(&ready).ok()?;
+            let port: u16 = written.lines().next()?.parse().ok()?;
+            let host = format!("127.0.0.1:{port}");
+            let (_, list) = request(port, "GET", "/json/list", &[("host", &host)], "");
+            let list: Value = serde_json::from_str(&list).ok()?;
+            let page = list.as_array()?.iter().find(|one| one["type"] == "page")?;
+            let url = page["webSocketDebuggerUrl"].as_str()?;
+            let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            Some(
+                tungstenite::client(url.into_client_request().unwrap(), stream)
+                    .ok()?
+                    .0,
+            )
+        });
+        Self {
+            browser,
+            tools,
+            _profile: profile,
         }
+    }
+
+    /// The page as it is now, with what its scripts have made of it.
+    fn html(&mut self) -> String {
+        let ask = json!({
+            "id": 1,
+            "method": "Runtime.evaluate",
+            "params": {"expression": "document.documentElement.outerHTML", "returnByValue": true},
+        });
+        self.tools.send(Message::text(ask.to_string())).unwrap();
+        loop {
+            if let Message::Text(text) = self.tools.read().unwrap() {
+                let answer: Value = serde_json::from_str(text.as_str()).unwrap();
+                if answer["id"] == 1 {
+                    return answer["result"]["result"]["value"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.browser.kill().ok();
+        self.browser.wait().ok();
+    }
+}
+
+/// Asks until there is an answer.
+fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "there is no answer yet");
         std::thread::sleep(Duration::from_millis(50));
     }
-    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
 #[test]
@@ -186,10 +249,8 @@ fn the_page_of_the_showcase_works_in_a_browser() {
     let order = r#"{"item": "a <b>kettle</b>"}"#;
     assert_eq!(served.ask(WORKER, "POST", "/api/orders", order).0, 201);
     served.ask_until(WORKER, "/api/orders", |_, body| body.contains("shipped"));
-    let page = rendered(
-        &chromium,
-        &format!("http://{WORKER}.localhost:{}/", served.port),
-    );
+    let url = format!("http://{WORKER}.localhost:{}/", served.port);
+    let mut page = Page::open(&chromium, &url);
     for part in [
         "hello from dev, visit 1",
         "1. a &lt;b&gt;kettle&lt;/b&gt;",
@@ -197,6 +258,23 @@ fn the_page_of_the_showcase_works_in_a_browser() {
         "connected as guest-",
         "order 1 is packed",
     ] {
-        assert!(page.contains(part), "no `{part}` in {page}");
+        let begun = Instant::now();
+        let mut html = page.html();
+        while !html.contains(part) {
+            assert!(begun.elapsed() < PATIENCE, "no `{part}` in {html}");
+            std::thread::sleep(Duration::from_millis(50));
+            html = page.html();
+        }
     }
+    // What happens elsewhere is seen at once, without a reload.
+    assert_eq!(
+        served
+            .ask(WORKER, "POST", "/api/orders", r#"{"item": "a lamp"}"#)
+            .0,
+        201
+    );
+    eventually(|| {
+        let html = page.html();
+        (html.contains("2. a lamp") && html.contains("order 2 is shipped")).then_some(())
+    });
 }

@@ -307,7 +307,10 @@ pub(crate) fn request(
     let mut length = Some(0);
     loop {
         let header = line(&mut answer).to_lowercase();
-        match header.split_once(": ") {
+        let field = header
+            .split_once(':')
+            .map(|(name, value)| (name, value.trim()));
+        match field {
             Some(("content-length", size)) => length = Some(size.parse().unwrap()),
             Some(("transfer-encoding", "chunked")) => length = None,
             Some(_) => {}
