@@ -9,7 +9,7 @@ use crate::{
         Context,
         args::{RunFlags, StageArgs},
         error::CliError,
-        settings::Settings,
+        settings::{Settings, lock_ttl},
         wiring,
     },
     model::{AppName, Fqn, StagePath, diagnostic::codes},
@@ -41,7 +41,7 @@ impl Project {
             .unwrap_or(start)
             .to_owned();
         Ok(Self {
-            store: wiring::store(&folder),
+            store: wiring::store(&folder, lock_ttl(&context.environment)?),
             folder,
             runtime: wiring::runtime()?,
         })
@@ -82,18 +82,27 @@ impl Project {
         }
     }
 
+    /// The settings of a command that works on state alone.
+    pub(super) fn settings(
+        &self,
+        context: &Context,
+        args: &StageArgs,
+    ) -> Result<Settings, CliError> {
+        let flags = RunFlags {
+            stage: args.stage.clone(),
+            lock_timeout: args.lock_timeout,
+            ..RunFlags::default()
+        };
+        Settings::resolve(&context.environment, &flags, None)
+    }
+
     /// The stage that flags and environment name.
     pub(super) fn stage(
         &self,
         context: &Context,
         args: &StageArgs,
     ) -> Result<(StagePath, Settings), CliError> {
-        let flags = RunFlags {
-            stage: args.stage.clone(),
-            lock_timeout: args.lock_timeout,
-            ..RunFlags::default()
-        };
-        let settings = Settings::resolve(&context.environment, &flags, None)?;
+        let settings = self.settings(context, args)?;
         let path = StagePath::new(self.app(args.app.as_deref())?, settings.stage(None)?);
         Ok((path, settings))
     }

@@ -55,8 +55,8 @@ pub(super) fn runtime() -> Result<Runtime, CliError> {
 }
 
 /// The store of a project. Nothing is read or made.
-pub(super) fn store(project: &Path) -> SharedStore {
-    Arc::new(FileStore::new(project.join(STATE_FOLDER)))
+pub(super) fn store(project: &Path, lock_ttl: Duration) -> SharedStore {
+    Arc::new(FileStore::new(project.join(STATE_FOLDER)).with_ttl(lock_ttl))
 }
 
 /// Where the runs of a project are logged.
@@ -298,9 +298,9 @@ impl RunLauncher {
     ) -> Self {
         context.ui.keep_logs(logs(folder));
         Self {
+            world: host.world(store(folder, settings.lock_ttl)),
             settings,
             start,
-            world: host.world(store(folder)),
             bundler: Arc::clone(&host.bundler),
             redactor: context.redactor.clone(),
             ui: Arc::clone(&context.ui),

@@ -6,7 +6,9 @@
 
 pub mod disk;
 pub mod file;
+pub mod lease;
 pub mod memory;
+mod migrate;
 pub mod record;
 pub mod sim_disk;
 pub mod snapshot;
@@ -23,6 +25,7 @@ use async_trait::async_trait;
 use crate::model::{AppName, StagePath};
 
 pub use file::FileStore;
+pub use lease::Lease;
 pub use memory::MemoryStore;
 pub use record::{
     Deployment, Intent, JournalEntry, KeyCheck, LockHolder, LockStatus, OldObject, Operation,
@@ -62,6 +65,19 @@ pub enum StateError {
         ours: u64,
         /// The epoch in charge now.
         theirs: u64,
+    },
+    /// This run could not renew its lock, so that another one may have the stage by now: it starts nothing more.
+    #[error(
+        "this run could not renew its lock on stage {stage} for {}: {problem}",
+        crate::util::text::duration(*silent)
+    )]
+    Lapsed {
+        /// The stage.
+        stage: StagePath,
+        /// Since the last renewal.
+        silent: Duration,
+        /// Why the renewal failed.
+        problem: String,
     },
     /// Written by a newer alch.
     #[error("`{place}` was written in format {found}; this alch reads up to {known}")]
@@ -219,6 +235,11 @@ pub trait Session: Send + Sync {
 
     /// The fencing token of this run.
     fn epoch(&self) -> u64;
+
+    /// What to ask before anything outside the store is changed. The default is for stores whose locks end with their holder.
+    fn lease(&self) -> Lease {
+        Lease::always()
+    }
 
     /// Appends entries in order. Durable on return; calls at the same time share an fsync.
     ///

@@ -14,6 +14,7 @@ pub(super) mod read;
 pub(super) mod run;
 pub(super) mod scan;
 pub(super) mod scope;
+pub(super) mod secrets;
 pub(super) mod stages;
 pub(super) mod state;
 pub(super) mod trust;
