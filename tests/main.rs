@@ -31,6 +31,7 @@ mod guards;
 mod handles;
 mod handover;
 mod kill;
+mod local_account;
 mod local_bindings;
 mod local_events;
 mod local_hosts;

@@ -22,6 +22,7 @@ mod stacks;
 mod supervisor;
 mod trigger;
 
+pub(super) use self::supervisor::lock;
 pub use self::{
     event::{Event, Running, RuntimeError},
     instances::{InstanceError, ask_instances},

@@ -190,7 +190,7 @@ pub fn start(
 }
 
 /// Takes the folder for this process: two runtimes would not see each other's writes to one storage object.
-fn lock(folder: &Path) -> Result<File, CloudError> {
+pub(in crate::local) fn lock(folder: &Path) -> Result<File, CloudError> {
     let runtime = folder.join("runtime");
     fs::create_dir_all(&runtime)?;
     let path = runtime.join("lock");
