@@ -38,6 +38,7 @@ mod local_hosts;
 mod local_restarts;
 mod local_runtime;
 mod local_safety;
+mod local_settled;
 mod local_sharing;
 mod local_tails;
 mod local_versions;
