@@ -20,6 +20,7 @@ mod contract;
 mod damage;
 mod destroy;
 mod drift;
+mod drift_kinds;
 mod drift_workers;
 mod durable;
 mod economy;

@@ -33,6 +33,7 @@ mod secrets_store;
 pub mod tail;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
+pub mod transfer;
 pub mod transport;
 mod tunnel;
 mod vectorize_index;
