@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{deployments::Deployments, event::Event, inside::Inside, supervisor::Listener};
+use super::{deployments::Deployments, event::Event, inside::Inside, start::Listener};
 use crate::{local::api::schedules, util::cron::Schedule};
 
 /// The longest sleep: the clock may be set, and the machine may be suspended.
