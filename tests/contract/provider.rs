@@ -159,7 +159,7 @@ Database("plain", #{ readReplication: #{ mode: "auto" } });
 Database("near", #{ primaryLocationHint: "weur", migrations: "more" });
 Database("europe", #{ jurisdiction: "eu", migrationsDir: "more", migrationsTable: "applied", naming: "app" });
 Database("named", #{ name: "second-name" });
-Database("theirs", #{ name: "theirs", adopt: true });
+Database("theirs", #{ name: "theirs", adopt: true, migrations: "migrations", baseline: true });
 "#;
 const D1_REFUSED: &str = r#"
 Database("taken", #{ name: "theirs" });
