@@ -150,7 +150,7 @@ pub(super) fn assert_sent(foreign: &[Foreign], steps: &[Step], expected: &[&str]
 
 const D1: &str = r#"
 Database("plain");
-Database("near", #{ primaryLocationHint: "weur", migrations: "migrations", importFiles: ["seed.sql"], readReplication: #{ mode: "auto" } });
+Database("near", #{ primaryLocationHint: "weur", migrations: "migrations", baseline: "0001", importFiles: ["seed.sql"], readReplication: #{ mode: "auto" } });
 Database("europe", #{ jurisdiction: "eu", migrationsDir: "migrations", migrationsTable: "applied", naming: "app" });
 Database("named", #{ name: "first-name" });
 "#;

@@ -278,7 +278,7 @@ exit 1
 -- stderr
 alch: app shop, stage dev, phase up, target local
 error[E0202]: `assets` of cloudflare::Worker: the folder of assets `[ROOT]/project/public` does not exist
- --> alchemy.run.rhai:2:26
+ --> alchemy.run.rhai:2:27
   |
 2 | Worker("site", #{ assets: "./public" });
   |                           ^^^^^^^^^^
