@@ -561,9 +561,9 @@ pub struct LocalTriggerArgs {
     /// The Worker: its id in the script, or the name it was deployed with.
     #[arg(value_name = "WORKER")]
     pub worker: String,
-    /// The schedule that the Worker is told.
+    /// The schedule that the Worker is told; its own when it has exactly one.
     #[arg(long, value_name = "SCHEDULE")]
-    pub cron: String,
+    pub cron: Option<String>,
     /// The stage of the Worker; before `$ALCHEMY_STAGE`, `$STAGE` and `dev`.
     #[arg(short, long, value_name = "STAGE")]
     pub stage: Option<String>,

@@ -183,9 +183,11 @@ Examples:
 
 pub(super) const TRIGGER_HELP: &str = "\
 While `alch local serve` runs, it calls `scheduled` at the times of each Worker's `crons`, in UTC.
-This calls it at once, whether or not the Worker has that schedule, and waits for its end.
+This calls it at once, whether or not the Worker has that schedule, and waits for its end. A Worker
+with exactly one schedule needs no `--cron`.
 
 Examples:
+  alch local trigger worker
   alch local trigger worker --cron '0 2 * * *'";
 
 pub(super) const LOGS_HELP: &str = "\

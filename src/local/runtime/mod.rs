@@ -29,6 +29,6 @@ pub use self::{
     event::{Event, Running, RuntimeError},
     instances::{InstanceError, ask_instances},
     settled::{BrokenWorker, PATIENCE, Settled, SettledError, settled},
-    start::{Runtime, RuntimeOptions, start},
+    start::{Runtime, RuntimeOptions, start, start_by},
     trigger::{TriggerError, trigger},
 };

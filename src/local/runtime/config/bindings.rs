@@ -50,6 +50,12 @@ impl Writer<'_> {
             }
             "r2_bucket" => {
                 let key = layout::bucket_key(jurisdiction(binding), field("bucket_name"));
+                if let class @ "InfrequentAccess" = field("storage_class") {
+                    self.config.notices.push(format!(
+                        "the bucket `{}` has the storage class {class}, which makes no difference here",
+                        field("bucket_name")
+                    ));
+                }
                 format!("r2Bucket = {}", self.simulated(Product::R2, &key))
             }
             "queue" => format!(

@@ -65,10 +65,14 @@ impl Writer<'_> {
         for (product, ids) in std::mem::take(&mut self.simulated) {
             let prefix = product.prefix();
             let class = product.class();
+            let host = match product {
+                Product::R2 => "(name = \"HOST\", service = \"host\"), ",
+                _ => "",
+            };
             for id in ids {
                 self.services.push(format!(
                     "(name = {}, worker = (compatibilityDate = \"{OWN_DATE}\", \
-                     modules = [(name = \"alch-door.js\", esModule = {})], bindings = [\
+                     modules = [(name = \"alch-door.js\", esModule = {})], bindings = [{host}\
                      (name = \"MINIFLARE_NAMESPACE\", text = {}), (name = \"PRODUCT\", text = \"{prefix}\"), (name = \"MINIFLARE_OBJECT\", \
                      durableObjectNamespace = (className = \"{class}\", serviceName = \"{prefix}-objects\"))]))",
                     quoted(&format!("{prefix}:{id}")),

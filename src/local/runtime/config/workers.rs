@@ -70,7 +70,10 @@ impl Writer<'_> {
     }
 
     pub(super) fn content(&self, module: &DeployedModule) -> String {
-        embed(&layout::modules_folder(self.setting.folder).join(&module.hash))
+        match module.text {
+            Some(text) => quoted(text),
+            None => embed(&layout::modules_folder(self.setting.folder).join(&module.hash)),
+        }
     }
 
     fn code(&self, worker: &DeployedWorker) -> String {
