@@ -31,7 +31,7 @@ use std::{
 use serde_json::Value;
 
 pub use self::{
-    api::{RouterOptions, router},
+    api::{RouterOptions, SETTLED, router},
     control::ControlError,
     serve::{ServeOptions, Server, serve},
     zone::ensure_zone,
@@ -85,6 +85,20 @@ pub struct Cloud {
     /// Bounds the requests in work, and with them memory: each may hold a body.
     permits: tokio::sync::Semaphore,
     tails: api::Tails,
+}
+
+/// The schedules of a Worker of the local cloud in `folder`; none where there is no such Worker.
+///
+/// # Errors
+/// [`ControlError`] when the control database cannot be read.
+pub fn crons(folder: &Path, worker: &str) -> Result<Vec<String>, ControlError> {
+    let control = control::Control::new(folder.join("control.sqlite"));
+    if !folder.join("control.sqlite").exists() {
+        return Ok(Vec::new());
+    }
+    let all = control.run(api::schedules)?;
+    let own = all.into_iter().filter(|(name, _)| name == worker);
+    Ok(own.map(|(_, cron)| cron).collect())
 }
 
 /// How many requests are in work at once; more wait.
