@@ -295,7 +295,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_crash_leaves_behind_is_told_once() {
         let client = Client::new();
-        let queue = told(&client, json!([{"actions": ["PutObject"]}])).await;
+        let queue = told(&client, json!([{"actions": ["CompleteMultipartUpload"]}])).await;
         let file = crate::local::layout::r2_file(client.folder.path(), "files");
         let bucket = rusqlite::Connection::open(file).unwrap();
         let write = "INSERT OR REPLACE INTO _mf_objects VALUES('k', NULL, 'v', 1, 'e', 1, '{}', '{}', '{}')";
