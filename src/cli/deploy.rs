@@ -12,6 +12,7 @@ use crate::{
         error::CliError,
         exit::Exit,
         settings::Settings,
+        settle::settle,
         signals::Signals,
         wiring::{self, Host, RunLauncher, Start},
     },
@@ -75,6 +76,8 @@ pub(super) struct Request {
     pub(super) force: bool,
     /// Look at what the providers have first.
     pub(super) refresh: bool,
+    /// Record the objects of declared resources that state does not know, and do nothing else.
+    pub(super) rebuild: bool,
     /// Operations at once.
     pub(super) concurrency: Option<u16>,
     /// Consent to replacements that lose data.
@@ -121,6 +124,7 @@ pub(super) fn deploy_stage(
         adopt: request.adopt,
         force: request.force,
         refresh: request.refresh,
+        rebuild: request.rebuild,
         concurrency: request.concurrency,
         allow_data_loss: request.allow_data_loss,
         delete_adopted,
@@ -139,6 +143,13 @@ pub(super) fn deploy_stage(
     let exit = signals
         .exit()
         .unwrap_or_else(|| exit(result.error.as_ref(), result.summary.as_ref()));
+    settle(
+        context,
+        &runtime,
+        &launcher.client(),
+        &host.cancel,
+        result.summary.as_ref(),
+    );
     if result.summary.is_some() {
         // The run is over and the process ends soon: taking ten thousand records apart would be a tenth of its time.
         std::mem::forget(launcher.started());

@@ -86,6 +86,8 @@ pub(super) struct Host {
     /// How the user stops it.
     pub(super) cancel: Cancel,
     bundler: Arc<dyn Bundler>,
+    /// The client of the embedded local cloud.
+    client: Arc<Client>,
     meter: Meter,
     options: HostOptions,
 }
@@ -124,6 +126,7 @@ impl Host {
             registry,
             cancel,
             bundler,
+            client,
             meter,
             options,
         }
@@ -167,9 +170,17 @@ impl Host {
     }
 
     /// Points the kinds of Cloudflare at a target.
-    pub(super) fn use_target(&self, settings: &Settings, target: Target) -> Result<(), CliError> {
-        let kinds = (&*self.registry, &self.bundler);
-        use_target(kinds, &self.options.redactor, settings, target)
+    pub(super) fn use_target(
+        &self,
+        settings: &Settings,
+        target: Target,
+    ) -> Result<Arc<Client>, CliError> {
+        let client = use_target(self.kinds(), &self.options.redactor, settings, target)?;
+        Ok(client.unwrap_or_else(|| Arc::clone(&self.client)))
+    }
+
+    fn kinds(&self) -> (&Registry, &Arc<dyn Bundler>) {
+        (&self.registry, &self.bundler)
     }
 
     /// The seams for the engine.
@@ -213,6 +224,8 @@ pub(super) struct Start {
     pub(super) adopt: bool,
     pub(super) force: bool,
     pub(super) refresh: bool,
+    /// Only record what is found.
+    pub(super) rebuild: bool,
     /// Operations at once; the script's own when `None`.
     pub(super) concurrency: Option<u16>,
     pub(super) allow_data_loss: bool,
@@ -229,6 +242,7 @@ impl Default for Start {
             adopt: false,
             force: false,
             refresh: false,
+            rebuild: false,
             concurrency: None,
             allow_data_loss: false,
             delete_adopted: false,
@@ -250,6 +264,7 @@ fn run_options(
         adopt: start.adopt,
         force: start.force,
         refresh: start.refresh,
+        rebuild: start.rebuild,
         concurrency: start.concurrency.map_or(CONCURRENCY, usize::from),
         allow_data_loss: start.allow_data_loss,
         delete_adopted: start.delete_adopted,
@@ -284,6 +299,8 @@ pub(super) struct RunLauncher {
     folder: PathBuf,
     command: String,
     runtime: Handle,
+    /// The client of the target; that of the local cloud before one is chosen.
+    client: Mutex<Arc<Client>>,
     run: Mutex<Option<Arc<Run>>>,
 }
 
@@ -307,8 +324,15 @@ impl RunLauncher {
             folder: folder.to_owned(),
             command: context.command_line.clone(),
             runtime,
+            client: Mutex::new(Arc::clone(&host.client)),
             run: Mutex::default(),
         }
+    }
+
+    /// The client of the target that the run was for.
+    pub(super) fn client(&self) -> Arc<Client> {
+        let client = self.client.lock();
+        Arc::clone(&client.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The run that was started, if any.
@@ -327,7 +351,9 @@ impl RunLauncher {
         let stage = settings.stage(options.stage.as_ref())?;
         let target = settings.target(options.target.as_deref())?;
         let kinds = (&*self.world.registry, &self.bundler);
-        use_target(kinds, &self.redactor, &settings, target)?;
+        if let Some(client) = use_target(kinds, &self.redactor, &settings, target)? {
+            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        }
         let password = options.password.as_ref().map(|password| password.as_str());
         if let Some(password) = password {
             self.redactor.add(password);
@@ -392,6 +418,7 @@ impl Launcher for RunLauncher {
             folder: self.folder.clone(),
             command: self.command.clone(),
             runtime: self.runtime.clone(),
+            client: Mutex::new(self.client()),
             run: Mutex::default(),
         };
         launcher.start(app, &options).map(Some).map_err(first)
@@ -406,15 +433,29 @@ fn first(error: CliError) -> Diagnostic {
         .unwrap_or_else(|| Diagnostic::error(codes::USAGE, "the run cannot start"))
 }
 
+/// Points the kinds of Cloudflare at a target; answers the client, or none for the local cloud's, which they have already.
 fn use_target(
     (registry, bundler): (&Registry, &Arc<dyn Bundler>),
     redactor: &Redactor,
     settings: &Settings,
     target: Target,
-) -> Result<(), CliError> {
+) -> Result<Option<Arc<Client>>, CliError> {
     if target == Target::Local {
-        return Ok(());
+        return Ok(None);
     }
+    let client = Arc::new(account_client(redactor, settings)?);
+    let kinds = Registry::new();
+    cloudflare::register(&kinds, &client, bundler);
+    for kind in kinds.kinds() {
+        if let Some(provider) = kinds.get(&kind) {
+            registry.replace(provider);
+        }
+    }
+    Ok(Some(client))
+}
+
+/// The client of the account that the settings name.
+pub(super) fn account_client(redactor: &Redactor, settings: &Settings) -> Result<Client, CliError> {
     let credentials = settings.cloudflare()?;
     redactor.add(&credentials.token);
     let Some(account) = credentials.account else {
@@ -429,15 +470,7 @@ fn use_target(
         .as_deref()
         .unwrap_or(cloudflare::PUBLIC_BASE_URL);
     let client = Client::over_http(base_url, account, Some(credentials.token));
-    let client = Arc::new(client.with_zone(credentials.zone));
-    let kinds = Registry::new();
-    cloudflare::register(&kinds, &client, bundler);
-    for kind in kinds.kinds() {
-        if let Some(provider) = kinds.get(&kind) {
-            registry.replace(provider);
-        }
-    }
-    Ok(())
+    Ok(client.with_zone(credentials.zone))
 }
 
 /// Every kind of the program itself, to look at their schemas.
@@ -458,8 +491,11 @@ pub(super) fn local_folder(project: &Path) -> PathBuf {
 /// The client of the embedded local cloud, which is opened at the first call.
 fn local_client(project: &Path, latency: Option<Duration>) -> Arc<Client> {
     let folder = local_folder(project);
+    // What cannot be read is told by the first call, which opens the same folder.
+    let account = crate::local::account(&folder);
+    let account = account.unwrap_or_else(|_| crate::local::DEFAULT_ACCOUNT.to_owned());
     Arc::new(Client::over_router(
-        crate::local::ACCOUNT_ID,
+        account,
         Box::new(move || {
             let cloud = Cloud::open(&folder).map_err(|error| error.to_string())?;
             let options = RouterOptions {

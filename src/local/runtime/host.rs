@@ -30,13 +30,17 @@ use super::{
     event::Event,
     failure::{self, Failure},
     inside::{Inside, InsideError},
+    settled::{Desk, PATIENCE as SETTLING},
     stacks::Stacks,
-    supervisor::Listener,
+    start::Listener,
 };
 use crate::{
     local::{
         Cloud, CloudError,
-        api::queue_delivery::{self as delivery, Sent},
+        api::{
+            queue_delivery::{self as delivery, Sent},
+            r2_events,
+        },
         control::ControlError,
         logs::{Logs, Record},
     },
@@ -112,6 +116,7 @@ pub(super) struct Host {
     pub(super) logs: Logs,
     pub(super) stacks: Stacks,
     pub(super) listen: Listener,
+    pub(super) desk: Arc<Desk>,
     pub(super) token: String,
 }
 
@@ -149,9 +154,11 @@ pub(super) async fn serve(
         .route("/message", post(message))
         .route("/batch", post(batch))
         .route("/metrics", get(metrics))
+        .route("/written", post(written))
         .route("/trigger", post(trigger))
         .route("/workflow", post(workflow))
         .route("/failure", post(failed))
+        .route("/settled", post(settled))
         .route("/tail", post(tail).layer(DefaultBodyLimit::max(TAIL_LIMIT)))
         .layer(middleware::from_fn_with_state(Arc::clone(&host), enter))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -274,6 +281,19 @@ async fn keep(host: Arc<Host>, headers: &HeaderMap, messages: Vec<Sent>) -> Resp
     figures(kept, |figures| json!({"metadata": {"metrics": figures}}))
 }
 
+/// A Worker has written to the bucket whose data has the name in the body.
+async fn written(State(host): State<Arc<Host>>, key: String) -> Response {
+    let told = blocking(&host, move |cloud| r2_events::deliver(cloud, &key)).await;
+    match told {
+        Ok(0) => StatusCode::NO_CONTENT.into_response(),
+        Ok(_) => {
+            host.sent.notify_one();
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
 /// The figures of a queue.
 async fn metrics(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
     let queue = header(&headers, QUEUE).unwrap_or_default().to_owned();
@@ -347,6 +367,11 @@ async fn trigger(State(host): State<Arc<Host>>, body: Bytes) -> Response {
         called.error = record.await.and_then(|record| record.exception());
     }
     axum::Json(called).into_response()
+}
+
+/// Waits until what is deployed runs, for a command that deployed.
+async fn settled(State(host): State<Arc<Host>>) -> Response {
+    axum::Json(host.desk.ask(SETTLING).await).into_response()
 }
 
 /// The page for a request that a Worker failed at.

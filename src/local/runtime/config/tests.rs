@@ -1,8 +1,10 @@
 //! The configuration as text: escapes, what stays out of it, what makes it another one.
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::local::api::DeployedModule;
 
 /// Reads the string at the beginning of `text` as the language's own reader does; answers it and what follows.
 fn unquoted(text: &str) -> Option<(String, &str)> {
@@ -59,6 +61,7 @@ fn worker(name: &str, bindings: Value) -> DeployedWorker {
             name: name.to_owned(),
             content_type: content_type.to_owned(),
             hash: format!("hash-of-{name}"),
+            text: None,
         })
         .into(),
         bindings: serde_json::from_value(bindings).unwrap(),
