@@ -1,12 +1,17 @@
 //! What every [`Store`] must do, run over all of them.
 
+#[path = "../../tests/support/s3.rs"]
+mod s3;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use object_store::ObjectStore;
 
 use super::{
-    Deployment, FileStore, LockRequest, MemoryStore, Retention, Session, SharedStore, StageHeader,
-    StageState, StateError,
+    BucketStore, Deployment, FileStore, LockRequest, MemoryStore, Retention, Session, SharedStore,
+    StageHeader, StageState, StateError,
+    bucket::{BucketConfig, BucketKeys},
     disk::RealDisk,
     file::{Process, Processes},
     tests_support::{intent, put, record, removed, stage},
@@ -14,7 +19,10 @@ use super::{
 use crate::{
     model::Fqn,
     state::JournalEntry,
-    util::{clock::SystemClock, ids::SystemIds},
+    util::{
+        clock::SystemClock,
+        ids::{Ids as _, SystemIds},
+    },
 };
 
 /// A store, and what makes it look as if the process that used it had died.
@@ -55,7 +63,7 @@ fn subjects() -> Vec<Subject> {
         )
     };
     let memory = MemoryStore::new(Arc::new(SystemClock), Arc::new(SystemIds));
-    vec![
+    let mut subjects = vec![
         Subject {
             name: "file",
             reopen: Box::new(files),
@@ -66,7 +74,62 @@ fn subjects() -> Vec<Subject> {
             reopen: Box::new(move || Arc::new(memory.clone())),
             _folder: tempfile::tempdir().unwrap(),
         },
-    ]
+        bucket(
+            "bucket",
+            Arc::new(object_store::memory::InMemory::new()),
+            "",
+        ),
+    ];
+    if let Some((store, prefix)) = server() {
+        subjects.push(bucket("S3 server", store, &prefix));
+    }
+    subjects
+}
+
+fn bucket(name: &'static str, bucket: Arc<dyn ObjectStore>, prefix: &str) -> Subject {
+    let newest = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let prefix = object_store::path::Path::parse(prefix).unwrap();
+    let reopen = move || -> SharedStore {
+        let pid = newest.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+        let store = BucketStore::over(
+            Arc::clone(&bucket),
+            "s3://test",
+            prefix.clone(),
+            Arc::new(SystemClock),
+            Arc::new(SystemIds),
+            Process {
+                pid,
+                ..test_process()
+            },
+            Arc::new(OnlyNewest(Arc::clone(&newest))),
+        );
+        Arc::new(store.with_retention(Retention { backups: 2 }))
+    };
+    Subject {
+        name,
+        reopen: Box::new(reopen),
+        _folder: tempfile::tempdir().unwrap(),
+    }
+}
+
+/// A fresh folder in a real S3-compatible server, where one is installed.
+fn server() -> Option<(Arc<dyn ObjectStore>, String)> {
+    let server = s3::server()?;
+    let config = BucketConfig {
+        bucket: s3::BUCKET.to_owned(),
+        endpoint: Some(server.endpoint.clone()),
+        ..BucketConfig::default()
+    };
+    let keys = BucketKeys {
+        access_key_id: s3::ACCESS_KEY_ID.to_owned(),
+        secret_access_key: s3::SECRET_ACCESS_KEY.to_owned().into(),
+        session_token: None,
+    };
+    let folder = SystemIds.ulid(Timestamp::now());
+    Some((
+        config.client(&keys).unwrap(),
+        format!("conformance/{folder}"),
+    ))
 }
 
 fn test_process() -> Process {

@@ -4,6 +4,7 @@
 //! are durable when `append` returns, and folds them into a checkpoint at the end. What is torn, empty or unreadable is
 //! an error with the command that repairs it, never "no state".
 
+pub mod bucket;
 pub mod disk;
 pub mod file;
 pub mod memory;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 
 use crate::model::{AppName, StagePath};
 
+pub use bucket::BucketStore;
 pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use record::{
@@ -71,7 +73,19 @@ pub enum StateError {
         /// The newest format known here.
         known: u32,
     },
-    /// The file system or the bucket said no.
+    /// The bucket said no, or nothing.
+    #[error("cannot {operation} `{place}`: {problem}")]
+    Bucket {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The object.
+        place: String,
+        /// What sort of failure it is.
+        fault: BucketFault,
+        /// What the bucket, or the network, said.
+        problem: String,
+    },
+    /// The file system said no.
     #[error("cannot {operation} `{place}`")]
     Io {
         /// What was tried, as a verb.
@@ -82,6 +96,21 @@ pub enum StateError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Why a bucket could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketFault {
+    /// It does not accept the credentials, or they may not do this.
+    Credentials,
+    /// There is no such bucket.
+    NoBucket,
+    /// It does not keep to conditions of writes, without which two runs would overwrite each other.
+    NoConditionalWrites,
+    /// No answer, or none but "later", for as long as it was tried.
+    Unreachable,
+    /// Anything else that it refused.
+    Refused,
 }
 
 impl From<crate::util::fs::FsError> for StateError {
@@ -185,6 +214,11 @@ pub trait Session: Send + Sync {
 
     /// The fencing token of this run.
     fn epoch(&self) -> u64;
+
+    /// What a person should hear of how the stage was found, such as what an earlier run had to leave on this machine.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Appends entries in order. Durable on return; calls at the same time share an fsync.
     ///

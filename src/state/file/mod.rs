@@ -5,7 +5,7 @@
 
 mod backup;
 mod checkpoint;
-mod envelope;
+pub(in crate::state) mod envelope;
 mod files;
 mod journal;
 mod layout;
