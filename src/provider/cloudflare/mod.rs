@@ -32,6 +32,7 @@ mod route;
 mod secrets_store;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
+pub mod transfer;
 pub mod transport;
 mod tunnel;
 mod vectorize_index;

@@ -302,6 +302,7 @@ impl Seen {
     }
 }
 
-fn query(database: &str, sql: &str) -> Call {
+/// A call that runs SQL.
+pub(super) fn query(database: &str, sql: &str) -> Call {
     Call::post(format!("d1/database/{}/query", encode(database))).json(&json!({ "sql": sql }))
 }

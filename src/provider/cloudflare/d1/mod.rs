@@ -1,4 +1,6 @@
-//! What `d1_database` needs: migration files and a look at SQL text.
+//! What `d1_database` needs: migration files, imports, and a look at SQL text.
 
+mod ending;
+pub(super) mod imports;
 pub(super) mod migrations;
 mod sql;
