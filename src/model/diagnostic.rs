@@ -170,6 +170,7 @@ pub mod codes {
         BUCKET = 420, "The bucket that holds state cannot be used.";
         OTHER_HISTORY = 421, "The other store has another history of the stage, or a newer one.";
         OTHER_STORE = 422, "The stage has state in another store than the one in use.";
+        KEPT = 423, "What a run had kept on this machine was saved.";
         USAGE = 501, "The command line does not make sense.";
         LOCAL_RUNTIME = 502, "The local cloud cannot be served, or cannot run Workers.";
     }

@@ -240,7 +240,7 @@ mod unit {
             "s3://a?b=c",
             "s3://a?endpoint=x",
             "s3://a?x",
-            "s3://a//b",
+            "s3://a/b//c",
         ] {
             assert!(BucketConfig::parse(text).is_err(), "{text}");
         }

@@ -58,6 +58,24 @@ pub(super) enum LockState {
     Left,
 }
 
+/// Whether a checkpoint is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StageStatus {
+    #[default]
+    Live,
+    /// The stage was removed, or never had state and was taken over.
+    Removed,
+    /// The stage is being made anew after damage, or that was cut short.
+    Repairing,
+}
+
+impl StageStatus {
+    fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
+}
+
 /// The checkpoint of a stage. It is never deleted either: what is left of a removed stage says so.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,8 +89,8 @@ pub(super) struct StateRecord {
     pub(super) epoch: u64,
     /// The hold that wrote it.
     pub(super) session: String,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) removed: bool,
+    #[serde(default, skip_serializing_if = "StageStatus::is_live")]
+    pub(super) status: StageStatus,
     pub(super) header: StageHeader,
     pub(super) records: Vec<Arc<Record>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

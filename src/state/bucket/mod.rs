@@ -57,6 +57,7 @@ mod lease;
 mod pending;
 mod read;
 mod remote;
+mod repair;
 mod session;
 mod store;
 mod writer;

@@ -71,7 +71,8 @@ impl Pending {
             .join(escape(stage.stage.as_str()))
     }
 
-    /// Keeps a batch, durably. Operations that were not begun are left out; answers whether anything was left to keep.
+    /// Keeps a batch, durably. Operations that were not begun, and replacements of the whole state, which ended with
+    /// their command, are left out; answers whether anything was left to keep.
     pub(super) fn keep(
         &self,
         stage: &StagePath,
@@ -81,7 +82,7 @@ impl Pending {
     ) -> Result<bool, StateError> {
         let entries: Vec<JournalEntry> = entries
             .into_iter()
-            .filter(|entry| !matches!(entry, JournalEntry::Intent(_)))
+            .filter(|entry| !matches!(entry, JournalEntry::Intent(_) | JournalEntry::Replaced(_)))
             .collect();
         if entries
             .iter()

@@ -3,7 +3,7 @@
 use object_store::path::Path;
 
 use super::{
-    format::{LockRecord, LockState, Segment, StateRecord, corrupt, decode},
+    format::{LockRecord, LockState, Segment, StageStatus, StateRecord, corrupt, decode},
     keys::Keys,
     remote::{Expect, Remote, Seen},
 };
@@ -28,6 +28,12 @@ pub(super) struct Place {
 pub(super) struct Checkpoint {
     pub(super) record: StateRecord,
     pub(super) seen: Seen,
+}
+
+/// A lock and a checkpoint that were looked at.
+pub(super) struct Look {
+    pub(super) lock: Option<(LockRecord, Seen)>,
+    pub(super) checkpoint: Result<Option<Checkpoint>, StateError>,
 }
 
 /// The generation of a stage that may never have been written.
@@ -69,9 +75,21 @@ impl Place {
             let problem = format!("it is the record of stage {}", record.stage);
             return Err(self.damaged(&key, problem));
         }
-        let names = record.records.iter().map(|record| &record.fqn);
-        self.check_names(&key, names)?;
+        let records = record.records.iter().map(|record| &record.fqn);
+        let intents = record.open_intents.iter().map(|intent| &intent.fqn);
+        self.check_names(&key, records.chain(intents))?;
         Ok(Checkpoint { record, seen })
+    }
+
+    /// That a checkpoint is not the mark of a repair.
+    pub(super) fn check_whole(&self, checkpoint: Checkpoint) -> Result<Checkpoint, StateError> {
+        match checkpoint.record.status {
+            StageStatus::Repairing => Err(self.damaged(
+                &self.state_key(),
+                "a repair of it is going on, or was cut short",
+            )),
+            StageStatus::Live | StageStatus::Removed => Ok(checkpoint),
+        }
     }
 
     fn check_names<'a>(
@@ -90,9 +108,7 @@ impl Place {
     }
 
     /// The lock and the checkpoint, read at the same time.
-    pub(super) async fn look(
-        &self,
-    ) -> Result<(Option<(LockRecord, Seen)>, Option<Checkpoint>), StateError> {
+    pub(super) async fn look(&self) -> Result<Look, StateError> {
         let (lock_key, state_key) = (self.lock_key(), self.state_key());
         let (lock, state) =
             futures::try_join!(self.remote.get(&lock_key), self.remote.get(&state_key))?;
@@ -100,14 +116,18 @@ impl Place {
             None => None,
             Some(seen) => Some((self.parse_lock(&seen)?, seen)),
         };
-        let checkpoint = state.map(|seen| self.parse_checkpoint(seen)).transpose()?;
-        Ok((lock, checkpoint))
+        let checkpoint = state.map(|seen| self.parse_whole(seen)).transpose();
+        Ok(Look { lock, checkpoint })
+    }
+
+    fn parse_whole(&self, seen: Seen) -> Result<Checkpoint, StateError> {
+        self.check_whole(self.parse_checkpoint(seen)?)
     }
 
     /// Reads the checkpoint alone.
     pub(super) async fn checkpoint(&self) -> Result<Option<Checkpoint>, StateError> {
         let seen = self.remote.get(&self.state_key()).await?;
-        seen.map(|seen| self.parse_checkpoint(seen)).transpose()
+        seen.map(|seen| self.parse_whole(seen)).transpose()
     }
 
     pub(super) fn parse_segment(&self, key: &Path, seen: &Seen) -> Result<Segment, StateError> {
@@ -125,6 +145,13 @@ impl Place {
         }
         let touched = segment.entries.iter().filter_map(JournalEntry::fqn);
         self.check_names(key, touched)?;
+        for entry in &segment.entries {
+            if let JournalEntry::Replaced(snapshot) = entry
+                && let Some(problem) = snapshot.contradiction()
+            {
+                return Err(self.damaged(key, problem));
+            }
+        }
         Ok(segment)
     }
 
@@ -200,7 +227,8 @@ impl Place {
     pub(super) async fn load(&self) -> Result<Option<StageState>, StateError> {
         let mut last_error = None;
         for _ in 0..READ_TRIES {
-            let (lock, checkpoint) = self.look().await?;
+            let Look { lock, checkpoint } = self.look().await?;
+            let checkpoint = checkpoint?;
             let lock = lock.map(|(lock, _)| lock);
             let aged = match &lock {
                 Some(lock) => self.check_age(lock, checkpoint.as_ref()),
@@ -233,7 +261,7 @@ impl Place {
                     continue;
                 }
             }
-            let gone = checkpoint.record.removed && state.is_empty();
+            let gone = checkpoint.record.status == StageStatus::Removed && state.is_empty();
             return Ok((!gone).then_some(state));
         }
         Err(self.damaged(&self.state_key(), "it changes faster than it can be read"))

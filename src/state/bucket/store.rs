@@ -10,20 +10,20 @@ use async_trait::async_trait;
 use object_store::{ObjectStore, path::Path};
 
 use super::{
-    format::{LockRecord, LockState, StoreRecord, decode, encode},
+    format::{LockRecord, LockState, StageStatus, StateRecord, StoreRecord, decode, encode},
     keys::{Keys, stem, unescape},
     lease::Lease,
     pending::{Kept, Pending, resolve},
-    read::{Checkpoint, Place, generation_of},
-    remote::{Expect, Put, Remote, Requests, Seen, Tag},
+    read::{Look, Place, generation_of},
+    remote::{Expect, Put, Remote, Requests, Tag},
     session::BucketSession,
     writer::{Hold, Writer},
 };
 use crate::{
     model::{AppName, StageName, StagePath},
     state::{
-        BucketFault, Deployment, JournalEntry, LockHolder, LockRequest, LockStatus, Retention,
-        Session, StageState, StateError, Store,
+        BackupName, BucketFault, Deployment, JournalEntry, LockHolder, LockRequest, LockStatus,
+        Retention, Salvage, Session, Snapshot, StageState, StateError, Store,
         file::{Process, Processes, SystemProcesses},
         record::FORMAT,
     },
@@ -56,12 +56,6 @@ pub struct BucketStore {
     retention: Retention,
     ttl: Duration,
     pending: Option<Pending>,
-}
-
-/// A lock that was looked at.
-struct Look {
-    lock: Option<(LockRecord, Seen)>,
-    checkpoint: Option<Checkpoint>,
 }
 
 impl BucketStore {
@@ -161,11 +155,12 @@ impl BucketStore {
         }
     }
 
-    /// Takes the lock, waiting as long as the request allows. Answers what there was before, too.
+    /// Takes the lock under an epoch above `epoch`, waiting as long as the request allows. Answers what there was before, too.
     async fn acquire(
         &self,
         place: &Place,
         request: &LockRequest,
+        epoch: u64,
     ) -> Result<(Arc<Lease>, Hold, Look), StateError> {
         let clock = Arc::clone(&self.remote.clock);
         let begin = clock.monotonic();
@@ -173,8 +168,7 @@ impl BucketStore {
         let mut watched: Option<(bytes::Bytes, Duration)> = None;
         let mut tries = 0;
         loop {
-            let (lock, checkpoint) = place.look().await?;
-            let look = Look { lock, checkpoint };
+            let look = place.look().await?;
             let now = clock.monotonic();
             if let Some((record, seen)) = look
                 .lock
@@ -202,7 +196,7 @@ impl BucketStore {
                     continue;
                 }
             }
-            match self.take(place, request, look).await? {
+            match self.take(place, request, look, epoch).await? {
                 Ok(taken) => return Ok(taken),
                 // Somebody was faster: the next look says who.
                 Err(()) if tries < TAKE_TRIES => tries += 1,
@@ -223,20 +217,21 @@ impl BucketStore {
         place: &Place,
         request: &LockRequest,
         look: Look,
+        epoch: u64,
     ) -> Result<Result<(Arc<Lease>, Hold, Look), ()>, StateError> {
         let key = place.lock_key();
         if look.lock.is_none() {
             self.probe().await?;
         }
         let locked = look.lock.as_ref().map_or(0, |(lock, _)| lock.holder.epoch);
-        let written = look
-            .checkpoint
-            .as_ref()
-            .map_or(0, |checkpoint| checkpoint.record.epoch);
+        let written = match &look.checkpoint {
+            Ok(Some(checkpoint)) => checkpoint.record.epoch,
+            Ok(None) | Err(_) => 0,
+        };
         let record = LockRecord {
             format: FORMAT,
             session: self.remote.ids.ulid(self.remote.clock.now()),
-            holder: self.new_holder(request, locked.max(written) + 1),
+            holder: self.new_holder(request, locked.max(written).max(epoch) + 1),
             generation: look.lock.as_ref().map_or(0, |(lock, _)| lock.generation),
             status: LockState::Held,
         };
@@ -332,12 +327,12 @@ impl BucketStore {
     /// Reads the stage under the lock, takes it over where the hold before did not end well, and brings into it what was
     /// kept on this machine.
     async fn settle(&self, hold: Hold, look: Look) -> Result<(Writer, Vec<String>), StateError> {
+        let checkpoint = look.checkpoint?;
         let kept = self.kept(&hold.place.stage).await?;
         let lock = look.lock.as_ref().map(|(lock, _)| lock);
-        let is_new = lock.is_none() && look.checkpoint.is_none();
+        let is_new = lock.is_none() && checkpoint.is_none();
         let is_whole = lock.is_some_and(|lock| {
-            lock.status == LockState::Free
-                && lock.generation == generation_of(look.checkpoint.as_ref())
+            lock.status == LockState::Free && lock.generation == generation_of(checkpoint.as_ref())
         });
         if is_new {
             hold.place.prove_absence(None).await?;
@@ -349,7 +344,7 @@ impl BucketStore {
             plan.entries
         };
         let writer = if is_new || is_whole {
-            let mut writer = Writer::new(hold, look.checkpoint);
+            let mut writer = Writer::new(hold, checkpoint);
             let entries: Vec<JournalEntry> = resolve_now(&writer.state, &[], writer.generation());
             if !entries.is_empty() {
                 writer.create().await?;
@@ -381,9 +376,9 @@ impl BucketStore {
             return Ok(false);
         };
         let place = self.remote.place(key);
-        let record: Result<super::format::StateRecord, _> = decode(&seen.bytes, &place, &place);
+        let record: Result<StateRecord, _> = decode(&seen.bytes, &place, &place);
         // One that cannot be read is there: whoever opens it is told what is wrong.
-        Ok(record.map_or(true, |record| !record.removed))
+        Ok(record.map_or(true, |record| record.status != StageStatus::Removed))
     }
 }
 
@@ -448,7 +443,7 @@ impl Store for BucketStore {
         request: LockRequest,
     ) -> Result<Box<dyn Session>, StateError> {
         let place = self.place(stage);
-        let (lease, hold, look) = self.acquire(&place, &request).await?;
+        let (lease, hold, look) = self.acquire(&place, &request, 0).await?;
         let generation = look.lock.as_ref().map_or(0, |(lock, _)| lock.generation);
         // Recovery may take longer than the lease lasts.
         let heartbeat = tokio::spawn(Arc::clone(&lease).beat());
@@ -584,5 +579,71 @@ impl Store for BucketStore {
                 super::format::decode_unversioned(&seen.bytes, &stage.to_string(), &place)
             })
             .collect()
+    }
+
+    async fn backups(&self, stage: &StagePath) -> Result<Vec<BackupName>, StateError> {
+        let listed = self.remote.list(&self.keys.backups(stage)).await?;
+        Ok(listed
+            .into_iter()
+            .rev()
+            .filter_map(|(key, bytes)| {
+                Some(BackupName {
+                    name: key.filename()?.to_owned(),
+                    bytes,
+                })
+            })
+            .collect())
+    }
+
+    async fn backup(&self, stage: &StagePath, name: &str) -> Result<Snapshot, StateError> {
+        let key = self.keys.backups(stage).join(name);
+        let place = self.remote.place(&key);
+        let Some(seen) = self.remote.get(&key).await? else {
+            return Err(StateError::Io {
+                operation: "read",
+                place,
+                source: std::io::ErrorKind::NotFound.into(),
+            });
+        };
+        let record: StateRecord = decode(&seen.bytes, &stage.to_string(), &place)?;
+        let snapshot = Snapshot::of(&record.stage, &record.to_state());
+        if record.stage != *stage {
+            let problem = format!("it is a backup of stage {}", record.stage);
+            return Err(super::format::corrupt(stage, &place, problem));
+        }
+        match snapshot.contradiction() {
+            None => Ok(snapshot),
+            Some(problem) => Err(super::format::corrupt(stage, &place, problem)),
+        }
+    }
+
+    async fn salvage(&self, stage: &StagePath) -> Result<Salvage, StateError> {
+        self.place(stage).salvage().await
+    }
+
+    async fn set_aside(
+        &self,
+        stage: &StagePath,
+        lineage: Option<String>,
+        request: LockRequest,
+    ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
+        let place = self.place(stage);
+        let known = place.salvage().await?.snapshot;
+        let (lease, hold, _) = self.acquire(&place, &request, known.epoch).await?;
+        let heartbeat = tokio::spawn(Arc::clone(&lease).beat());
+        match Writer::set_aside(&hold, lineage, known.serial).await {
+            Ok((writer, aside)) => {
+                let session = BucketSession::start(lease, writer, None, heartbeat, Vec::new());
+                drop(session.take_state());
+                Ok((Box::new(session), aside))
+            }
+            Err(error) => {
+                heartbeat.abort();
+                if let Err(error) = lease.release(LockState::Left, 0).await {
+                    tracing::warn!(%stage, %error, "the lock could not be given back");
+                }
+                Err(error)
+            }
+        }
     }
 }

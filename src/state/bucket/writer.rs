@@ -5,10 +5,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use object_store::path::Path;
 
 use super::{
-    format::{AppRecord, Segment, StateRecord, corrupt, decode, encode},
+    format::{AppRecord, Segment, StageStatus, StateRecord, corrupt, decode, encode},
     read::{Checkpoint, Place, apply, expectation, generation_of},
     remote::{Expect, Put, Seen},
 };
@@ -45,6 +46,24 @@ pub(super) struct Writer {
     superfluous: Vec<Path>,
 }
 
+/// A backup that is to be written.
+struct Backup {
+    object: Option<(Path, Bytes)>,
+    /// The names of all backups that are kept.
+    names: Vec<String>,
+    superfluous: Vec<Path>,
+}
+
+impl Backup {
+    fn none(names: Vec<String>) -> Self {
+        Self {
+            object: None,
+            names,
+            superfluous: Vec::new(),
+        }
+    }
+}
+
 impl Hold {
     fn fenced(&self, theirs: u64) -> StateError {
         StateError::Fenced {
@@ -79,7 +98,12 @@ impl Writer {
     /// Whether the stage has state, or had a moment ago: then its object says so.
     pub(super) fn exists(&self) -> bool {
         let checkpoint = self.checkpoint.as_ref();
-        checkpoint.is_some_and(|checkpoint| !checkpoint.record.removed)
+        checkpoint.is_some_and(|checkpoint| checkpoint.record.status != StageStatus::Removed)
+    }
+
+    fn is_live(&self) -> bool {
+        let checkpoint = self.checkpoint.as_ref();
+        checkpoint.is_some_and(|checkpoint| checkpoint.record.status == StageStatus::Live)
     }
 
     /// Writes one segment.
@@ -141,7 +165,7 @@ impl Writer {
         }
         self.state.lineage = self.lineage().await?;
         let state = self.state.clone();
-        self.write(state, false, Vec::new()).await
+        self.write(state, StageStatus::Live, Vec::new()).await
     }
 
     /// The lineage of the application, made with its first stage.
@@ -178,10 +202,10 @@ impl Writer {
     pub(super) async fn write(
         &mut self,
         state: StageState,
-        removed: bool,
+        status: StageStatus,
         backups: Vec<String>,
     ) -> Result<(), StateError> {
-        match self.try_write(state, removed, backups).await? {
+        match self.try_write(state, status, backups).await? {
             true => Ok(()),
             false => {
                 let theirs = self.hold.place.checkpoint().await?;
@@ -194,7 +218,7 @@ impl Writer {
     async fn try_write(
         &mut self,
         mut state: StageState,
-        removed: bool,
+        status: StageStatus,
         backups: Vec<String>,
     ) -> Result<bool, StateError> {
         let place = &self.hold.place;
@@ -208,7 +232,7 @@ impl Writer {
             serial: state.serial,
             epoch: state.epoch,
             session: self.hold.session.clone(),
-            removed,
+            status,
             header: state.header.clone(),
             records: state.records.values().cloned().collect(),
             open_intents: state.open_intents.values().cloned().collect(),
@@ -307,9 +331,14 @@ impl Writer {
             if !removed && writer.differs() {
                 state.serial += 1;
             }
-            let (backups, superfluous) = writer.back_up().await?;
-            if writer.try_write(state, removed, backups).await? {
-                writer.tidy(superfluous).await;
+            let backup = writer.back_up();
+            let status = match removed {
+                true => StageStatus::Removed,
+                false => StageStatus::Live,
+            };
+            let names = backup.names.clone();
+            if writer.try_write(state, status, names).await? {
+                writer.finish(backup).await?;
                 return Ok(writer);
             }
         }
@@ -346,48 +375,59 @@ impl Writer {
         !same || checkpoint.record.header != self.state.header
     }
 
-    /// Backs the last checkpoint up, unless it is empty. Answers the names of the backups that are kept, and the keys of those
-    /// that are not any more.
-    async fn back_up(&self) -> Result<(Vec<String>, Vec<Path>), StateError> {
-        let mut backups = self.backups();
+    /// What the backup of the last checkpoint will be, unless that is empty. It is written when the checkpoint that replaces it
+    /// was accepted, so that a run that was overtaken does not even leave a backup behind.
+    fn back_up(&self) -> Backup {
+        let mut names = self.backups();
         let Some(checkpoint) = &self.checkpoint else {
-            return Ok((backups, Vec::new()));
+            return Backup::none(names);
         };
-        if checkpoint.record.records.is_empty() {
-            return Ok((backups, Vec::new()));
+        if checkpoint.record.records.is_empty() || !self.is_live() {
+            return Backup::none(names);
         }
         let place = &self.hold.place;
         let at = format!("{:.3}", place.remote.clock.now()).replace([':', '.'], "-");
         let mut name = format!("state-{at}");
         let mut number = 2;
-        while backups.contains(&name) {
+        while names.contains(&name) {
             name = format!("state-{at}-{number}");
             number += 1;
         }
         let folder = place.keys.backups(&place.stage);
         let key = |name: &String| folder.clone().join(format!("{name}.json"));
-        place
-            .remote
-            .overwrite(&key(&name), &checkpoint.seen.bytes)
-            .await?;
-        backups.push(name);
-        let surplus = backups.len().saturating_sub(self.hold.keep);
-        let superfluous = backups.drain(..surplus).map(|name| key(&name)).collect();
-        Ok((backups, superfluous))
+        let object = Some((key(&name), checkpoint.seen.bytes.clone()));
+        names.push(name);
+        let surplus = names.len().saturating_sub(self.hold.keep);
+        let superfluous = names.drain(..surplus).map(|name| key(&name)).collect();
+        Backup {
+            object,
+            names,
+            superfluous,
+        }
+    }
+
+    /// Writes a backup, and deletes what is superfluous now.
+    async fn finish(&mut self, backup: Backup) -> Result<(), StateError> {
+        if let Some((key, bytes)) = &backup.object {
+            self.hold.place.remote.overwrite(key, bytes).await?;
+        }
+        self.tidy(backup.superfluous).await;
+        Ok(())
     }
 
     /// Folds the journal; see [`crate::state::Session::checkpoint`].
     pub(super) async fn fold(&mut self, header: StageHeader) -> Result<(), StateError> {
         let before = self.checkpoint.as_ref().map(|found| &found.record.header);
         let same_header = match before {
-            Some(before) if self.exists() => *before == header,
+            Some(before) if self.is_live() => *before == header,
+            _ if self.exists() => false,
             _ => header == StageHeader::default(),
         };
         if self.entries == 0 && same_header {
             return Ok(());
         }
         self.create().await?;
-        let (backups, superfluous) = self.back_up().await?;
+        let backup = self.back_up();
         let mut state = self.state.clone();
         state.header = header;
         self.state.header.clone_from(&state.header);
@@ -395,9 +435,9 @@ impl Writer {
         if state.serial == 0 || self.differs() {
             state.serial += 1;
         }
-        self.write(state, false, backups).await?;
-        self.tidy(superfluous).await;
-        Ok(())
+        self.write(state, StageStatus::Live, backup.names.clone())
+            .await?;
+        self.finish(backup).await
     }
 
     /// Leaves of the stage only that it was removed. The caller has seen that it is empty.
@@ -416,7 +456,7 @@ impl Writer {
             lineage: self.state.lineage.clone(),
             ..StageState::default()
         };
-        self.write(state, true, Vec::new()).await?;
+        self.write(state, StageStatus::Removed, Vec::new()).await?;
         self.state = StageState::default();
         self.tidy(backups).await;
         Ok(())

@@ -43,7 +43,7 @@ async fn a_run_that_was_overtaken_writes_nothing_wherever_it_was_stopped() {
             let session = open(&store).await;
             assert!(session.epoch() > zombie.epoch());
             work(session.as_ref(), after, "new").await;
-            let objects = world.bucket.objects().await;
+            let objects = world.bucket.objects_of_stages().await;
 
             let place = format!("stopped after {before}, the next one is at {after}");
             let appended = zombie.append(vec![put("app/dev/zombie", 1)]).await;
@@ -57,7 +57,7 @@ async fn a_run_that_was_overtaken_writes_nothing_wherever_it_was_stopped() {
             );
             assert!(zombie.record_deployment(deployment("01Z")).await.is_err());
             zombie.release().await.unwrap();
-            assert_eq!(world.bucket.objects().await, objects, "{place}");
+            assert_eq!(world.bucket.objects_of_stages().await, objects, "{place}");
 
             // The same where it goes straight for the checkpoint.
             session.append(vec![put("app/dev/more", 1)]).await.unwrap();
@@ -83,10 +83,10 @@ async fn a_checkpoint_of_a_run_that_was_overtaken_is_refused_by_the_bucket() {
         work(zombie.as_ref(), before, "old").await;
         world.kill_all();
         let session = open(&world.process("here")).await;
-        let objects = world.bucket.objects().await;
+        let objects = world.bucket.objects_of_stages().await;
         let result = zombie.checkpoint(header(&["app/dev/zombie"])).await;
         assert!(is_fenced(result), "after {before}");
-        assert_eq!(world.bucket.objects().await, objects);
+        assert_eq!(world.bucket.objects_of_stages().await, objects);
         session.release().await.unwrap();
     }
 }
@@ -211,7 +211,7 @@ async fn a_holder_that_cannot_renew_its_lease_stops_by_itself() {
         matches!(&error, StateError::Bucket { place, .. } if place.contains("/locks/")),
         "{error}"
     );
-    let objects = world.bucket.objects().await;
+    let objects = world.bucket.objects_of_stages().await;
     let journal = |key: &str| key.contains("/journal/");
     assert_eq!(
         objects
@@ -262,10 +262,10 @@ async fn a_stage_that_was_removed_stays_closed_to_who_knew_it() {
     session.append(vec![removed("app/dev/a")]).await.unwrap();
     session.remove_stage().await.unwrap();
     session.release().await.unwrap();
-    let objects = world.bucket.objects().await;
+    let objects = world.bucket.objects_of_stages().await;
     let late = before_all.append(vec![put("app/dev/b", 1)]).await;
     assert!(is_fenced(late));
     assert!(before_all.checkpoint(header(&["app/dev/b"])).await.is_err());
-    assert_eq!(world.bucket.objects().await, objects);
+    assert_eq!(world.bucket.objects_of_stages().await, objects);
     assert!(load(&store).await.unwrap().is_none());
 }

@@ -83,6 +83,13 @@ impl Flaky {
         out
     }
 
+    /// The same, without the record of the application, which belongs to no stage and is written once by whoever comes first.
+    pub(super) async fn objects_of_stages(&self) -> Vec<(Path, Bytes)> {
+        let mut objects = self.objects().await;
+        objects.retain(|(key, _)| key.filename() != Some("app.json"));
+        objects
+    }
+
     /// Lets a request through, does it, or does not.
     async fn through<T>(&self, key: &str, request: impl Future<Output = Result<T>>) -> Result<T> {
         let number = self.count.fetch_add(1, Ordering::SeqCst);
