@@ -43,6 +43,7 @@ mod local_sharing;
 mod local_tails;
 mod local_versions;
 mod locks;
+mod logs_remote;
 mod moves;
 mod names;
 mod noop;

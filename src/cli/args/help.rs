@@ -192,10 +192,15 @@ pub(super) const LOGS_HELP: &str = "\
 few megabytes of them. Stacks name the places in the source where the Worker has a source map. When
 there are more than 200 events in a second, requests that were answered without a word are left out.
 
+A Worker at Cloudflare is followed by a tail: `-f` shows what happens from then on, as nothing is kept
+there, and Ctrl-C removes the tail. A connection that breaks is made again.
+
 Examples:
   alch logs
   alch logs api -f
-  alch logs api --since 10m --json";
+  alch logs api --since 10m --json
+  alch logs api -f --stage prod --status error
+  alch logs some-worker -f --target cloudflare --grep timeout";
 
 pub(super) const PREPARE_HELP: &str = "\
 Workers run on Cloudflare's own workerd with the simulators that Miniflare publishes. Both are
