@@ -58,5 +58,6 @@ mod showcase;
 mod simulation;
 mod state;
 mod support;
+mod team;
 mod test_scopes;
 mod workflows;

@@ -25,7 +25,7 @@ use crate::{
     script::StoreDeclaration,
     secret::Redactor,
     state::{
-        BucketFault, BucketStore, FileStore, SharedStore, StateError, Store as _,
+        BucketFault, BucketStore, FileStore, SharedStore, StateError,
         bucket::{BucketConfig, BucketKeys, ConfigError},
     },
 };
@@ -246,7 +246,7 @@ impl Stores {
         if matches!(url, LOCAL | "file" | ".alchemy") {
             return Ok(Location::Folder);
         }
-        let config = BucketConfig::parse(url).map_err(config_error)?;
+        let config = BucketConfig::parse(url).map_err(|error| config_error(&error))?;
         self.complete(config, url.starts_with("r2://"), None)
             .map(Location::Bucket)
     }
@@ -360,8 +360,8 @@ impl Stores {
         if let Some(token) = &keys.session_token {
             self.redactor.add(token);
         }
-        let client = config.client(&keys).map_err(config_error)?;
-        let prefix = config.prefix().map_err(config_error)?;
+        let client = config.client(&keys).map_err(|error| config_error(&error))?;
+        let prefix = config.prefix().map_err(|error| config_error(&error))?;
         let store = BucketStore::new(client, &config.label(), prefix)
             .with_ttl(self.lease)
             .keeping_in(&self.root);
@@ -459,7 +459,7 @@ impl Chosen {
     }
 }
 
-fn config_error(error: ConfigError) -> CliError {
+fn config_error(error: &ConfigError) -> CliError {
     CliError::new(codes::BUCKET, error.to_string()).with_help(
         "an address is `s3://bucket/prefix?endpoint=URL&region=NAME`, or `r2://bucket/prefix`",
     )

@@ -388,6 +388,27 @@ conformance! {
         open(&store).await.release().await.unwrap();
     }
 
+    a_stage_takes_the_state_of_another_store_with_its_serial => |subject| {
+        let lineage = "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned();
+        for serial in [7, 9] {
+            let store = (subject.reopen)();
+            let session = store.receive(&stage("app/dev"), lineage.clone(), serial, request()).await.unwrap();
+            assert!(session.take_state().is_empty());
+            session.append(vec![replaced(&stage("app/dev"), &[("app/dev/s/b", 7)])]).await.unwrap();
+            session.checkpoint(header(&["app/dev/s/b"])).await.unwrap();
+            session.release().await.unwrap();
+            let state = load(&store).await.unwrap();
+            assert_eq!(names(&state), ["app/dev/s/b"], "{}", subject.name);
+            assert_eq!((&state.lineage, state.serial), (&lineage, serial), "{}", subject.name);
+            assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty());
+        }
+        let session = open(&(subject.reopen)()).await;
+        session.append(vec![put("app/dev/a", 1)]).await.unwrap();
+        session.checkpoint(header(&[])).await.unwrap();
+        drop(session);
+        assert_eq!(load(&(subject.reopen)()).await.unwrap().serial, 10, "{}", subject.name);
+    }
+
     appends_at_the_same_time_are_all_kept => |subject| {
         let session: Arc<dyn Session> = open(&(subject.reopen)()).await.into();
         let tasks: Vec<_> = (0..50)

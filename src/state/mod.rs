@@ -238,6 +238,20 @@ pub trait Store: Send + Sync {
         lineage: Option<String>,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError>;
+
+    /// Takes a stage for the state of another store, as [`Store::set_aside`] does for a repair: for one
+    /// [`JournalEntry::Replaced`] and a checkpoint, whose serial is then `serial`, 1 or more. `lineage` is used where the
+    /// application has none.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError>;
 }
 
 /// One run's exclusive hold on a stage. Heartbeats go on in the background until [`Session::release`] or drop.

@@ -8,6 +8,7 @@ use crate::{
     cli::{
         Context,
         args::{StageArgs, StateCommand},
+        commands::transfer,
         error::CliError,
         exit::Exit,
         select::{Project, fqn, known},
@@ -31,6 +32,9 @@ pub(in crate::cli) fn run(context: &Context, command: &StateCommand) -> Result<E
             resource,
             yes,
         } => forget(context, stage, resource, *yes),
+        StateCommand::Push(args) => transfer::push(context, args),
+        StateCommand::Pull(args) => transfer::pull(context, args),
+        StateCommand::MigrateStore(args) => transfer::migrate(context, args),
     }
 }
 

@@ -138,4 +138,16 @@ impl Store for Routed {
             .set_aside(stage, lineage, request)
             .await
     }
+
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        self.of_stage(stage)?
+            .receive(stage, lineage, serial, request)
+            .await
+    }
 }

@@ -333,7 +333,6 @@ impl Remote {
     }
 
     /// The folders and the objects in a folder.
-    #[expect(clippy::type_complexity, reason = "names and sizes, read at once")]
     pub(super) async fn folders(
         &self,
         folder: &Path,

@@ -368,6 +368,34 @@ impl BucketStore {
         Ok((writer, vec![note.to_owned()]))
     }
 
+    /// Takes a stage without reading it, to be made anew after `serial`, or after the one it is known to have.
+    async fn begin_anew(
+        &self,
+        stage: &StagePath,
+        lineage: Option<String>,
+        serial: Option<u64>,
+        request: &LockRequest,
+    ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
+        let place = self.place(stage);
+        let known = place.salvage().await?.snapshot;
+        let (lease, hold, _) = self.acquire(&place, request, known.epoch).await?;
+        let heartbeat = tokio::spawn(Arc::clone(&lease).beat());
+        match Writer::set_aside(&hold, lineage, serial.unwrap_or(known.serial)).await {
+            Ok((writer, aside)) => {
+                let session = BucketSession::start(lease, writer, None, heartbeat, Vec::new());
+                drop(session.take_state());
+                Ok((Box::new(session), aside))
+            }
+            Err(error) => {
+                heartbeat.abort();
+                if let Err(error) = lease.release(LockState::Left, 0).await {
+                    tracing::warn!(%stage, %error, "the lock could not be given back");
+                }
+                Err(error)
+            }
+        }
+    }
+
     async fn is_live(&self, key: &Path, size: u64) -> Result<bool, StateError> {
         if size > LONGEST_REMOVED {
             return Ok(true);
@@ -627,23 +655,18 @@ impl Store for BucketStore {
         lineage: Option<String>,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
-        let place = self.place(stage);
-        let known = place.salvage().await?.snapshot;
-        let (lease, hold, _) = self.acquire(&place, &request, known.epoch).await?;
-        let heartbeat = tokio::spawn(Arc::clone(&lease).beat());
-        match Writer::set_aside(&hold, lineage, known.serial).await {
-            Ok((writer, aside)) => {
-                let session = BucketSession::start(lease, writer, None, heartbeat, Vec::new());
-                drop(session.take_state());
-                Ok((Box::new(session), aside))
-            }
-            Err(error) => {
-                heartbeat.abort();
-                if let Err(error) = lease.release(LockState::Left, 0).await {
-                    tracing::warn!(%stage, %error, "the lock could not be given back");
-                }
-                Err(error)
-            }
-        }
+        self.begin_anew(stage, lineage, None, &request).await
+    }
+
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        let before = Some(serial.saturating_sub(1));
+        let begun = self.begin_anew(stage, Some(lineage), before, &request);
+        Ok(begun.await?.0)
     }
 }

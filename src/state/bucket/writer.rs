@@ -46,6 +46,10 @@ pub(super) struct Writer {
     superfluous: Vec<Path>,
 }
 
+/// What goes into the seal, given the stage as it was left, the last segments and their generation.
+pub(super) type Resolve<'a> =
+    &'a (dyn Fn(&StageState, &[Segment], u64) -> Vec<JournalEntry> + Sync);
+
 /// A backup that is to be written.
 struct Backup {
     object: Option<(Path, Bytes)>,
@@ -275,7 +279,7 @@ impl Writer {
     pub(super) async fn recover(
         hold: &Hold,
         lock: Option<&super::format::LockRecord>,
-        more: &(dyn Fn(&StageState, &[Segment], u64) -> Vec<JournalEntry> + Sync),
+        more: Resolve<'_>,
     ) -> Result<Self, StateError> {
         let place = &hold.place;
         for _ in 0..RECOVERY_TRIES {

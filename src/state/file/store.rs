@@ -207,6 +207,7 @@ impl FileStore {
         &self,
         stage: &StagePath,
         lineage: Option<String>,
+        serial: Option<u64>,
         provisional: &LockHolder,
     ) -> Result<(LockHolder, Writer, Option<String>), StateError> {
         let layout = self.layout(stage);
@@ -214,7 +215,8 @@ impl FileStore {
         let ours = provisional.clone();
         let at = self.clock.now();
         on_disk(&self.disk, move |disk| {
-            let (epoch, serial) = repair::highest(disk, &layout, &stage)?;
+            let (epoch, known) = repair::highest(disk, &layout, &stage)?;
+            let serial = serial.unwrap_or(known);
             let mut holder = ours.clone();
             if holder.epoch <= epoch {
                 holder.epoch = epoch + 1;
@@ -464,8 +466,29 @@ impl Store for FileStore {
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
         let provisional = self.acquire(stage, &request).await?;
-        match self.begin_anew(stage, lineage, &provisional).await {
+        match self.begin_anew(stage, lineage, None, &provisional).await {
             Ok((holder, writer, aside)) => Ok((self.session(stage, holder, writer), aside)),
+            Err(error) => {
+                self.give_back(stage, provisional).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        let provisional = self.acquire(stage, &request).await?;
+        let before = Some(serial.saturating_sub(1));
+        match self
+            .begin_anew(stage, Some(lineage), before, &provisional)
+            .await
+        {
+            Ok((holder, writer, _)) => Ok(self.session(stage, holder, writer)),
             Err(error) => {
                 self.give_back(stage, provisional).await;
                 Err(error)

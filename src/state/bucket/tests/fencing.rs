@@ -10,7 +10,7 @@ use crate::state::{
     tests_support::{intent, put, removed, stage},
 };
 
-fn is_fenced<T>(result: Result<T, StateError>) -> bool {
+fn is_fenced<T>(result: &Result<T, StateError>) -> bool {
     matches!(result, Err(StateError::Fenced { .. }))
 }
 
@@ -47,7 +47,7 @@ async fn a_run_that_was_overtaken_writes_nothing_wherever_it_was_stopped() {
 
             let place = format!("stopped after {before}, the next one is at {after}");
             let appended = zombie.append(vec![put("app/dev/zombie", 1)]).await;
-            assert!(is_fenced(appended), "{place}");
+            assert!(is_fenced(&appended), "{place}");
             assert!(
                 zombie
                     .checkpoint(header(&["app/dev/zombie"]))
@@ -85,7 +85,7 @@ async fn a_checkpoint_of_a_run_that_was_overtaken_is_refused_by_the_bucket() {
         let session = open(&world.process("here")).await;
         let objects = world.bucket.objects_of_stages().await;
         let result = zombie.checkpoint(header(&["app/dev/zombie"])).await;
-        assert!(is_fenced(result), "after {before}");
+        assert!(is_fenced(&result), "after {before}");
         assert_eq!(world.bucket.objects_of_stages().await, objects);
         session.release().await.unwrap();
     }
@@ -110,7 +110,7 @@ async fn what_is_written_just_before_the_seal_counts() {
     let store = world.process("here");
     let session = open(&store).await;
     assert_eq!(names(&session.take_state()), ["a", "b"]);
-    assert!(is_fenced(late.append(vec![put("app/dev/c", 1)]).await));
+    assert!(is_fenced(&late.append(vec![put("app/dev/c", 1)]).await));
     session.release().await.unwrap();
     assert_eq!(names(&load(&store).await.unwrap().unwrap()), ["a", "b"]);
 }
@@ -138,7 +138,7 @@ async fn a_checkpoint_written_just_before_the_taker_s_counts() {
         (names(&state), state.header.clone()),
         (vec!["a"], header(&["app/dev/a"]))
     );
-    assert!(is_fenced(late.append(vec![put("app/dev/c", 1)]).await));
+    assert!(is_fenced(&late.append(vec![put("app/dev/c", 1)]).await));
     session.append(vec![removed("app/dev/a")]).await.unwrap();
     session.release().await.unwrap();
 }
@@ -160,9 +160,9 @@ async fn a_taker_that_dies_is_taken_over_in_turn() {
         let store = world.process("here");
         let third = open(&store).await;
         assert_eq!(names(&third.take_state()), ["a"], "cut at {cut}");
-        assert!(is_fenced(first.append(vec![put("app/dev/b", 1)]).await));
+        assert!(is_fenced(&first.append(vec![put("app/dev/b", 1)]).await));
         if let Ok(second) = second {
-            assert!(is_fenced(second.append(vec![put("app/dev/b", 1)]).await));
+            assert!(is_fenced(&second.append(vec![put("app/dev/b", 1)]).await));
         }
         third.append(vec![put("app/dev/c", 1)]).await.unwrap();
         third.checkpoint(header(&[])).await.unwrap();
@@ -191,7 +191,7 @@ async fn a_run_elsewhere_is_taken_over_after_a_lease_without_a_heartbeat() {
     let waited = before.elapsed().as_secs();
     assert!((60..65).contains(&waited), "waited {waited} s");
     way.mend();
-    assert!(is_fenced(there.append(vec![put("app/dev/a", 1)]).await));
+    assert!(is_fenced(&there.append(vec![put("app/dev/a", 1)]).await));
     session.append(vec![put("app/dev/b", 1)]).await.unwrap();
     session.release().await.unwrap();
 }
@@ -264,7 +264,7 @@ async fn a_stage_that_was_removed_stays_closed_to_who_knew_it() {
     session.release().await.unwrap();
     let objects = world.bucket.objects_of_stages().await;
     let late = before_all.append(vec![put("app/dev/b", 1)]).await;
-    assert!(is_fenced(late));
+    assert!(is_fenced(&late));
     assert!(before_all.checkpoint(header(&["app/dev/b"])).await.is_err());
     assert_eq!(world.bucket.objects_of_stages().await, objects);
     assert!(load(&store).await.unwrap().is_none());
