@@ -129,7 +129,9 @@ for i in 0..40 { KV(`kv-${i}`); Queue(`queue-${i}`); }
     let project = project_at(script, &address(&server.endpoint, &folder()));
     // Killed when so many have ended, as its events say; each time it goes on from there.
     for killed_after in [1, 7, 20] {
-        let mut child = project.start(["run", "--json"]);
+        let mut command = project.command(["run", "--json"]);
+        command.env("ALCH_LOCAL_LATENCY_MS", "50");
+        let mut child = command.spawn().unwrap();
         let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
         let ended = std::io::BufRead::lines(stdout)
             .map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap())

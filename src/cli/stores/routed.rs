@@ -128,15 +128,24 @@ impl Store for Routed {
         self.of_stage(stage)?.salvage(stage).await
     }
 
+    async fn clean_up(
+        &self,
+        stage: &StagePath,
+        thorough: bool,
+        request: LockRequest,
+    ) -> Result<Vec<String>, StateError> {
+        self.of_stage(stage)?
+            .clean_up(stage, thorough, request)
+            .await
+    }
+
     async fn set_aside(
         &self,
         stage: &StagePath,
-        lineage: Option<String>,
+        like: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
-        self.of_stage(stage)?
-            .set_aside(stage, lineage, request)
-            .await
+        self.of_stage(stage)?.set_aside(stage, like, request).await
     }
 
     async fn receive(

@@ -16,6 +16,9 @@ use crate::state::{Salvage, Snapshot, StageHeader, StageState, StateError, recor
 /// How often an object may change under a repair.
 const TRIES: u32 = 20;
 
+/// How many records of finished runs a thorough cleaning keeps.
+const HISTORY: usize = 50;
+
 /// Damage counts as absence here; everything else is passed on.
 fn if_whole<T>(result: Result<T, StateError>) -> Result<Option<T>, StateError> {
     match result {
@@ -107,6 +110,70 @@ impl Place {
                 .is_some_and(|found| found.record.status == StageStatus::Live),
             lost: Vec::new(),
         })
+    }
+}
+
+impl Place {
+    /// Deletes what nobody reads any more. The stage must be held, and have no journal.
+    pub(super) async fn clean_up(&self, thorough: bool) -> Result<Vec<String>, StateError> {
+        let current = self.checkpoint().await?;
+        let current = super::read::generation_of(current.as_ref());
+        let mut keys = Vec::new();
+        let (generations, _) = self.remote.folders(&self.keys.journal(&self.stage)).await?;
+        for folder in generations {
+            let number = folder.filename().and_then(|name| name.parse::<u64>().ok());
+            if number.is_none_or(|number| number >= current) {
+                continue;
+            }
+            let listed = self.remote.list(&folder).await?;
+            let segments = listed.into_iter().map(|(key, _)| key).collect();
+            for (key, seen) in self.remote.get_all(segments).await? {
+                // Seals stand in the way of runs that may still wake up.
+                let sealed = match &seen {
+                    Some(seen) => self.parse_segment(&key, seen)?.seal,
+                    None => continue,
+                };
+                if !sealed {
+                    keys.push(key);
+                }
+            }
+        }
+        if thorough {
+            keys.extend(self.what_may_be_of_use().await?);
+        }
+        let removed = keys.iter().map(|key| self.remote.place(key)).collect();
+        self.remote.delete(keys).await?;
+        Ok(removed)
+    }
+
+    /// What repairs set aside, all backups but the newest that can be read, and old history.
+    async fn what_may_be_of_use(&self) -> Result<Vec<Path>, StateError> {
+        let (folders, backups) = self.remote.folders(&self.keys.backups(&self.stage)).await?;
+        let mut keys = Vec::new();
+        for folder in folders {
+            let listed = self.remote.list(&folder).await?;
+            keys.extend(listed.into_iter().map(|(key, _)| key));
+        }
+        let mut kept = false;
+        for (key, _) in backups.into_iter().rev() {
+            if !kept {
+                let place = self.remote.place(&key);
+                kept = self.remote.get(&key).await?.is_some_and(|seen| {
+                    decode::<StateRecord>(&seen.bytes, &self.stage.to_string(), &place).is_ok()
+                });
+                if kept {
+                    continue;
+                }
+            }
+            keys.push(key);
+        }
+        let history = self
+            .remote
+            .list(&self.keys.deployments(&self.stage))
+            .await?;
+        let old = history.len().saturating_sub(HISTORY);
+        keys.extend(history.into_iter().take(old).map(|(key, _)| key));
+        Ok(keys)
     }
 }
 

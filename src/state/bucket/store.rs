@@ -368,19 +368,26 @@ impl BucketStore {
         Ok((writer, vec![note.to_owned()]))
     }
 
-    /// Takes a stage without reading it, to be made anew after `serial`, or after the one it is known to have.
+    /// Takes a stage without reading it, to be made anew after the serial of `like`: exactly, or after the one it is known to
+    /// have where that is higher.
     async fn begin_anew(
         &self,
         stage: &StagePath,
-        lineage: Option<String>,
-        serial: Option<u64>,
+        like: &Snapshot,
+        exact: bool,
         request: &LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
         let place = self.place(stage);
         let known = place.salvage().await?.snapshot;
-        let (lease, hold, _) = self.acquire(&place, request, known.epoch).await?;
+        let serial = match exact {
+            true => like.serial,
+            false => like.serial.max(known.serial),
+        };
+        let lineage = (!like.lineage.is_empty()).then(|| like.lineage.clone());
+        let epoch = known.epoch.max(like.epoch);
+        let (lease, hold, _) = self.acquire(&place, request, epoch).await?;
         let heartbeat = tokio::spawn(Arc::clone(&lease).beat());
-        match Writer::set_aside(&hold, lineage, serial.unwrap_or(known.serial)).await {
+        match Writer::set_aside(&hold, lineage, serial).await {
             Ok((writer, aside)) => {
                 let session = BucketSession::start(lease, writer, None, heartbeat, Vec::new());
                 drop(session.take_state());
@@ -652,10 +659,23 @@ impl Store for BucketStore {
     async fn set_aside(
         &self,
         stage: &StagePath,
-        lineage: Option<String>,
+        like: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
-        self.begin_anew(stage, lineage, None, &request).await
+        self.begin_anew(stage, like, false, &request).await
+    }
+
+    async fn clean_up(
+        &self,
+        stage: &StagePath,
+        thorough: bool,
+        request: LockRequest,
+    ) -> Result<Vec<String>, StateError> {
+        // Opening it takes a dead lock over, and settles what a crash left.
+        let session = self.open(stage, request).await?;
+        let removed = self.place(stage).clean_up(thorough).await;
+        session.release().await?;
+        removed
     }
 
     async fn receive(
@@ -665,8 +685,9 @@ impl Store for BucketStore {
         serial: u64,
         request: LockRequest,
     ) -> Result<Box<dyn Session>, StateError> {
-        let before = Some(serial.saturating_sub(1));
-        let begun = self.begin_anew(stage, Some(lineage), before, &request);
-        Ok(begun.await?.0)
+        let mut like = Snapshot::of(stage, &StageState::default());
+        like.lineage = lineage;
+        like.serial = serial.saturating_sub(1);
+        Ok(self.begin_anew(stage, &like, true, &request).await?.0)
     }
 }
