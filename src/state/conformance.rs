@@ -1,6 +1,10 @@
 //! What every [`Store`] must do, run over all of them.
 
 #[path = "../../tests/support/s3.rs"]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shared with the tests of the built program"
+)]
 mod s3;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
