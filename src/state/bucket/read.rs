@@ -110,8 +110,9 @@ impl Place {
     /// The lock and the checkpoint, read at the same time.
     pub(super) async fn look(&self) -> Result<Look, StateError> {
         let (lock_key, state_key) = (self.lock_key(), self.state_key());
-        let (lock, state) =
-            futures::try_join!(self.remote.get(&lock_key), self.remote.get(&state_key))?;
+        // Where both fail, it is the lock's failure that is told.
+        let (lock, state) = futures::join!(self.remote.get(&lock_key), self.remote.get(&state_key));
+        let (lock, state) = (lock?, state?);
         let lock = match lock {
             None => None,
             Some(seen) => Some((self.parse_lock(&seen)?, seen)),
