@@ -31,6 +31,7 @@ mod gaps;
 mod guards;
 mod handles;
 mod handover;
+mod import_workers;
 mod kill;
 mod local_bindings;
 mod local_events;
