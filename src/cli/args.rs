@@ -76,7 +76,7 @@ pub enum Command {
     /// Look at stages and scopes as a whole, and at their locks.
     #[command(subcommand)]
     Scope(ScopeCommand),
-    /// Show what the Workers of the local cloud printed and threw.
+    /// Show what Workers printed and threw.
     #[command(after_help = help::LOGS_HELP)]
     Logs(LogsArgs),
     /// The embedded local cloud and the runtime of its Workers.
@@ -561,9 +561,9 @@ pub struct LocalTriggerArgs {
     /// The Worker: its id in the script, or the name it was deployed with.
     #[arg(value_name = "WORKER")]
     pub worker: String,
-    /// The schedule that the Worker is told.
+    /// The schedule that the Worker is told; its own when it has exactly one.
     #[arg(long, value_name = "SCHEDULE")]
-    pub cron: String,
+    pub cron: Option<String>,
     /// The stage of the Worker; before `$ALCHEMY_STAGE`, `$STAGE` and `dev`.
     #[arg(short, long, value_name = "STAGE")]
     pub stage: Option<String>,
@@ -581,9 +581,32 @@ pub struct LogsArgs {
     /// Leave out what is older: `10m`, `2h`, or a time such as `2026-07-30T12:00:00Z`.
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+    /// Only events that ended like this.
+    #[arg(long, value_enum, value_name = "STATUS")]
+    pub status: Option<EventStatus>,
+    /// Only events that say this text: in the request, in the console output or in an exception.
+    #[arg(long, value_name = "TEXT")]
+    pub grep: Option<String>,
     /// The stage of the Worker; before `$ALCHEMY_STAGE`, `$STAGE` and `dev`.
     #[arg(short, long, value_name = "STAGE")]
     pub stage: Option<String>,
+    /// Where the Worker is, when state does not know it; before the profile's and `local`.
+    #[arg(long, value_enum, value_name = "TARGET")]
+    pub target: Option<Target>,
+    /// Credentials and defaults from ~/.alchemy; before `$ALCHEMY_PROFILE`.
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+}
+
+/// How an event of a Worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EventStatus {
+    /// It ended well.
+    Ok,
+    /// It threw, or used too much of something.
+    Error,
+    /// Its client went away.
+    Canceled,
 }
 
 /// `alch local serve`.

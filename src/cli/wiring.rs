@@ -439,6 +439,19 @@ fn use_target(
     if target == Target::Local {
         return Ok(None);
     }
+    let client = Arc::new(account_client(redactor, settings)?);
+    let kinds = Registry::new();
+    cloudflare::register(&kinds, &client, bundler);
+    for kind in kinds.kinds() {
+        if let Some(provider) = kinds.get(&kind) {
+            registry.replace(provider);
+        }
+    }
+    Ok(Some(client))
+}
+
+/// The client of the account that the settings name.
+pub(super) fn account_client(redactor: &Redactor, settings: &Settings) -> Result<Client, CliError> {
     let credentials = settings.cloudflare()?;
     redactor.add(&credentials.token);
     let Some(account) = credentials.account else {
@@ -453,15 +466,7 @@ fn use_target(
         .as_deref()
         .unwrap_or(cloudflare::PUBLIC_BASE_URL);
     let client = Client::over_http(base_url, account, Some(credentials.token));
-    let client = Arc::new(client.with_zone(credentials.zone));
-    let kinds = Registry::new();
-    cloudflare::register(&kinds, &client, bundler);
-    for kind in kinds.kinds() {
-        if let Some(provider) = kinds.get(&kind) {
-            registry.replace(provider);
-        }
-    }
-    Ok(Some(client))
+    Ok(client.with_zone(credentials.zone))
 }
 
 /// Every kind of the program itself, to look at their schemas.

@@ -186,9 +186,11 @@ Examples:
 
 pub(super) const TRIGGER_HELP: &str = "\
 While `alch local serve` runs, it calls `scheduled` at the times of each Worker's `crons`, in UTC.
-This calls it at once, whether or not the Worker has that schedule, and waits for its end.
+This calls it at once, whether or not the Worker has that schedule, and waits for its end. A Worker
+with exactly one schedule needs no `--cron`.
 
 Examples:
+  alch local trigger worker
   alch local trigger worker --cron '0 2 * * *'";
 
 pub(super) const LOGS_HELP: &str = "\
@@ -196,10 +198,15 @@ pub(super) const LOGS_HELP: &str = "\
 few megabytes of them. Stacks name the places in the source where the Worker has a source map. When
 there are more than 200 events in a second, requests that were answered without a word are left out.
 
+A Worker at Cloudflare is followed by a tail: `-f` shows what happens from then on, as nothing is kept
+there, and Ctrl-C removes the tail. A connection that breaks is made again.
+
 Examples:
   alch logs
   alch logs api -f
-  alch logs api --since 10m --json";
+  alch logs api --since 10m --json
+  alch logs api -f --stage prod --status error
+  alch logs some-worker -f --target cloudflare --grep timeout";
 
 pub(super) const PREPARE_HELP: &str = "\
 Workers run on Cloudflare's own workerd with the simulators that Miniflare publishes. Both are

@@ -140,6 +140,19 @@ impl Client {
         }
     }
 
+    /// The host and the URL of a bucket's development address: Cloudflare's own, or on this machine for a local cloud.
+    #[must_use]
+    pub fn bucket_address(&self, domain: &str) -> (String, String) {
+        match domain.strip_suffix(".r2.dev") {
+            Some(name) if self.local => {
+                let host = format!("{name}.localhost:{LOCAL_WORKERS_PORT}");
+                let url = format!("http://{host}");
+                (host, url)
+            }
+            _ => (domain.to_owned(), format!("https://{domain}")),
+        }
+    }
+
     /// Makes a call about one object; `None` when the object is not there.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ pub mod r2_bucket;
 pub mod r2_object;
 mod route;
 mod secrets_store;
+pub mod tail;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
 pub mod transfer;
