@@ -13,6 +13,7 @@ mod adopt;
 mod architecture;
 mod assets;
 mod bad_input;
+mod baseline;
 mod bundling;
 mod cli;
 mod clients;

@@ -67,18 +67,24 @@ impl Failure {
             )
             .with_note("nothing was changed")
             .with_help("to replace it all the same, run again with `--allow-data-loss`"),
-            FailureCause::Losses(losses) => Diagnostic::error(
-                codes::DATA_LOSS,
-                format!(
-                    "{what} would be {}d and lose {}",
-                    self.action.verb(),
-                    losses.join(" and ")
-                ),
-            )
-            .with_note("nothing was changed")
-            .with_help(
-                "to lose it, run again with `--allow-data-loss`; to keep it, declare it as before",
-            ),
+            FailureCause::Losses(losses) => {
+                let diagnostic = Diagnostic::error(
+                    codes::DATA_LOSS,
+                    format!(
+                        "{what} would be {}d and lose {}",
+                        self.action.verb(),
+                        losses.join(" and ")
+                    ),
+                );
+                match self.action {
+                    Action::Delete => diagnostic.with_note("it was left as it is").with_help(
+                        "to lose it, run again with `--allow-data-loss`; to keep it, declare it again, or tell its new id with `moved(\"old\", \"new\")`",
+                    ),
+                    _ => diagnostic.with_note("nothing was changed").with_help(
+                        "to lose it, run again with `--allow-data-loss`; to keep it, declare it as before",
+                    ),
+                }
+            }
             FailureCause::State(error) => state_diagnostic(error),
             FailureCause::MissingOutput(name) => Diagnostic::error(
                 codes::PROVIDER,

@@ -150,7 +150,7 @@ pub(super) fn assert_sent(foreign: &[Foreign], steps: &[Step], expected: &[&str]
 
 const D1: &str = r#"
 Database("plain");
-Database("near", #{ primaryLocationHint: "weur", migrations: "migrations", importFiles: ["seed.sql"], readReplication: #{ mode: "auto" } });
+Database("near", #{ primaryLocationHint: "weur", migrations: "migrations", baseline: "0001", importFiles: ["seed.sql"], readReplication: #{ mode: "auto" } });
 Database("europe", #{ jurisdiction: "eu", migrationsDir: "migrations", migrationsTable: "applied", naming: "app" });
 Database("named", #{ name: "first-name" });
 "#;
@@ -159,7 +159,7 @@ Database("plain", #{ readReplication: #{ mode: "auto" } });
 Database("near", #{ primaryLocationHint: "weur", migrations: "more" });
 Database("europe", #{ jurisdiction: "eu", migrationsDir: "more", migrationsTable: "applied", naming: "app" });
 Database("named", #{ name: "second-name" });
-Database("theirs", #{ name: "theirs", adopt: true });
+Database("theirs", #{ name: "theirs", adopt: true, migrations: "migrations", baseline: true });
 "#;
 const D1_REFUSED: &str = r#"
 Database("taken", #{ name: "theirs" });

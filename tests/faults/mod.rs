@@ -4,6 +4,7 @@
 //! The run after that makes no call.
 
 mod imports;
+mod migrations;
 mod proxy;
 mod told;
 

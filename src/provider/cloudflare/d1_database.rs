@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     client::{Call, Client, encode},
-    d1::{imports, migrations},
+    d1::{baseline, imports, migrations},
     error::after_creation,
     names::{NameRule, Naming, naming_prop},
     props,
@@ -100,6 +100,11 @@ fn schema() -> KindSchema {
                 )
             },
             Prop::new(
+                "baseline",
+                PropType::Either(vec![PropType::Bool, PropType::String]),
+                "which migrations count as applied to a database that has tables and no record of migrations: those up to this file, all (`true`), none (`false`)",
+            ),
+            Prop::new(
                 "importFiles",
                 PropType::List(Box::new(PropType::String)),
                 "SQL files that are imported in this order after the migrations, each content once (table `d1_imports` records them); a file that changes after its import is refused",
@@ -190,7 +195,8 @@ impl Provider for D1Database {
     fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
         let mut errors = Vec::new();
         let files = props::merge_alias(&mut props, "migrations", "migrationsDir")
-            .and_then(|()| migrations::normalise(&context.folder, &context.access, &mut props));
+            .and_then(|()| migrations::normalise(&context.folder, &context.access, &mut props))
+            .and_then(|()| baseline::normalise(&mut props));
         let imports = imports::normalise(&context.folder, &context.access, &mut props);
         errors.extend([files, imports].into_iter().filter_map(Result::err));
         match NAMES.resolve(context, &mut props, "name") {

@@ -31,7 +31,7 @@ use crate::{
 /// The prop.
 const PROP: &str = "importFiles";
 /// The table in which imported files are recorded.
-const TABLE: &str = "d1_imports";
+pub(super) const TABLE: &str = "d1_imports";
 /// Time between two looks at an import that is under way.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of a file that are in memory at once.
