@@ -56,6 +56,7 @@ mod parallel;
 mod permissions;
 mod profiles;
 mod r2_objects;
+mod repairs;
 mod run;
 mod saved_plan;
 mod secrets;

@@ -224,6 +224,8 @@ pub(super) struct Start {
     pub(super) adopt: bool,
     pub(super) force: bool,
     pub(super) refresh: bool,
+    /// Only record what is found.
+    pub(super) rebuild: bool,
     /// Operations at once; the script's own when `None`.
     pub(super) concurrency: Option<u16>,
     pub(super) allow_data_loss: bool,
@@ -240,6 +242,7 @@ impl Default for Start {
             adopt: false,
             force: false,
             refresh: false,
+            rebuild: false,
             concurrency: None,
             allow_data_loss: false,
             delete_adopted: false,
@@ -261,6 +264,7 @@ fn run_options(
         adopt: start.adopt,
         force: start.force,
         refresh: start.refresh,
+        rebuild: start.rebuild,
         concurrency: start.concurrency.map_or(CONCURRENCY, usize::from),
         allow_data_loss: start.allow_data_loss,
         delete_adopted: start.delete_adopted,

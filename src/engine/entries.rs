@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     model::{Fqn, Map},
     provider::Existing,
-    secret::VaultError,
+    secret::{VaultError, map_has_secret},
     state::{Intent, JournalEntry, OldObject, Operation, Record, StateError, Status},
 };
 
@@ -15,7 +15,6 @@ use super::{
     operate::Job,
     options::Phase,
     recover::{from_intent, with_intent},
-    resolve::map_has_secret,
     run::Run,
 };
 
@@ -184,11 +183,7 @@ impl Run {
     }
 
     pub(super) fn open(&self, map: &Map) -> Result<Map, VaultError> {
-        if map_has_secret(map) {
-            self.keyring.vault()?.open_map(map)
-        } else {
-            Ok(map.clone())
-        }
+        self.keyring.open_map(map)
     }
 
     pub(super) fn existing(&self, record: &Record) -> Result<Existing, VaultError> {

@@ -68,6 +68,9 @@ impl From<Arc<StateError>> for FailureCause {
 impl Run {
     /// Carries out a job.
     pub(super) async fn operate(&self, job: &Job) -> Result<Done, FailureCause> {
+        if self.options.rebuild {
+            return self.find_again(job).await;
+        }
         if !matches!(job.decision, Decision::Unchanged | Decision::Repolicy) {
             self.permit(&job.provider.touches(&job.resolved))?;
         }

@@ -277,6 +277,7 @@ async fn drive(
         adopt: false,
         force: false,
         refresh: life.refresh,
+        rebuild: false,
         concurrency: life.concurrency,
         allow_data_loss: false,
         delete_adopted: false,
