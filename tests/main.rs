@@ -35,6 +35,7 @@ mod handover;
 mod import_workers;
 mod json_output;
 mod kill;
+mod local_account;
 mod local_bindings;
 mod local_buckets;
 mod local_crons;
