@@ -30,9 +30,9 @@ Examples:
   alch destroy --stage pr-123 --yes         for machines";
 
 pub(super) const DRIFT_HELP: &str = "\
-Looks by list calls, one a kind and page, and compares what state says with what the lists show: whether
-the object is there, its name, and the properties that the script declared. It changes nothing, and ends
-with 7 when something differs. `alch run --refresh` looks, too, and then brings things to what the script says.
+Looks by list calls, one a kind (or zone, bucket, queue) and page, and three calls a Worker, whose settings no
+list shows. It compares what state says with what is there: the object, its name, and the properties that the
+script declared; secrets by name alone. It changes nothing, and ends with 7 when something differs. `alch run --refresh` looks, too, and then brings things to what the script says.
 
 Examples:
   alch drift --stage prod
@@ -42,15 +42,19 @@ Examples:
 pub(super) const IMPORT_HELP: &str = "\
 The object is looked for by id, then by name, and is not touched. State marks it as adopted: a destroy keeps it.
 The printed lines belong into the script before the next run; they were planned, and the plan was empty.
+The modules of a Worker are written into a new folder beside the script. Its secrets stay as they are
+(`keepBindings`): no call shows their values. A Worker with static assets or with Durable Object classes of
+its own is not imported, but taken over by `alch run` with `adopt: true`.
 
 Examples:
   alch import KV my-cache
+  alch import Worker api
   alch import D1Database 9cc83af6-6e1a-4f0d-9c55-92a1c03708a5 storage/orders --stage prod
   alch import R2Bucket eu/files             a bucket of a jurisdiction";
 
 pub(super) const SCAN_HELP: &str = "\
 The draft goes to stdout. Its lines have `adopt: true`, so that `alch run` takes the objects over; lines that lack
-something which no list shows, such as the code of a Worker, are comments.
+something which no list shows are comments; of a Worker the draft has the `alch import` to run.
 
 Examples:
   alch scan --target cloudflare > found.rhai
@@ -292,3 +296,31 @@ binary, and $ALCH_SIMULATORS_PATH the folder dist/src/workers of the miniflare p
 Workers in TypeScript, JSX or with npm packages are bundled by esbuild, which comes in the same way
 or is the binary that $ALCH_ESBUILD_PATH names. `alch run` uses the project's own in node_modules
 only with --allow-exec=esbuild: a program that came with a project is not run unasked.";
+
+pub(super) const PUSH_HELP: &str = "\
+Both stores are locked meanwhile. A stage is only replaced by a later state of the same history (same
+lineage, higher serial); --force replaces it all the same. What is replaced is kept aside.
+
+Examples:
+  alch state push --to \"s3://team-state/web?region=eu-west-1\" --stage prod
+  alch state push --to r2://team-state --stage prod
+  alch state push --to local         from the bucket in use into .alchemy";
+
+pub(super) const PULL_HELP: &str = "\
+Both stores are locked meanwhile. A stage is only replaced by a later state of the same history (same
+lineage, higher serial); --force replaces it all the same. What is replaced is kept aside.
+
+Examples:
+  alch state pull --from \"s3://team-state/web?region=eu-west-1\" --stage prod
+  alch state pull --from local       from .alchemy into the bucket in use";
+
+pub(super) const MIGRATE_HELP: &str = "\
+Copies every stage with its history, one after the other under both locks, and then remembers the new
+store. Doing it again goes on where it was cut short. The old store keeps what it has.
+
+Credentials of buckets are in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or
+R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY.
+
+Examples:
+  alch state migrate-store --to \"s3://team-state/web?region=eu-west-1\"
+  alch state migrate-store --to local --app shop";

@@ -22,4 +22,5 @@ pub(super) mod scope;
 pub(super) mod secrets;
 pub(super) mod stages;
 pub(super) mod state;
+pub(super) mod transfer;
 pub(super) mod trust;
