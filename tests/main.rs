@@ -65,5 +65,6 @@ mod showcase;
 mod simulation;
 mod state;
 mod support;
+mod team;
 mod test_scopes;
 mod workflows;
