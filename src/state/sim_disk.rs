@@ -57,6 +57,15 @@ impl SimDisk {
         }
     }
 
+    /// Another disk that holds the same, and goes its own way from here.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            machine: Arc::new(Mutex::new(self.machine().clone())),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }

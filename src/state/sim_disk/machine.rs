@@ -35,7 +35,7 @@ pub(super) enum Change {
 
 pub(super) type Tree = BTreeMap<PathBuf, Node>;
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Machine {
     pub(super) tree: Tree,
     pub(super) durable: Tree,
