@@ -60,7 +60,7 @@ fn without_drift_one_list_a_kind_says_so() {
     project.alch(["drift"]).check(str![[r#"
 exit 0
 -- stdout
-no drift: 5 objects as in state (5 API calls)
+no drift: 5 objects as in state (8 API calls)
 -- stderr
 alch: app shop, stage dev, phase drift, target cloudflare
 
@@ -73,6 +73,9 @@ alch: app shop, stage dev, phase drift, target cloudflare
             "GET r2/buckets",
             "GET storage/kv/namespaces",
             "GET workers/scripts",
+            "GET workers/scripts/api-dev/schedules",
+            "GET workers/scripts/api-dev/settings",
+            "GET workers/scripts/api-dev/subdomain",
         ]
     );
     project.alch(["run", "--target", "cloudflare"]).success();
@@ -109,7 +112,7 @@ exit 7
 changed   work (cloudflare::QueueConsumer)  work
             settings.batchSize: state has 5, the provider 50
 vanished  www.example.com (cloudflare::CustomDomain)  www.example.com
-2 of 5 objects drifted (4 API calls)
+2 of 5 objects drifted (7 API calls)
 -- stderr
 alch: app shop, stage dev, phase drift, target cloudflare
 `alch drift --repair --app shop --stage dev` brings them back to what state says, `alch run --refresh` to what the script says
@@ -122,6 +125,9 @@ alch: app shop, stage dev, phase drift, target cloudflare
             &format!("GET {consumers}"),
             "GET workers/domains",
             "GET workers/scripts",
+            "GET workers/scripts/api-dev/schedules",
+            "GET workers/scripts/api-dev/settings",
+            "GET workers/scripts/api-dev/subdomain",
         ]
     );
     project.alch(["drift", "--repair"]).success();
@@ -142,7 +148,7 @@ exit 7
 vanished  cache (cloudflare::KVNamespace)  cache-dev
 changed   jobs (cloudflare::Queue)  jobs-dev
             settings.deliveryDelay: state has 5, the provider 60
-2 of 5 objects drifted (5 API calls)
+2 of 5 objects drifted (8 API calls)
 -- stderr
 alch: app shop, stage dev, phase drift, target cloudflare
 `alch drift --repair --app shop --stage dev` brings them back to what state says, `alch run --refresh` to what the script says

@@ -12,6 +12,7 @@ use crate::{
         error::CliError,
         exit::Exit,
         settings::Settings,
+        settle::settle,
         signals::Signals,
         wiring::{self, Host, RunLauncher, Start},
     },
@@ -139,6 +140,13 @@ pub(super) fn deploy_stage(
     let exit = signals
         .exit()
         .unwrap_or_else(|| exit(result.error.as_ref(), result.summary.as_ref()));
+    settle(
+        context,
+        &runtime,
+        &launcher.client(),
+        &host.cancel,
+        result.summary.as_ref(),
+    );
     if result.summary.is_some() {
         // The run is over and the process ends soon: taking ten thousand records apart would be a tenth of its time.
         std::mem::forget(launcher.started());

@@ -18,6 +18,7 @@ mod logging;
 mod packages;
 mod select;
 pub mod settings;
+mod settle;
 mod signals;
 mod wiring;
 mod workers;

@@ -86,6 +86,8 @@ pub(super) struct Host {
     /// How the user stops it.
     pub(super) cancel: Cancel,
     bundler: Arc<dyn Bundler>,
+    /// The client of the embedded local cloud.
+    client: Arc<Client>,
     meter: Meter,
     options: HostOptions,
 }
@@ -124,6 +126,7 @@ impl Host {
             registry,
             cancel,
             bundler,
+            client,
             meter,
             options,
         }
@@ -167,9 +170,17 @@ impl Host {
     }
 
     /// Points the kinds of Cloudflare at a target.
-    pub(super) fn use_target(&self, settings: &Settings, target: Target) -> Result<(), CliError> {
-        let kinds = (&*self.registry, &self.bundler);
-        use_target(kinds, &self.options.redactor, settings, target)
+    pub(super) fn use_target(
+        &self,
+        settings: &Settings,
+        target: Target,
+    ) -> Result<Arc<Client>, CliError> {
+        let client = use_target(self.kinds(), &self.options.redactor, settings, target)?;
+        Ok(client.unwrap_or_else(|| Arc::clone(&self.client)))
+    }
+
+    fn kinds(&self) -> (&Registry, &Arc<dyn Bundler>) {
+        (&self.registry, &self.bundler)
     }
 
     /// The seams for the engine.
@@ -284,6 +295,8 @@ pub(super) struct RunLauncher {
     folder: PathBuf,
     command: String,
     runtime: Handle,
+    /// The client of the target; that of the local cloud before one is chosen.
+    client: Mutex<Arc<Client>>,
     run: Mutex<Option<Arc<Run>>>,
 }
 
@@ -307,8 +320,15 @@ impl RunLauncher {
             folder: folder.to_owned(),
             command: context.command_line.clone(),
             runtime,
+            client: Mutex::new(Arc::clone(&host.client)),
             run: Mutex::default(),
         }
+    }
+
+    /// The client of the target that the run was for.
+    pub(super) fn client(&self) -> Arc<Client> {
+        let client = self.client.lock();
+        Arc::clone(&client.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The run that was started, if any.
@@ -327,7 +347,9 @@ impl RunLauncher {
         let stage = settings.stage(options.stage.as_ref())?;
         let target = settings.target(options.target.as_deref())?;
         let kinds = (&*self.world.registry, &self.bundler);
-        use_target(kinds, &self.redactor, &settings, target)?;
+        if let Some(client) = use_target(kinds, &self.redactor, &settings, target)? {
+            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        }
         let password = options.password.as_ref().map(|password| password.as_str());
         if let Some(password) = password {
             self.redactor.add(password);
@@ -392,6 +414,7 @@ impl Launcher for RunLauncher {
             folder: self.folder.clone(),
             command: self.command.clone(),
             runtime: self.runtime.clone(),
+            client: Mutex::new(self.client()),
             run: Mutex::default(),
         };
         launcher.start(app, &options).map(Some).map_err(first)
@@ -406,14 +429,15 @@ fn first(error: CliError) -> Diagnostic {
         .unwrap_or_else(|| Diagnostic::error(codes::USAGE, "the run cannot start"))
 }
 
+/// Points the kinds of Cloudflare at a target; answers the client, or none for the local cloud's, which they have already.
 fn use_target(
     (registry, bundler): (&Registry, &Arc<dyn Bundler>),
     redactor: &Redactor,
     settings: &Settings,
     target: Target,
-) -> Result<(), CliError> {
+) -> Result<Option<Arc<Client>>, CliError> {
     if target == Target::Local {
-        return Ok(());
+        return Ok(None);
     }
     let credentials = settings.cloudflare()?;
     redactor.add(&credentials.token);
@@ -437,7 +461,7 @@ fn use_target(
             registry.replace(provider);
         }
     }
-    Ok(())
+    Ok(Some(client))
 }
 
 /// Every kind of the program itself, to look at their schemas.

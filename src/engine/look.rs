@@ -18,6 +18,7 @@ use crate::{
 
 use super::{
     failure::{FailureCause, RunError},
+    recorded::{self, Records},
     run::Run,
 };
 
@@ -99,11 +100,12 @@ impl Run {
             }
         }
         seen.looked = kinds.values().map(Vec::len).sum();
+        let prior = &self.graph().prior.clone();
         let looks: Vec<Vec<Finding>> = stream::iter(kinds)
             .map(|(kind, records)| async move {
                 match self.world.registry.get(&kind) {
                     Some(provider) => self
-                        .look_at_kind(provider.as_ref(), &records)
+                        .look_at_kind(provider.as_ref(), &records, prior)
                         .await
                         .map_err(|cause| refused(kind, cause)),
                     None => Ok(Vec::new()),
@@ -125,12 +127,16 @@ impl Run {
         &self,
         provider: &dyn Provider,
         records: &[Arc<Record>],
+        prior: &Records,
     ) -> Result<Vec<Finding>, FailureCause> {
         let Some(first) = records.first() else {
             return Ok(Vec::new());
         };
         // What lists are compared with needs no secret, so that none is opened.
-        let known: Vec<Existing> = records.iter().map(|record| as_recorded(record)).collect();
+        let known: Vec<Existing> = records
+            .iter()
+            .map(|record| as_recorded(record, prior))
+            .collect();
         let context = self.context(&first.fqn, &first.physical_name, &first.instance);
         let list = provider.list(&context, &known);
         if let Some(list) = self.guarded(&first.fqn, provider.timeout(), list).await? {
@@ -160,9 +166,9 @@ impl Run {
     }
 }
 
-fn as_recorded(record: &Record) -> Existing {
+fn as_recorded(record: &Record, prior: &Records) -> Existing {
     Existing {
-        props: record.props.clone(),
+        props: recorded::resolved(record, prior),
         outputs: record.outputs.clone(),
         physical_name: record.physical_name.clone(),
         settled: record.status == Status::Ready,

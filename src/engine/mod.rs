@@ -23,6 +23,7 @@ mod operate;
 mod options;
 pub mod plan;
 mod reclaim;
+mod recorded;
 mod recover;
 pub mod rename;
 mod renamed;

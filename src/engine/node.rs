@@ -184,7 +184,8 @@ impl Graph {
                 note(from, None);
                 note(&record.fqn, Some(Arc::clone(record)));
             }
-            JournalEntry::Intent(_) | JournalEntry::Header(_) => {}
+            // `Replaced` is written by repairs, never within a run.
+            JournalEntry::Intent(_) | JournalEntry::Header(_) | JournalEntry::Replaced(_) => {}
         }
     }
 

@@ -31,7 +31,7 @@ use std::{
 use serde_json::Value;
 
 pub use self::{
-    api::{RouterOptions, router},
+    api::{RouterOptions, SETTLED, router},
     control::ControlError,
     serve::{ServeOptions, Server, serve},
     zone::ensure_zone,

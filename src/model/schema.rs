@@ -192,6 +192,22 @@ pub fn find_prop<'a>(props: &'a [Prop], name: &str) -> Option<&'a Prop> {
         .find(|prop| prop.name == name || snake_case(prop.name) == name)
 }
 
+/// `camelCase` of a `snake_case` name.
+#[must_use]
+pub fn camel_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut raised = false;
+    for c in name.chars() {
+        if c == '_' {
+            raised = !out.is_empty();
+        } else {
+            out.push(if raised { c.to_ascii_uppercase() } else { c });
+            raised = false;
+        }
+    }
+    out
+}
+
 /// `apiToken` as `api_token`.
 #[must_use]
 pub fn snake_case(name: &str) -> String {

@@ -382,7 +382,8 @@ pub trait Provider: Send + Sync {
         }))
     }
 
-    /// How an object differs from what state says of it. Secrets in `existing` may be sealed, and references stand as they are.
+    /// How an object differs from what state says of it. Secrets in `existing` may be sealed; references stand for what state
+    /// knows of their objects, and stay where it does not know it.
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
         observe::compare(&existing.physical_name, &existing.props, seen)
     }

@@ -9,7 +9,7 @@ use super::{
     StageState, StateError,
     disk::RealDisk,
     file::{Process, Processes},
-    tests_support::{intent, put, record, removed, stage},
+    tests_support::{intent, put, record, removed, replaced, stage},
 };
 use crate::{
     model::Fqn,
@@ -262,6 +262,67 @@ conformance! {
         drop(session);
         let store = (subject.reopen)();
         assert_eq!(names(&load(&store).await.unwrap()), ["app/dev/b"]);
+    }
+
+    a_backup_is_read_and_put_back_in_one_step => |subject| {
+        let store = (subject.reopen)();
+        let session = open(&store).await;
+        session.append(vec![put("app/dev/a", 1), put("app/dev/s/gone", 1)]).await.unwrap();
+        session.checkpoint(header(&["app/dev/a"])).await.unwrap();
+        assert!(store.backups(&stage("app/dev")).await.unwrap().is_empty(), "{}", subject.name);
+        session.append(vec![put("app/dev/a", 2), removed("app/dev/s/gone"), put("app/dev/b", 1), intent("app/dev/c")]).await.unwrap();
+        session.checkpoint(header(&["app/dev/b"])).await.unwrap();
+        let backups = store.backups(&stage("app/dev")).await.unwrap();
+        assert_eq!(backups.len(), 1, "{}", subject.name);
+        let backup = store.backup(&stage("app/dev"), &backups[0].name).await.unwrap();
+        assert_eq!(backup.records.keys().map(Fqn::as_str).collect::<Vec<_>>(), ["app/dev/a", "app/dev/s/gone"]);
+        assert!(store.backup(&stage("app/dev"), "state-none.json").await.is_err());
+        let serial = load(&store).await.unwrap().serial;
+        session.append(vec![JournalEntry::Replaced(Arc::new(backup.clone()))]).await.unwrap();
+        drop(session);
+
+        // Durable from the first step on, and whole.
+        let store = (subject.reopen)();
+        let session = open(&store).await;
+        let state = session.take_state();
+        assert_eq!((&state.records, &state.header), (&backup.records, &backup.header), "{}", subject.name);
+        assert!(state.open_intents.is_empty());
+        session.checkpoint(state.header.clone()).await.unwrap();
+        session.release().await.unwrap();
+        let state = load(&store).await.unwrap();
+        assert_eq!(state.records, backup.records);
+        assert!(state.serial > serial, "{}: a plan of before is stale", subject.name);
+        assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty());
+        let newest = &store.backups(&stage("app/dev")).await.unwrap()[0].name;
+        let newest = store.backup(&stage("app/dev"), newest).await.unwrap();
+        assert_eq!(newest.records.keys().map(Fqn::as_str).collect::<Vec<_>>(), ["app/dev/a", "app/dev/b"]);
+    }
+
+    a_stage_that_was_set_aside_is_made_anew => |subject| {
+        let store = (subject.reopen)();
+        let session = open(&store).await;
+        session.append(vec![put("app/dev/a", 1), put("app/dev/s/b", 1)]).await.unwrap();
+        session.checkpoint(header(&[])).await.unwrap();
+        session.append(vec![put("app/dev/a", 2), intent("app/dev/c")]).await.unwrap();
+        drop(session);
+
+        let store = (subject.reopen)();
+        let salvage = store.salvage(&stage("app/dev")).await.unwrap();
+        assert_eq!(salvage.snapshot.records[&fqn("app/dev/a")].as_ref(), &record("app/dev/a", 2), "{}", subject.name);
+        assert!(salvage.snapshot.open_intents.contains_key(&fqn("app/dev/c")));
+        assert!(salvage.lost.is_empty() && salvage.has_index);
+        let (session, aside) = store.set_aside(&stage("app/dev"), salvage.lineage.clone(), request()).await.unwrap();
+        assert!(aside.is_some());
+        assert!(session.take_state().is_empty());
+        assert!(store.open(&stage("app/dev"), request()).await.is_err(), "it is locked");
+        session.append(vec![replaced(&stage("app/dev"), &[("app/dev/s/b", 7)])]).await.unwrap();
+        session.checkpoint(header(&["app/dev/s/b"])).await.unwrap();
+        session.release().await.unwrap();
+        let state = load(&store).await.unwrap();
+        assert_eq!(names(&state), ["app/dev/s/b"], "{}", subject.name);
+        assert_eq!(Some(state.lineage), salvage.lineage);
+        assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty(), "{}", subject.name);
+        open(&store).await.release().await.unwrap();
     }
 
     appends_at_the_same_time_are_all_kept => |subject| {

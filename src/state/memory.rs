@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Deployment, JournalEntry, LockHolder, LockRequest, LockStatus, Session, StageHeader,
-    StageState, StateError, Store,
+    BackupName, Deployment, JournalEntry, LockHolder, LockRequest, LockStatus, Retention, Salvage,
+    Session, Snapshot, StageHeader, StageState, StateError, Store,
 };
 use crate::{
     model::{AppName, StagePath},
@@ -34,6 +34,9 @@ struct Data {
     lineages: BTreeMap<AppName, String>,
     stages: BTreeMap<StagePath, StageState>,
     deployments: BTreeMap<StagePath, BTreeMap<String, Deployment>>,
+    /// By stage, oldest first; and the last checkpoint, which the next one backs up.
+    backups: BTreeMap<StagePath, Vec<Snapshot>>,
+    checkpoints: BTreeMap<StagePath, Snapshot>,
     locks: BTreeMap<StagePath, Lock>,
     /// Numbers the sessions, as process ids do.
     sessions: u32,
@@ -194,6 +197,68 @@ impl Store for MemoryStore {
             .cloned()
             .collect())
     }
+
+    async fn backups(&self, stage: &StagePath) -> Result<Vec<BackupName>, StateError> {
+        let data = locked(&self.data);
+        let backups = data.backups.get(stage).into_iter().flatten().rev();
+        Ok(backups
+            .map(|snapshot| BackupName {
+                name: backup_name(snapshot),
+                bytes: 0,
+            })
+            .collect())
+    }
+
+    async fn backup(&self, stage: &StagePath, name: &str) -> Result<Snapshot, StateError> {
+        let data = locked(&self.data);
+        let mut backups = data.backups.get(stage).into_iter().flatten();
+        let found = backups.find(|snapshot| backup_name(snapshot) == name);
+        found.cloned().ok_or_else(|| StateError::Io {
+            operation: "read",
+            place: name.to_owned(),
+            source: std::io::ErrorKind::NotFound.into(),
+        })
+    }
+
+    async fn salvage(&self, stage: &StagePath) -> Result<Salvage, StateError> {
+        let data = locked(&self.data);
+        let state = data.stages.get(stage);
+        Ok(Salvage {
+            snapshot: Snapshot::of(stage, &state.cloned().unwrap_or_default()),
+            lineage: data.lineages.get(&stage.app).cloned(),
+            has_index: state.is_some(),
+            lost: Vec::new(),
+        })
+    }
+
+    async fn set_aside(
+        &self,
+        stage: &StagePath,
+        lineage: Option<String>,
+        request: LockRequest,
+    ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
+        let session = self.open(stage, request).await?;
+        drop(session.take_state());
+        let mut data = locked(&self.data);
+        let old = data.stages.remove(stage);
+        if let Some(lineage) = lineage {
+            data.lineages.entry(stage.app.clone()).or_insert(lineage);
+        }
+        Ok((session, old.map(|_| "memory".to_owned())))
+    }
+}
+
+/// Counts a checkpoint.
+fn state_serial(data: &mut Data, stage: &StagePath) -> u64 {
+    data.stages.get_mut(stage).map_or(0, |state| {
+        state.serial += 1;
+        state.serial
+    })
+}
+
+/// The place of a backup among others of its stage.
+fn backup_name(snapshot: &Snapshot) -> String {
+    format!("state-{:020}.json", snapshot.serial)
 }
 
 /// One run's hold on a stage of a [`MemoryStore`].
@@ -275,10 +340,21 @@ impl Session for MemorySession {
                 return;
             }
             let state = self.stage(data);
-            if state.header != header {
-                state.header = header;
-                state.serial += 1;
+            state.header = header;
+            let mut now = Snapshot::of(&self.stage, state);
+            let last = data.checkpoints.get(&self.stage).cloned();
+            let same = last
+                .as_ref()
+                .is_some_and(|last| last.header == now.header && last.records == now.records);
+            if same {
+                return;
             }
+            now.serial = state_serial(data, &self.stage);
+            data.checkpoints.insert(self.stage.clone(), now);
+            let backups = data.backups.entry(self.stage.clone()).or_default();
+            backups.extend(last.filter(|last| !last.records.is_empty()));
+            let excess = backups.len().saturating_sub(Retention::default().backups);
+            backups.drain(..excess);
         })
     }
 
@@ -297,6 +373,8 @@ impl Session for MemorySession {
                 .is_none_or(StageState::is_empty)
             {
                 data.stages.remove(&self.stage);
+                data.checkpoints.remove(&self.stage);
+                data.backups.remove(&self.stage);
                 Ok(())
             } else {
                 Err(StateError::Io {

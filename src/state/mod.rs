@@ -9,6 +9,7 @@ pub mod file;
 pub mod memory;
 pub mod record;
 pub mod sim_disk;
+pub mod snapshot;
 
 #[cfg(test)]
 mod conformance;
@@ -27,6 +28,7 @@ pub use record::{
     Deployment, Intent, JournalEntry, KeyCheck, LockHolder, LockStatus, OldObject, Operation,
     Record, StageHeader, StageState, Status,
 };
+pub use snapshot::{BackupName, Salvage, Snapshot};
 
 /// Why state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +177,38 @@ pub trait Store: Send + Sync {
         stage: &StagePath,
         limit: usize,
     ) -> Result<Vec<Deployment>, StateError>;
+
+    /// The backups of a stage, newest first.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] when they cannot be listed.
+    async fn backups(&self, stage: &StagePath) -> Result<Vec<BackupName>, StateError>;
+
+    /// Reads one backup.
+    ///
+    /// # Errors
+    /// [`StateError::Corrupt`] when it is damaged, and the others.
+    async fn backup(&self, stage: &StagePath, name: &str) -> Result<Snapshot, StateError>;
+
+    /// Everything of a stage that can still be read, whatever else is damaged. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] when the store itself cannot be read, [`StateError::TooNew`] when a newer alch wrote.
+    async fn salvage(&self, stage: &StagePath) -> Result<Salvage, StateError>;
+
+    /// Takes a stage for a repair without reading it: what is there is kept aside, never deleted, and the session begins
+    /// without any state, for one [`JournalEntry::Replaced`] and a checkpoint. Until that checkpoint the stage counts as damaged, so
+    /// a repair that is cut short is never taken for "no state". `lineage` is used where the application has none that
+    /// can be read. Answers the session and where the old files are; `None` when there were none.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    async fn set_aside(
+        &self,
+        stage: &StagePath,
+        lineage: Option<String>,
+        request: LockRequest,
+    ) -> Result<(Box<dyn Session>, Option<String>), StateError>;
 }
 
 /// One run's exclusive hold on a stage. Heartbeats go on in the background until [`Session::release`] or drop.

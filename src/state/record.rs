@@ -174,17 +174,20 @@ pub enum JournalEntry {
     /// What the stage's own record is to hold: a crashed run is taken up, or destroyed, with the key and the target that
     /// it used.
     Header(Arc<StageHeader>),
+    /// Header, records and intents are these from now on, and no others: a backup was restored, or another store's state
+    /// taken over. Lineage, serial and epoch stay.
+    Replaced(Arc<super::Snapshot>),
 }
 
 impl JournalEntry {
-    /// The resource that the entry is about; none when it is about the stage.
+    /// The resource that the entry is about; none when it is about the whole stage.
     #[must_use]
     pub fn fqn(&self) -> Option<&Fqn> {
         match self {
             Self::Intent(intent) => Some(&intent.fqn),
             Self::Record(record) | Self::Renamed { record, .. } => Some(&record.fqn),
             Self::Removed { fqn } => Some(fqn),
-            Self::Header(_) => None,
+            Self::Header(_) | Self::Replaced(_) => None,
         }
     }
 }
@@ -272,6 +275,11 @@ impl StageState {
                 self.records.insert(record.fqn.clone(), Arc::clone(record));
             }
             JournalEntry::Header(header) => self.header = StageHeader::clone(header),
+            JournalEntry::Replaced(snapshot) => {
+                self.header = snapshot.header.clone();
+                self.records = snapshot.records.clone();
+                self.open_intents = snapshot.open_intents.clone();
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Intent, JournalEntry, Operation, Record, Status};
+use super::{Intent, JournalEntry, Operation, Record, Snapshot, StageState, Status};
 use crate::model::{AppName, Fqn, Map, StageName, StagePath, Value};
 
 pub(crate) fn stage(text: &str) -> StagePath {
@@ -59,4 +59,13 @@ pub(crate) fn intent(fqn: &str) -> JournalEntry {
         props: Map::new(),
         at: Timestamp::UNIX_EPOCH,
     }))
+}
+
+/// Everything of `stage` is replaced by these records.
+pub(crate) fn replaced(stage: &StagePath, records: &[(&str, i64)]) -> JournalEntry {
+    let mut state = StageState::default();
+    for (name, version) in records {
+        state.apply(&put(name, *version));
+    }
+    JournalEntry::Replaced(Arc::new(Snapshot::of(stage, &state)))
 }

@@ -181,8 +181,18 @@ impl ServedCloud {
             calls.map(|(method, path)| (method.to_owned(), path.to_owned()));
     }
 
+    /// The result of a call as another client makes it; the test ends here if it is refused.
+    #[track_caller]
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> serde_json::Value {
+        let (status, answer) = self.call(method, path, body);
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let mut body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        body["result"].take()
+    }
+
     /// Calls the API as another client would.
-    pub(crate) fn call(&self, method: &str, path: &str, body: &'static str) -> (u16, String) {
+    pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         use std::io::{Read as _, Write as _};
         let path = match path.starts_with('/') {
             true => path.to_owned(),
@@ -210,6 +220,10 @@ impl ServedCloud {
 }
 
 async fn count(State(counter): State<Arc<Counter>>, request: Request, next: Next) -> Response {
+    // What alch asks its own servers at the end of a run is no call of Cloudflare's API.
+    if request.uri().path().starts_with("/alch/") {
+        return next.run(request).await;
+    }
     // The body is read first, so that a call counts from the moment at which all of it is there.
     let (parts, body) = request.into_parts();
     let Ok(bytes) = to_bytes(body, usize::MAX).await else {

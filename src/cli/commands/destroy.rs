@@ -13,6 +13,7 @@ use crate::{
         exit::Exit,
         select::Project,
         settings::{Settings, Target},
+        settle::settle,
         signals::Signals,
         wiring::{self, Host, Start},
     },
@@ -35,7 +36,7 @@ pub(in crate::cli) fn run(context: &Context, args: &DestroyArgs) -> Result<Exit,
         _ => settings.target(None)?,
     };
     let host = Host::new(context, &settings, &project.folder, Vec::new());
-    host.use_target(&settings, target)?;
+    let client = host.use_target(&settings, target)?;
     let unknown: Vec<&str> = state
         .records
         .values()
@@ -62,6 +63,13 @@ pub(in crate::cli) fn run(context: &Context, args: &DestroyArgs) -> Result<Exit,
         run.destroy().await
     });
     let summary = summary.map_err(without_script)?;
+    settle(
+        context,
+        &project.runtime,
+        &client,
+        &host.cancel,
+        Some(&summary),
+    );
     Ok(signals.exit().unwrap_or_else(|| Exit::of_summary(&summary)))
 }
 

@@ -12,6 +12,7 @@ use crate::{
         exit::Exit,
         select::Project,
         settings::{Settings, Target},
+        settle::settle,
         signals::Signals,
         wiring::{self, Host, Start},
     },
@@ -33,7 +34,7 @@ pub(in crate::cli) fn run(context: &Context, args: &DriftArgs) -> Result<Exit, C
         _ => settings.target(None)?,
     };
     let host = Host::new(context, &settings, &project.folder, Vec::new());
-    host.use_target(&settings, target)?;
+    let client = host.use_target(&settings, target)?;
     if args.repair {
         context.ui.keep_logs(wiring::logs(&project.folder));
     }
@@ -64,6 +65,13 @@ pub(in crate::cli) fn run(context: &Context, args: &DriftArgs) -> Result<Exit, C
         return Ok(exit);
     }
     let (look, summary) = ended?;
+    settle(
+        context,
+        &project.runtime,
+        &client,
+        &host.cancel,
+        summary.as_ref(),
+    );
     Ok(match summary {
         Some(summary) => Exit::of_summary(&summary),
         None if look.findings.is_empty() => Exit::Success,

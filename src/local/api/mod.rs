@@ -31,6 +31,7 @@ mod r2_notifications;
 mod r2_objects;
 mod r2_settings;
 mod secrets_store;
+mod settled;
 mod signed;
 mod tunnels;
 mod vectorize;
@@ -52,6 +53,7 @@ use axum::{
 use sha2::{Digest as _, Sha256};
 
 use self::error::ApiError;
+pub use self::settled::SETTLED;
 pub(super) use self::workers::{
     DeployedAssets, DeployedModule, DeployedWorker, Namespace, Tails, deployed, jurisdiction,
     latest_version, revealed, schedules, source_maps,
@@ -85,6 +87,7 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(tunnels::routes())
         .merge(hyperdrive::routes())
         .merge(secrets_store::routes())
+        .merge(settled::routes())
         .merge(vectorize::routes())
         .merge(signed::routes())
         .merge(graphql::routes())

@@ -30,6 +30,7 @@ use super::{
     event::Event,
     failure::{self, Failure},
     inside::{Inside, InsideError},
+    settled::{Desk, PATIENCE as SETTLING},
     stacks::Stacks,
     supervisor::Listener,
 };
@@ -112,6 +113,7 @@ pub(super) struct Host {
     pub(super) logs: Logs,
     pub(super) stacks: Stacks,
     pub(super) listen: Listener,
+    pub(super) desk: Arc<Desk>,
     pub(super) token: String,
 }
 
@@ -152,6 +154,7 @@ pub(super) async fn serve(
         .route("/trigger", post(trigger))
         .route("/workflow", post(workflow))
         .route("/failure", post(failed))
+        .route("/settled", post(settled))
         .route("/tail", post(tail).layer(DefaultBodyLimit::max(TAIL_LIMIT)))
         .layer(middleware::from_fn_with_state(Arc::clone(&host), enter))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -347,6 +350,11 @@ async fn trigger(State(host): State<Arc<Host>>, body: Bytes) -> Response {
         called.error = record.await.and_then(|record| record.exception());
     }
     axum::Json(called).into_response()
+}
+
+/// Waits until what is deployed runs, for a command that deployed.
+async fn settled(State(host): State<Arc<Host>>) -> Response {
+    axum::Json(host.desk.ask(SETTLING).await).into_response()
 }
 
 /// The page for a request that a Worker failed at.

@@ -17,6 +17,7 @@ pub mod packages;
 mod process;
 mod queues;
 mod resume;
+mod settled;
 mod stacks;
 mod supervisor;
 mod trigger;
@@ -24,6 +25,7 @@ mod trigger;
 pub use self::{
     event::{Event, Running, RuntimeError},
     instances::{InstanceError, ask_instances},
+    settled::{BrokenWorker, PATIENCE, Settled, SettledError, settled},
     supervisor::{Runtime, RuntimeOptions, start},
     trigger::{TriggerError, trigger},
 };

@@ -43,6 +43,7 @@ use super::{
     process::{Launch, Printed, Process, StartError},
     queues::Deliverer,
     resume::resume,
+    settled::{BrokenWorker, Desk, Settled},
     stacks::Stacks,
 };
 use crate::{
@@ -129,6 +130,7 @@ pub fn start(
         source: std::io::Error::other(error),
     })?);
     let sent = Arc::new(Notify::new());
+    let desk = Arc::new(Desk::default());
     let tasks = TaskTracker::new();
     let host = Arc::new(Host {
         cloud: Cloud::open(&options.folder)?,
@@ -137,6 +139,7 @@ pub fn start(
         logs: Logs::of(&options.folder),
         stacks: Stacks::default(),
         listen: Arc::clone(&listen),
+        desk: Arc::clone(&desk),
         token: link.token.clone(),
     });
     tasks.spawn(host::serve(
@@ -168,12 +171,14 @@ pub fn start(
         link,
         deployments,
         listen,
+        desk,
         stop: stop.clone(),
         binary: None,
         broken: BTreeMap::new(),
         wait: FIRST_WAIT,
         told: BTreeSet::new(),
         counter: 0,
+        ticket: 0,
         _lock: lock,
     };
     tasks.spawn(supervisor.run());
@@ -228,6 +233,8 @@ struct Supervisor {
     link: Link,
     deployments: Deployments,
     listen: Listener,
+    /// Where those wait who deployed.
+    desk: Arc<Desk>,
     stop: CancellationToken,
     binary: Option<Binary>,
     /// Versions that cannot start, by the names of their services: the version that could not, and the reason.
@@ -237,6 +244,8 @@ struct Supervisor {
     told: BTreeSet<String>,
     /// The counter of writes before what is deployed was read.
     counter: i64,
+    /// The newest question before it was read.
+    ticket: u64,
     /// Held for as long as this runs.
     _lock: File,
 }
@@ -257,13 +266,16 @@ impl Supervisor {
                     // The first end of a process that did answer is over in a moment, in which requests rather wait.
                     let brief =
                         matches!(error, RuntimeError::Ended { .. }) && self.wait == FIRST_WAIT;
+                    let reason = error.to_string();
                     (self.listen)(Event::Failed(error));
                     self.wait = (self.wait * 2).min(LONGEST_WAIT);
                     if brief {
                         sleep(FIRST_WAIT).await;
                         continue;
                     }
-                    let pause = self.pause(wait);
+                    let settled = Settled::Failed { reason };
+                    self.desk.answer(self.ticket, settled.clone());
+                    let pause = self.pause(wait, &settled);
                     self.answer(StatusCode::SERVICE_UNAVAILABLE, page, pause)
                         .await;
                     if self.stop.is_cancelled() {
@@ -276,6 +288,7 @@ impl Supervisor {
 
     /// Runs what is deployed now until that changes.
     async fn once(&mut self) -> Next {
+        self.ticket = self.desk.newest();
         self.counter = match self.deployments.counter().await {
             Ok(counter) => counter,
             Err(error) => return Next::Failed(error.into()),
@@ -285,6 +298,8 @@ impl Supervisor {
             Err(error) => return Next::Failed(error.into()),
         };
         if workers.is_empty() {
+            self.broken.clear();
+            self.desk.answer(self.ticket, self.settled());
             let page =
                 "No Worker is deployed here yet; `alch run` deploys the script of a folder.\n";
             let changed = self.changed(None);
@@ -308,8 +323,9 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the time to try again: after `wait`, when there is one, and when anybody deploys.
-    async fn pause(&self, wait: Option<Duration>) {
+    /// Waits for the time to try again: after `wait`, when there is one, and when anybody deploys. Meanwhile `settled` is
+    /// what became of what is deployed.
+    async fn pause(&self, wait: Option<Duration>, settled: &Settled) {
         let over = async {
             match wait {
                 Some(wait) => sleep(wait).await,
@@ -317,8 +333,15 @@ impl Supervisor {
             }
         };
         let written = async {
-            while !matches!(self.deployments.counter().await, Ok(now) if now != self.counter) {
-                sleep(POLL).await;
+            let mut ticket = self.ticket;
+            loop {
+                let asked = self.desk.newest();
+                if matches!(self.deployments.counter().await, Ok(now) if now != self.counter) {
+                    break;
+                }
+                self.desk.answer(asked, settled.clone());
+                ticket = ticket.max(asked);
+                self.next_look(ticket).await;
             }
         };
         tokio::select! {
@@ -330,16 +353,25 @@ impl Supervisor {
     /// Waits until what is deployed is no longer what `config` was written for.
     async fn changed(&self, config: Option<&Config>) {
         let mut counter = self.counter;
+        let mut ticket = self.ticket;
         loop {
-            sleep(POLL).await;
+            self.next_look(ticket).await;
+            let asked = self.desk.newest();
             // A database that cannot be read for a moment changes nothing; the next look decides.
-            match self.deployments.counter().await {
-                Ok(now) if now != counter => counter = now,
-                _ => continue,
-            }
-            let Ok(workers) = self.deployments.workers().await else {
+            let Ok(now) = self.deployments.counter().await else {
+                sleep(POLL).await;
                 continue;
             };
+            if now == counter {
+                ticket = asked;
+                self.desk.answer(ticket, self.settled());
+                continue;
+            }
+            let Ok(workers) = self.deployments.workers().await else {
+                sleep(POLL).await;
+                continue;
+            };
+            counter = now;
             let same = match (config, &self.binary) {
                 (Some(config), Some(binary)) => {
                     self.config(&workers, binary).fingerprint() == config.fingerprint()
@@ -349,6 +381,30 @@ impl Supervisor {
             if !same {
                 return;
             }
+            ticket = asked;
+            self.desk.answer(ticket, self.settled());
+        }
+    }
+
+    /// Waits for the next look at the control database: soon, and at once when somebody asks who deployed.
+    async fn next_look(&self, ticket: u64) {
+        tokio::select! {
+            () = sleep(POLL) => {}
+            () = self.desk.newer_than(ticket) => {}
+        }
+    }
+
+    /// What became of what is deployed when it runs, or when there is nothing to run.
+    fn settled(&self) -> Settled {
+        let broken = self
+            .broken
+            .iter()
+            .map(|(worker, (_, reason))| BrokenWorker {
+                worker: worker.clone(),
+                reason: reason.clone(),
+            });
+        Settled::Serving {
+            broken: broken.collect(),
         }
     }
 
@@ -423,6 +479,7 @@ impl Supervisor {
             let failure = match Process::start(&launch).await {
                 Ok(process) => {
                     self.announce(workers, &config);
+                    self.desk.answer(self.ticket, self.settled());
                     return Ok((process, config));
                 }
                 Err(failure) => failure,

@@ -38,6 +38,9 @@ const TOLD_DELAY: Duration = Duration::from_secs(3);
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a local cloud may take to run what was deployed; longer than its own patience.
+const SETTLING_TIMEOUT: Duration = Duration::from_secs(25);
+
 /// Port on which the local cloud serves Workers.
 const LOCAL_WORKERS_PORT: u16 = 8787;
 
@@ -183,6 +186,36 @@ impl Client {
                 .await
                 .ok_or_else(cancelled)?;
         }
+    }
+
+    /// Waits until a local cloud's server runs what was deployed, and answers what it says of that; `None` when there is
+    /// no such server, as on Cloudflare itself, which is not asked. This is no call of Cloudflare's API and is not counted.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the server does not answer in time.
+    pub async fn settled(&self) -> Result<Option<Json>, TransportError> {
+        if !self.local {
+            return Ok(None);
+        }
+        let mut request = Request::get(crate::local::SETTLED);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim()));
+        }
+        let request = request
+            .body(Bytes::new())
+            .map_err(|error| TransportError::Invalid {
+                reason: error.to_string(),
+            })?;
+        let answer = tokio::time::timeout(SETTLING_TIMEOUT, self.transport.send(request)).await;
+        let answer = answer.map_err(|_| TransportError::Broken {
+            place: "the local cloud".to_owned(),
+            reason: "no answer in time".to_owned(),
+        })??;
+        // Another server of the API knows nothing of it.
+        let found = answer.status().is_success();
+        Ok(found
+            .then(|| serde_json::from_slice(answer.body()).ok())
+            .flatten())
     }
 
     async fn send(&self, context: &OperationContext, call: &Call) -> Result<Answer, CallError> {

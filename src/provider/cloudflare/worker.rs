@@ -2,6 +2,7 @@
 
 mod assets;
 mod bindings;
+mod bound;
 mod bundling;
 mod changes;
 mod consumers;
@@ -10,6 +11,7 @@ pub(super) mod files;
 mod graph;
 mod handover;
 mod imports;
+mod leads;
 mod metadata;
 mod migrations;
 mod modules;
@@ -522,16 +524,9 @@ impl Provider for Worker {
     async fn list(
         &self,
         context: &OperationContext,
-        _known: &[Existing],
+        known: &[Existing],
     ) -> Result<Option<Vec<Observation>>, ProviderError> {
-        let call = Call::get("workers/scripts");
-        let answer = self.client.call(context, &call).await?;
-        let items = answer.result.as_array().map_or(&[][..], Vec::as_slice);
-        items
-            .iter()
-            .map(|item| observe::observation(item, &call.describe()))
-            .collect::<Result<Vec<_>, _>>()
-            .map(Some)
+        self.observed(context, known).await.map(Some)
     }
 
     fn declarable(&self, seen: &Observation) -> Map {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{Map, Prop, PropType, Value},
-    provider::{FailureKind, OperationContext, ProviderError},
+    provider::{FailureKind, OperationContext, ProviderError, text_prop},
 };
 
 /// Zones on one page of the list, the most that the API gives.
@@ -85,6 +85,49 @@ pub(super) async fn zone_of(
     }
 }
 
+/// The id of the zone that [`zone_of`] would answer, where it is there: none is made.
+pub(super) async fn zone_there(
+    client: &Client,
+    context: &OperationContext,
+    props: &Map,
+    host: &str,
+) -> Result<Option<String>, ProviderError> {
+    let host = match props.get("zone") {
+        Some(Value::Resource(view)) => {
+            return Ok(text_prop(&view.outputs, "id").map(str::to_owned));
+        }
+        Some(Value::String(domain)) => domain.as_str(),
+        _ => {
+            let given = text_prop(props, "zoneId").or(client.zones.preset.as_deref());
+            match given {
+                Some(id) if !client.is_local() || is_there(client, context, id).await? => {
+                    return Ok(Some(id.to_owned()));
+                }
+                _ => host,
+            }
+        }
+    };
+    let host = host.to_ascii_lowercase();
+    let listed = client
+        .zones
+        .listed
+        .get_or_try_init(|| list(client, context))
+        .await?;
+    Ok(longest(listed, host.trim_end_matches('.')).map(|zone| zone.id.clone()))
+}
+
+/// The zone that holds `host`: the longest domain of those it lies in.
+fn longest<'a>(zones: &'a [ZoneName], host: &str) -> Option<&'a ZoneName> {
+    let holds = |zone: &&ZoneName| {
+        let domain = zone.domain.as_deref();
+        domain.is_some_and(|domain| is_within(host, domain))
+    };
+    zones
+        .iter()
+        .filter(holds)
+        .max_by_key(|zone| zone.domain.as_ref().map(String::len))
+}
+
 async fn is_there(
     client: &Client,
     context: &OperationContext,
@@ -121,15 +164,7 @@ async fn look_up(
         .listed
         .get_or_try_init(|| list(client, context))
         .await?;
-    let holds = |zone: &&ZoneName| {
-        let domain = zone.domain.as_deref();
-        domain.is_some_and(|domain| is_within(host, domain))
-    };
-    if let Some(zone) = listed
-        .iter()
-        .filter(holds)
-        .max_by_key(|zone| zone.domain.as_ref().map(String::len))
-    {
+    if let Some(zone) = longest(listed, host) {
         return Ok(zone.clone());
     }
     // It may have been made since the list was read.

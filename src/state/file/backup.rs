@@ -1,34 +1,21 @@
 //! Backups: the state of one checkpoint in one checked file, before the next checkpoint replaces it.
 
 use std::{
-    collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::{
-    envelope::{io_error, seal},
+    envelope::{corrupt, io_error, seal},
     layout::{self, StageLayout, temporary},
+    recover::read_versioned,
 };
 use crate::{
-    model::{Fqn, StagePath},
-    state::{Record, StageHeader, StateError, disk::Disk},
+    model::StagePath,
+    state::{BackupName, Snapshot, StateError, disk::Disk},
 };
-
-/// Everything that a stage held.
-#[derive(Debug, Serialize)]
-pub(crate) struct Backup<'a> {
-    pub(crate) format: u32,
-    pub(crate) stage: &'a StagePath,
-    pub(crate) lineage: &'a str,
-    pub(crate) serial: u64,
-    pub(crate) epoch: u64,
-    pub(crate) header: &'a StageHeader,
-    pub(crate) records: BTreeMap<&'a Fqn, Arc<Record>>,
-}
 
 /// `state-2024-01-15T10-30-00-000Z.json`
 fn file_name(at: Timestamp) -> String {
@@ -59,7 +46,7 @@ pub(crate) fn write(
     disk: &dyn Disk,
     layout: &StageLayout,
     at: Timestamp,
-    backup: &Backup<'_>,
+    backup: &Snapshot,
 ) -> Result<Unnamed, StateError> {
     let folder = layout.backups();
     disk.create_dir_all(&folder)
@@ -96,7 +83,7 @@ pub(crate) fn prune(disk: &dyn Disk, layout: &StageLayout, keep: usize) -> Resul
     let backups: Vec<&str> = entries
         .iter()
         .filter_map(|entry| entry.text())
-        .filter(|name| name.starts_with("state-") && name.ends_with(".json"))
+        .filter(|name| is_backup(name))
         .collect();
     let excess = backups.len().saturating_sub(keep);
     let unfinished = entries
@@ -109,6 +96,59 @@ pub(crate) fn prune(disk: &dyn Disk, layout: &StageLayout, keep: usize) -> Resul
             .map_err(|error| io_error("remove", &path, error))?;
     }
     Ok(())
+}
+
+fn is_backup(name: &str) -> bool {
+    name.starts_with("state-") && name.ends_with(".json")
+}
+
+/// The backups of a stage, newest first.
+pub(crate) fn list(disk: &dyn Disk, layout: &StageLayout) -> Result<Vec<BackupName>, StateError> {
+    let folder = layout.backups();
+    let entries = disk
+        .list(&folder)
+        .map_err(|error| io_error("list", &folder, error))?;
+    entries
+        .iter()
+        .rev()
+        .filter_map(|entry| entry.text())
+        .filter(|name| is_backup(name))
+        .map(|name| {
+            let path = folder.join(name);
+            let bytes = disk
+                .read(&path)
+                .map_err(|error| io_error("read", &path, error))?;
+            Ok(BackupName {
+                name: name.to_owned(),
+                bytes: bytes.len() as u64,
+            })
+        })
+        .collect()
+}
+
+/// Reads one backup.
+pub(crate) fn read(
+    disk: &dyn Disk,
+    layout: &StageLayout,
+    stage: &StagePath,
+    name: &str,
+) -> Result<Snapshot, StateError> {
+    let path = layout.backups().join(name);
+    if !is_backup(name) || Path::new(name).components().count() != 1 {
+        return Err(io_error("read", &path, ErrorKind::InvalidFilename));
+    }
+    let bytes = disk
+        .read(&path)
+        .map_err(|error| io_error("read", &path, error))?;
+    let snapshot: Snapshot = read_versioned(&bytes, &stage.to_string(), &path)?;
+    if snapshot.stage != *stage {
+        let problem = format!("it is a backup of stage {}", snapshot.stage);
+        return Err(corrupt(stage, &path, problem));
+    }
+    match snapshot.contradiction() {
+        Some(problem) => Err(corrupt(stage, &path, problem)),
+        None => Ok(snapshot),
+    }
 }
 
 #[cfg(test)]

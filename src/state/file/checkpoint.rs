@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    backup::{self, Backup},
+    backup,
     envelope::{Checksum, io_error},
     files::{create_folder, parent_of, rename, sealed, write_file},
     layout::{STATE, StageLayout, temporary},
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     model::Fqn,
-    state::{StageHeader, StateError, disk::Disk, record::FORMAT},
+    state::{Snapshot, StageHeader, StateError, disk::Disk, record::FORMAT},
 };
 
 /// The record of a scope: says whose folder it is, to people who look.
@@ -42,7 +42,9 @@ impl Writer {
         keep: usize,
         new_lineage: &dyn Fn() -> String,
     ) -> Result<(), StateError> {
-        let nothing_to_fold = self.entries == self.state.open_intents.len();
+        let nothing_to_fold = self.entries == self.state.open_intents.len()
+            && self.touched.is_empty()
+            && !self.repairs;
         if nothing_to_fold && header == self.header {
             return Ok(());
         }
@@ -74,7 +76,7 @@ impl Writer {
         if has_backup {
             backup::prune(disk, &self.layout, keep)?;
         }
-        Ok(())
+        self.end_repair(disk)
     }
 
     /// Backs the last checkpoint up, unless it is empty.
@@ -97,17 +99,18 @@ impl Writer {
                 None => self.state.records.get(fqn).cloned(),
             };
             if let Some(record) = record {
-                records.insert(fqn, record);
+                records.insert(fqn.clone(), record);
             }
         }
-        let backup = Backup {
+        let backup = Snapshot {
             format: FORMAT,
-            stage: &self.stage,
-            lineage: &self.state.lineage,
+            stage: self.stage.clone(),
+            lineage: self.state.lineage.clone(),
             serial: self.state.serial,
             epoch: self.state.epoch,
-            header: &self.header,
+            header: self.header.clone(),
             records,
+            open_intents: BTreeMap::new(),
         };
         let backup = backup::write(disk, &self.layout, at, &backup)?;
         written.folders.insert(self.layout.folder.clone());

@@ -20,7 +20,7 @@ use crate::{
         StateError, Store,
         disk::Disk,
         sim_disk::{Fault, Loss, SimDisk},
-        tests_support::{intent, put, record, removed, stage},
+        tests_support::{intent, put, record, removed, replaced, stage},
     },
     util::{clock::Clock, ids::Ids},
 };
@@ -68,15 +68,15 @@ impl Processes for Newest {
     }
 }
 
-struct World {
-    disk: SimDisk,
+pub(super) struct World {
+    pub(super) disk: SimDisk,
     clock: Arc<TestClock>,
     newest: Arc<Newest>,
     ids: Arc<TestIds>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let clock = Arc::new(TestClock::default());
         Self {
             disk: SimDisk::new(Arc::clone(&clock) as Arc<dyn Clock>),
@@ -87,7 +87,7 @@ impl World {
     }
 
     /// The store as a new process sees it.
-    fn start(&self) -> FileStore {
+    pub(super) fn start(&self) -> FileStore {
         let pid = self.newest.0.fetch_add(1, Ordering::SeqCst) + 1;
         self.on_host("here", pid)
     }
@@ -111,14 +111,14 @@ impl World {
     }
 }
 
-fn request(wait: Duration) -> LockRequest {
+pub(super) fn request(wait: Duration) -> LockRequest {
     LockRequest {
         wait,
         command: "alch run".to_owned(),
     }
 }
 
-fn dev() -> StagePath {
+pub(super) fn dev() -> StagePath {
     stage("app/dev")
 }
 
@@ -132,7 +132,7 @@ enum Step {
     Reopen,
 }
 
-fn header(script: &str) -> StageHeader {
+pub(super) fn header(script: &str) -> StageHeader {
     StageHeader {
         script: (!script.is_empty()).then(|| script.to_owned()),
         ..StageHeader::default()
@@ -164,6 +164,13 @@ fn scenario() -> Vec<Step> {
         Append(vec![intent("app/dev/s/c"), removed("app/dev/s/c")]),
         Checkpoint("second"),
         Checkpoint("second"),
+        Append(vec![intent("app/dev/f"), put("app/dev/g", 1)]),
+        Append(vec![replaced(
+            &dev(),
+            &[("app/dev/a", 1), ("app/dev/s/c", 3), ("app/dev/t/h", 1)],
+        )]),
+        Reopen,
+        Checkpoint("third"),
     ]
 }
 
@@ -225,7 +232,7 @@ impl Model {
     }
 }
 
-fn same(a: &StageState, b: &StageState) -> bool {
+pub(super) fn same(a: &StageState, b: &StageState) -> bool {
     a.records == b.records && a.open_intents == b.open_intents && a.header == b.header
 }
 
@@ -298,14 +305,14 @@ async fn recovers(world: &World, model: &Model, case: &str) {
     assert!(problems.is_empty(), "{case}: {problems:#?}");
 }
 
-const LOSSES: [Loss; 5] = [
+pub(super) const LOSSES: [Loss; 5] = [
     Loss::Nothing,
     Loss::Everything,
     Loss::Some(1),
     Loss::Some(2),
     Loss::Some(3),
 ];
-const CRASHES: [Fault; 3] = [Fault::CrashBefore, Fault::CrashTorn, Fault::CrashAfter];
+pub(super) const CRASHES: [Fault; 3] = [Fault::CrashBefore, Fault::CrashTorn, Fault::CrashAfter];
 
 async fn effects_of(steps: &[Step]) -> u64 {
     let world = World::new();
@@ -439,7 +446,7 @@ async fn a_run_without_changes_writes_only_the_lock() {
     run(&world, &scenario(), &mut Model::new()).await.unwrap();
     let before = world.disk.trace().len();
     let session = open(&world.start()).await.unwrap();
-    session.checkpoint(header("second")).await.unwrap();
+    session.checkpoint(header("third")).await.unwrap();
     session.release().await.unwrap();
     let effects = world.disk.trace()[before..].to_vec();
     assert!(
@@ -501,7 +508,7 @@ async fn damage_to_any_file_is_told_or_harmless() {
     // The last entry alone may be taken for a torn write.
     model.possible.push({
         let mut state = good.clone();
-        state.apply(&put("app/dev/a", 2));
+        state.apply(&put("app/dev/a", 1));
         state
     });
     let store = world.start();

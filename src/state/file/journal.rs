@@ -233,11 +233,8 @@ fn read_frame(bytes: &[u8], at: usize) -> Found<'_> {
     })
 }
 
-/// Reads a journal.
-///
-/// # Errors
-/// [`JournalError`] for everything but a torn last batch.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Journal, JournalError> {
+/// Reads the header of a journal, and how many frames of its batch follow it.
+fn begin(bytes: &[u8]) -> Result<(Journal, u32), JournalError> {
     if bytes.is_empty() {
         return Err(damaged("it is empty"));
     }
@@ -256,14 +253,41 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Journal, JournalError> {
     let header: JournalHeader =
         from_json(first.payload).map_err(|error| damaged(format!("its header: {error}")))?;
 
-    let mut journal = Journal {
+    let journal = Journal {
         epoch: header.epoch,
         header,
         entries: Vec::new(),
         batch: 0,
         good_length: first.end,
     };
-    let mut left = first.left;
+    Ok((journal, first.left))
+}
+
+/// Reads what is whole before the first damage of a journal; `None` when its header is damaged.
+///
+/// # Errors
+/// [`JournalError::TooNew`].
+pub(crate) fn salvage(bytes: &[u8]) -> Result<Option<Journal>, JournalError> {
+    let (mut journal, mut left) = match begin(bytes) {
+        Ok(begun) => begun,
+        Err(JournalError::Damaged(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    while let Found::Frame(frame) = read_frame(bytes, journal.good_length) {
+        if journal.accept(&frame, left, journal.good_length).is_err() {
+            break;
+        }
+        left = frame.left;
+    }
+    Ok(Some(journal))
+}
+
+/// Reads a journal.
+///
+/// # Errors
+/// [`JournalError`] for everything but a torn last batch.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Journal, JournalError> {
+    let (mut journal, mut left) = begin(bytes)?;
     while journal.good_length < bytes.len() {
         let at = journal.good_length;
         match read_frame(bytes, at) {

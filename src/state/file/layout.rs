@@ -18,8 +18,26 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 const ROOT_NAMES: [&str; 2] = ["locks", "local"];
 /// Within an application's folder, and within that of its locks: where its tests are.
 const TESTS: &str = "test";
-/// Names within an application's or stage's folder that are files.
-const FILE_NAMES: [&str; 4] = [STATE, JOURNAL, "state.json.tmp", "journal.wal.tmp"];
+/// File name of the note that a repair is going on, or was cut short.
+pub(crate) const REPAIR: &str = "repair.json";
+/// Folder of resources within a scope, and the folders of a stage that are no scopes.
+pub(crate) const RESOURCES: &str = "resources";
+pub(crate) const BACKUPS: &str = "backups";
+pub(crate) const DEPLOYMENTS: &str = "deployments";
+pub(crate) const LOGS: &str = "logs";
+/// Names within an application's or stage's folder that are the layout's own.
+const OWN_NAMES: [&str; 10] = [
+    STATE,
+    JOURNAL,
+    REPAIR,
+    "state.json.tmp",
+    "journal.wal.tmp",
+    "repair.json.tmp",
+    RESOURCES,
+    BACKUPS,
+    DEPLOYMENTS,
+    LOGS,
+];
 
 fn escape(name: &str, taken: &[&str]) -> String {
     if name.starts_with('%') || taken.contains(&name) {
@@ -83,15 +101,15 @@ impl StageLayout {
         let mut parent = app_folder.clone();
         let name = match stage.stage.test_parts() {
             Some((id, of)) => {
-                for part in [TESTS, &escape(id, &FILE_NAMES)] {
+                for part in [TESTS, &escape(id, &OWN_NAMES)] {
                     parent.push(part);
                     between.push(parent.clone());
                     locks_folder.push(part);
                 }
-                escape(of, &FILE_NAMES)
+                escape(of, &OWN_NAMES)
             }
             None if stage.stage.as_str() == TESTS => format!("%{TESTS}"),
-            None => escape(stage.stage.as_str(), &FILE_NAMES),
+            None => escape(stage.stage.as_str(), &OWN_NAMES),
         };
         Self {
             root: root.to_owned(),
@@ -124,19 +142,24 @@ impl StageLayout {
         self.folder.join(JOURNAL)
     }
 
+    /// `<app>/<stage>/repair.json`
+    pub(crate) fn repair_note(&self) -> PathBuf {
+        self.folder.join(REPAIR)
+    }
+
     /// `<app>/<stage>/backups`
     pub(crate) fn backups(&self) -> PathBuf {
-        self.folder.join("backups")
+        self.folder.join(BACKUPS)
     }
 
     /// `<app>/<stage>/deployments`
     pub(crate) fn deployments(&self) -> PathBuf {
-        self.folder.join("deployments")
+        self.folder.join(DEPLOYMENTS)
     }
 
     /// `<app>/<stage>/logs`
     pub(crate) fn logs(&self) -> PathBuf {
-        self.folder.join("logs")
+        self.folder.join(LOGS)
     }
 
     /// `<app>/<stage>/logs/<deployment id>.ndjson`
@@ -150,7 +173,7 @@ impl StageLayout {
         let within = fqn.within_stage();
         if let Some((scopes, _)) = within.rsplit_once('/') {
             for scope in scopes.split('/') {
-                folder.push(escape(scope, &FILE_NAMES));
+                folder.push(escape(scope, &OWN_NAMES));
             }
         }
         folder
@@ -159,7 +182,7 @@ impl StageLayout {
     /// `<scope>/resources/<id>`
     pub(crate) fn resource_folder(&self, fqn: &Fqn) -> PathBuf {
         let mut folder = self.scope_folder(fqn);
-        folder.push("resources");
+        folder.push(RESOURCES);
         folder.push(fqn.id());
         folder
     }

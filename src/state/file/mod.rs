@@ -13,6 +13,7 @@ mod lock;
 mod process;
 mod recover;
 mod removal;
+mod repair;
 mod session;
 mod store;
 mod validate;
@@ -22,6 +23,8 @@ mod writer;
 mod crash_tests;
 #[cfg(test)]
 mod race_tests;
+#[cfg(test)]
+mod repair_tests;
 
 pub use process::{Process, Processes, SystemProcesses};
 pub use store::FileStore;

@@ -134,6 +134,13 @@ pub(crate) fn read_stage(
     layout: &StageLayout,
     stage: &StagePath,
 ) -> Result<Option<Loaded>, StateError> {
+    if disk
+        .exists(&layout.repair_note())
+        .map_err(|error| io_error("look for", &layout.repair_note(), error))?
+    {
+        let problem = "a repair of the stage is going on, or was cut short";
+        return Err(corrupt(stage, &layout.repair_note(), problem));
+    }
     // In this order: a checkpoint replaces the journal last, so a reader without the lock never misses entries.
     let record = read_if_present(disk, &layout.stage_record())?;
     let journal = read_if_present(disk, &layout.journal())?;
@@ -208,7 +215,7 @@ pub(crate) fn read_stage(
 }
 
 /// What a checkpoint carries from the journal that it supersedes to the next one. Everything else is in the records.
-fn open_intents(entries: &[JournalEntry]) -> Vec<JournalEntry> {
+pub(super) fn open_intents(entries: &[JournalEntry]) -> Vec<JournalEntry> {
     let mut state = StageState::default();
     for entry in entries {
         state.apply(entry);
@@ -227,6 +234,12 @@ fn assemble(
     (journal, batch): (JournalState, u32),
 ) -> Result<Loaded, StateError> {
     let mut touched: Vec<Fqn> = entries.iter().flat_map(touches).cloned().collect();
+    if entries
+        .iter()
+        .any(|entry| matches!(entry, JournalEntry::Replaced(_)))
+    {
+        touched.extend(checkpoint.records.keys().cloned());
+    }
     touched.sort_unstable();
     touched.dedup();
     let prefix = format!("{stage}/");
@@ -267,7 +280,7 @@ fn assemble(
     })
 }
 
-/// The records that an entry changes.
+/// The records that an entry names. [`JournalEntry::Replaced`] also ends all that were there before.
 pub(crate) fn touches(entry: &JournalEntry) -> impl Iterator<Item = &Fqn> {
     let from = match entry {
         JournalEntry::Renamed { from, .. } => Some(from),
@@ -277,7 +290,13 @@ pub(crate) fn touches(entry: &JournalEntry) -> impl Iterator<Item = &Fqn> {
         JournalEntry::Intent(_) => None,
         _ => entry.fqn(),
     };
-    from.into_iter().chain(record)
+    let all = match entry {
+        JournalEntry::Replaced(snapshot) => Some(snapshot.records.keys()),
+        _ => None,
+    };
+    from.into_iter()
+        .chain(record)
+        .chain(all.into_iter().flatten())
 }
 
 /// Parses the stage record and compares it with the application's.

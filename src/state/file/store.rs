@@ -9,11 +9,13 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
+    backup,
     envelope::{corrupt, io_error, parse, unseal},
     layout::{self, StageLayout},
     lock::{self, Attempt, DEFAULT_TTL},
     process::{Process, Processes, SystemProcesses},
     recover::{self, Loaded},
+    repair,
     session::{Core, FileSession},
     validate,
     writer::Writer,
@@ -21,8 +23,8 @@ use super::{
 use crate::{
     model::{AppName, StageName, StagePath},
     state::{
-        Deployment, LockHolder, LockRequest, LockStatus, Retention, Session, StageState,
-        StateError, Store,
+        BackupName, Deployment, LockHolder, LockRequest, LockStatus, Retention, Salvage, Session,
+        Snapshot, StageState, StateError, Store,
         disk::{Disk, RealDisk, on_disk},
     },
     util::{
@@ -200,6 +202,46 @@ impl FileStore {
         .await
     }
 
+    /// Sets the stage aside under the lock, and settles the epoch.
+    async fn begin_anew(
+        &self,
+        stage: &StagePath,
+        lineage: Option<String>,
+        provisional: &LockHolder,
+    ) -> Result<(LockHolder, Writer, Option<String>), StateError> {
+        let layout = self.layout(stage);
+        let stage = stage.clone();
+        let ours = provisional.clone();
+        let at = self.clock.now();
+        on_disk(&self.disk, move |disk| {
+            let (epoch, serial) = repair::highest(disk, &layout, &stage)?;
+            let mut holder = ours.clone();
+            if holder.epoch <= epoch {
+                holder.epoch = epoch + 1;
+                lock::renew(disk, &layout, &stage, &ours, &holder)?;
+            }
+            let _guard = lock::guard(disk, &layout)?;
+            lock::check(disk, &layout, &stage, &holder)?;
+            let aside = repair::set_aside(disk, &layout, &stage, lineage, at)?;
+            let writer = Writer::anew(&stage, &layout, holder.epoch, serial);
+            Ok((holder, writer, aside.map(|path| path.display().to_string())))
+        })
+        .await
+    }
+
+    fn session(&self, stage: &StagePath, holder: LockHolder, writer: Writer) -> Box<dyn Session> {
+        Box::new(FileSession::start(Core::new(
+            Arc::clone(&self.disk),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.ids),
+            stage.clone(),
+            self.layout(stage),
+            self.retention,
+            holder,
+            writer,
+        )))
+    }
+
     /// Gives a lock back after a failure; that failure is what the caller hears of.
     async fn give_back(&self, stage: &StagePath, holder: LockHolder) {
         let layout = self.layout(stage);
@@ -300,16 +342,7 @@ impl Store for FileStore {
                 return Err(error);
             }
         };
-        Ok(Box::new(FileSession::start(Core::new(
-            Arc::clone(&self.disk),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.ids),
-            stage.clone(),
-            self.layout(stage),
-            self.retention,
-            holder,
-            writer,
-        ))))
+        Ok(self.session(stage, holder, writer))
     }
 
     async fn locks(&self, app: &AppName) -> Result<Vec<LockStatus>, StateError> {
@@ -401,6 +434,43 @@ impl Store for FileStore {
                 .collect()
         })
         .await
+    }
+
+    async fn backups(&self, stage: &StagePath) -> Result<Vec<BackupName>, StateError> {
+        let layout = self.layout(stage);
+        on_disk(&self.disk, move |disk| backup::list(disk, &layout)).await
+    }
+
+    async fn backup(&self, stage: &StagePath, name: &str) -> Result<Snapshot, StateError> {
+        let (layout, stage, name) = (self.layout(stage), stage.clone(), name.to_owned());
+        on_disk(&self.disk, move |disk| {
+            backup::read(disk, &layout, &stage, &name)
+        })
+        .await
+    }
+
+    async fn salvage(&self, stage: &StagePath) -> Result<Salvage, StateError> {
+        let (layout, stage) = (self.layout(stage), stage.clone());
+        on_disk(&self.disk, move |disk| {
+            repair::salvage(disk, &layout, &stage)
+        })
+        .await
+    }
+
+    async fn set_aside(
+        &self,
+        stage: &StagePath,
+        lineage: Option<String>,
+        request: LockRequest,
+    ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
+        let provisional = self.acquire(stage, &request).await?;
+        match self.begin_anew(stage, lineage, &provisional).await {
+            Ok((holder, writer, aside)) => Ok((self.session(stage, holder, writer), aside)),
+            Err(error) => {
+                self.give_back(stage, provisional).await;
+                Err(error)
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::{
     envelope::{corrupt, io_error, unseal},
     journal,
-    layout::{JOURNAL, STATE, StageLayout},
+    layout::{BACKUPS, DEPLOYMENTS, JOURNAL, LOGS, RESOURCES, STATE, StageLayout},
     recover::{self, AppRecord, StageRecord, read_if_present, read_versioned, touches},
     store::read_deployment,
 };
@@ -97,7 +97,7 @@ pub(crate) fn validate(
 }
 
 /// All record files in `resources/` folders of a scope and the scopes within it.
-fn records_below(
+pub(super) fn records_below(
     disk: &dyn Disk,
     folder: &Path,
     is_stage: bool,
@@ -107,8 +107,8 @@ fn records_below(
         let path = folder.join(&entry.name);
         match entry.text() {
             Some(STATE | JOURNAL) => {}
-            Some("backups" | "deployments" | "logs") if is_stage => {}
-            Some("resources") => {
+            Some(BACKUPS | DEPLOYMENTS | LOGS) if is_stage => {}
+            Some(RESOURCES) => {
                 for resource in list(disk, &path)? {
                     let record = path.join(&resource.name).join(STATE);
                     if disk

@@ -46,6 +46,8 @@ pub(crate) struct Writer {
     /// Number of the journal's last batch.
     pub(super) batch: u32,
     pub(super) journal: Option<Box<dyn AppendFile>>,
+    /// Whether the stage was set aside and has to be made anew: see `repair`.
+    pub(super) repairs: bool,
 }
 
 impl Writer {
@@ -78,6 +80,7 @@ impl Writer {
             entries: loaded.entries,
             batch: loaded.batch,
             journal: None,
+            repairs: false,
         };
         match loaded.journal {
             JournalState::Whole => {}
@@ -123,14 +126,22 @@ impl Writer {
     pub(crate) fn apply(&mut self, entries: &[JournalEntry]) {
         for entry in entries {
             for fqn in touches(entry) {
-                if !self.touched.contains_key(fqn) {
-                    let before = self.state.records.get(fqn).cloned();
-                    self.touched.insert(fqn.clone(), before);
-                }
+                self.touch(fqn);
+            }
+            if matches!(entry, JournalEntry::Replaced(_)) {
+                let all: Vec<Fqn> = self.state.records.keys().cloned().collect();
+                all.iter().for_each(|fqn| self.touch(fqn));
             }
             self.state.apply(entry);
         }
         self.state.epoch = self.epoch;
+    }
+
+    fn touch(&mut self, fqn: &Fqn) {
+        if !self.touched.contains_key(fqn) {
+            let before = self.state.records.get(fqn).cloned();
+            self.touched.insert(fqn.clone(), before);
+        }
     }
 
     fn open_journal(&mut self, disk: &dyn Disk) -> Result<&mut Box<dyn AppendFile>, StateError> {

@@ -112,6 +112,21 @@ fn binding(name: &str, value: &Value) -> Result<Json, ProviderError> {
     }
 }
 
+/// A recorded binding as the API shows it, secrets by their presence alone; none where only a run knows it.
+pub(super) fn shown(name: &str, value: &Value, worker: &str) -> Option<Json> {
+    if matches!(value, Value::Secret(_)) {
+        return Some(json!({ "name": name, "type": "secret_text" }));
+    }
+    let mut known = true;
+    value.visit_references(&mut |_| known = false);
+    let made = match plain_bindings::marked(value).filter(|_| known) {
+        Some((kind, map)) => plain_bindings::binding(name, kind, map, worker),
+        None if known => binding(name, value),
+        None => return None,
+    };
+    made.ok()
+}
+
 fn objects(name: &str, view: &ResourceView) -> Result<Json, ProviderError> {
     let class = props::known_output(&view.outputs, "className", view.fqn.as_str())?;
     let mut binding =

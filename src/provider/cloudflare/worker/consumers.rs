@@ -74,13 +74,14 @@ pub(super) fn claims(props: &Map) -> impl Iterator<Item = Claim> {
     })
 }
 
-fn sources(props: &Map) -> Vec<&Value> {
+/// The queues that are declared, by position.
+pub(super) fn sources(props: &Map) -> Vec<&Value> {
     let list = props.get("eventSources").and_then(Value::as_array);
     list.unwrap_or_default().iter().collect()
 }
 
 /// The queue of a source, and its settings.
-fn source(value: &Value) -> Result<(&str, Option<&Map>), ProviderError> {
+pub(super) fn source(value: &Value) -> Result<(&str, Option<&Map>), ProviderError> {
     let (queue, settings) = match value {
         Value::Map(map) => (map.get("queue"), props::map_prop(map, "settings")),
         other => (Some(other), None),

@@ -61,7 +61,8 @@ pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
     }
 }
 
-fn items(props: &Map) -> impl Iterator<Item = (String, &Map)> {
+/// The host names that are declared, by position.
+pub(super) fn items(props: &Map) -> impl Iterator<Item = (String, &Map)> {
     let domains = props.get("domains").and_then(Value::as_array);
     domains
         .unwrap_or_default()
@@ -90,6 +91,13 @@ pub(super) async fn apply(
         .flat_map(items)
         .map(|(host, _)| host)
         .collect();
+    // Those that a look has shown to lead elsewhere: whoever asked for them to be brought back has seen where they lead.
+    let lost: Vec<String> = before
+        .into_iter()
+        .flat_map(items)
+        .filter(|(_, item)| item.contains_key("worker"))
+        .map(|(host, _)| host)
+        .collect();
     if wanted.is_empty() && old.is_empty() {
         return Ok(());
     }
@@ -107,7 +115,10 @@ pub(super) async fn apply(
             other => {
                 if let Some(there) = other {
                     let holder = props::text(there, "service");
-                    if !is_ours(there) && !handover::may_take(client, context, holder).await? {
+                    if !is_ours(there)
+                        && !lost.contains(host)
+                        && !handover::may_take(client, context, holder).await?
+                    {
                         return Err(custom_domain::taken(host, there));
                     }
                     remove(client, context, there).await?;

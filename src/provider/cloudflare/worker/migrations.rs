@@ -18,6 +18,11 @@ use crate::{
 
 const TAG: &str = "alchemy:do:";
 const MIGRATION_TAG: &str = "alchemy:migration-tag:";
+/// Whether a tag of a script is for classes, and no tag of the user's.
+pub(super) fn is_mark(tag: &str) -> bool {
+    tag.starts_with(TAG) || tag.starts_with(MIGRATION_TAG)
+}
+
 /// The output that names the classes.
 pub(super) const OUTPUT: &str = "durableObjects";
 

@@ -68,7 +68,8 @@ pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
     }
 }
 
-fn items(props: &Map) -> impl Iterator<Item = (&str, &Map)> {
+/// The patterns that are declared, by position.
+pub(super) fn items(props: &Map) -> impl Iterator<Item = (&str, &Map)> {
     let routes = props.get("routes").and_then(Value::as_array);
     routes
         .unwrap_or_default()
@@ -97,7 +98,10 @@ pub(super) async fn apply(
         let zone = zone_of(client, context, item, route::host_of(pattern)).await?;
         zones.entry(zone.id).or_default().0.push(pattern);
     }
+    // Those that a look has shown to lead elsewhere: whoever asked for them to be brought back has seen where they lead.
+    let mut lost: Vec<&str> = Vec::new();
     for (pattern, item) in before.into_iter().flat_map(items) {
+        lost.extend(item.contains_key("script").then_some(pattern));
         let zone = zone_of(client, context, item, route::host_of(pattern)).await?;
         zones.entry(zone.id).or_default().1.push(pattern);
     }
@@ -117,7 +121,10 @@ pub(super) async fn apply(
                         && handover::stays(before, old.contains(pattern)) => {}
                 Some(item) => {
                     let holder = props::text(item, "script");
-                    if holder != Some(name) && !handover::may_take(client, context, holder).await? {
+                    if holder != Some(name)
+                        && !lost.contains(pattern)
+                        && !handover::may_take(client, context, holder).await?
+                    {
                         return Err(taken(pattern, item));
                     }
                     remove(client, context, &path, item).await?;
