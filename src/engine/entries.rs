@@ -111,7 +111,8 @@ impl Run {
                 instance: old.instance.clone(),
                 props: old.props.clone(),
                 outputs: old.outputs.clone(),
-                begun_at: None,
+                // It is looked for then, and must not be older than that.
+                begun_at: (old.status == Status::Creating).then_some(old.created_at),
             });
         }
         // One that is found by its name only, and whose name the object has now, is the object.

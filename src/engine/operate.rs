@@ -265,13 +265,17 @@ impl Run {
         let prior = prior(job)?;
         let anew = anew || prior.physical_name != job.checked.physical_name;
         let context = self.context(&job.fqn, &prior.physical_name, &prior.instance);
+        let (provider, timeout) = (job.provider.as_ref(), job.provider.timeout());
+        let begun = prior.created_at;
         let found = if !anew {
-            self.call(job, job.provider.find(&context, &job.resolved))
+            self.find_begun(provider, timeout, &context, &job.resolved, begun)
                 .await?
         } else {
             // It is looked for as it was asked for then, and removed.
             let props = self.open(&prior.props)?;
-            let found = self.call(job, job.provider.find(&context, &props)).await?;
+            let found = self
+                .find_begun(provider, timeout, &context, &props, begun)
+                .await?;
             if let Some(found) = found
                 && (prior.adopted || is_ours(&found, prior.created_at))
                 && !prior.adopted
@@ -400,8 +404,16 @@ impl Run {
         let existing = if record.status == Status::Creating {
             // It is not known whether there is an object at all.
             let props = self.open(&record.props)?;
-            let find = provider.find(&context, &props);
-            match self.guarded(&record.fqn, timeout, find).await? {
+            let found = self
+                .find_begun(
+                    provider.as_ref(),
+                    timeout,
+                    &context,
+                    &props,
+                    record.created_at,
+                )
+                .await?;
+            match found {
                 Some(found) if is_ours(&found, record.created_at) => Existing {
                     props,
                     outputs: found.outputs,

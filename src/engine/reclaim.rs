@@ -46,8 +46,10 @@ impl Run {
             return Ok(Reclaimed::Removed(Box::new(job)));
         }
         let context = self.context(&job.fqn, &old.physical_name, &old.instance);
+        let (provider, timeout) = (job.provider.as_ref(), job.provider.timeout());
+        let begun = old.begun_at.unwrap_or(prior.created_at);
         let found = self
-            .call(job, job.provider.find(&context, &job.resolved))
+            .find_begun(provider, timeout, &context, &job.resolved, begun)
             .await?;
         Ok(Reclaimed::Taken(Box::new(Taken {
             job: without(job, prior, old),

@@ -108,6 +108,12 @@ impl SimDisk {
         files.collect()
     }
 
+    /// How many changes of names and contents are not synced: what [`Loss::Subset`] chooses from.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.machine().unsynced()
+    }
+
     /// Ends every open file and guard, takes away what `loss` says, and goes on without a fault.
     pub fn reboot(&self, loss: Loss) {
         self.machine().reboot(loss);
@@ -276,10 +282,10 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.machine().effect("rename", to, |machine, share| {
-            machine.file(from)?;
+            let node = Node::File(machine.file(from)?);
             // A rename is done or not, also when the power fails.
             if share == Share::All {
-                machine.change(Change::Rename(from.to_owned(), to.to_owned()));
+                machine.change(Change::Rename(from.to_owned(), to.to_owned(), node));
             }
             Ok(())
         })

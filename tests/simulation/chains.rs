@@ -19,7 +19,8 @@ fn chain(seed: u64) -> (Case, &'static str) {
         if index > 0 {
             step.meddling.clear();
             // Recoveries are shorter than what they recover from, so that the whole of them is met more often.
-            if rng.random_bool(0.1) {
+            // A name that a move gave up is not used again without a word.
+            if rng.random_bool(0.1) && step.program.moved.is_empty() {
                 step.program = generate::program(&mut rng);
             }
         }

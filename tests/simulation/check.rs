@@ -434,10 +434,12 @@ fn order(before: &StageState, step: &Step, ended: &Ended) -> Verdict {
                         .records
                         .get(fqn)
                         .is_some_and(|record| reaches(before, &record.fqn, &user.fqn));
-                    let old_only = before
-                        .records
-                        .get(fqn)
-                        .is_some_and(|record| !record.old_objects.is_empty());
+                    // It may be an object of a replacement, which nobody uses.
+                    let old_only = before.open_intents.contains_key(fqn)
+                        || before
+                            .records
+                            .get(fqn)
+                            .is_some_and(|record| !record.old_objects.is_empty());
                     ensure!(
                         circle || old_only || deleted.contains(&user.fqn),
                         "I6: {fqn} is deleted before {}, which uses it",
@@ -507,14 +509,19 @@ fn has_disk_fault(step: &Step) -> bool {
 
 /// Whether protection forbids what the program asks for.
 fn blocked(state: &StageState, step: &Step, ended: &Ended) -> bool {
-    let failed = match &ended.result {
-        Some(Ok(summary)) => summary
-            .failed
-            .iter()
-            .any(|failure| matches!(failure.cause, FailureCause::Protected)),
-        _ => false,
+    let Some(Ok(summary)) = &ended.result else {
+        return false;
     };
-    failed && state.records.values().any(|record| record.protect) && step.command != Command::Plan
+    let is_protected = |name: &Fqn| {
+        let things = &step.program.things;
+        state.records.get(name).is_some_and(|record| record.protect)
+            || things
+                .iter()
+                .any(|thing| thing.protect && fqn(&thing.id) == *name)
+    };
+    summary.failed.iter().any(|failure| {
+        matches!(failure.cause, FailureCause::Protected) && is_protected(&failure.fqn)
+    })
 }
 
 /// I4: an object is as its thing says.
@@ -538,7 +545,8 @@ fn as_declared(
     } else {
         thing.object_name()
     };
-    let soil = object.maker.is_none() || object.soil == Value::string(thing.soil.clone());
+    // What was taken over stands where it stands.
+    let soil = record.adopted || object.soil == Value::string(thing.soil.clone());
     ensure!(
         object.kind == thing.kind
             && object.name == name

@@ -231,6 +231,14 @@ impl SimCloud {
         };
     }
 
+    /// How long what was made may stay unseen.
+    pub(crate) fn lag(&self) -> Duration {
+        match self.caller.lock().unwrap().age {
+            Duration::ZERO => Duration::ZERO,
+            _ => Duration::from_secs(60),
+        }
+    }
+
     /// One request. `writes` says whether a lost answer leaves something uncertain.
     async fn request<T: Send + 'static>(
         &self,

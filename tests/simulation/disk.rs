@@ -193,6 +193,21 @@ impl SimulatedStore {
         self.loss = Loss::Nothing;
     }
 
+    /// Whether the power is gone.
+    pub(crate) fn is_down(&self) -> bool {
+        self.disk.is_down()
+    }
+
+    /// How many changes are not synced.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.disk.unsynced()
+    }
+
+    /// The power comes back, and of what was not synced only these are there.
+    pub(crate) fn lose_all_but(&mut self, kept: u64) {
+        self.disk.reboot(Loss::Subset(kept));
+    }
+
     /// What every effect was, in order.
     pub(crate) fn trace(&self) -> Vec<String> {
         self.disk.trace()

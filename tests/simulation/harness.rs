@@ -101,7 +101,7 @@ pub(crate) fn fqn(id: &str) -> Fqn {
     Fqn::parse(&format!("{}/{id}", stage())).unwrap()
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true).build().unwrap()
 }
@@ -210,6 +210,7 @@ impl Simulation {
                 Arc::clone(&events),
                 meter.clone(),
             );
+            world.registry.set_lag(cloud.lag());
             let outcome = tokio::select! {
                 biased;
                 () = fate.death() => None,

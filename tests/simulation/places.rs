@@ -40,7 +40,7 @@ pub(crate) fn place(path: &Path) -> &'static str {
 }
 
 /// One thing that the store is made to leave out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Omission {
     /// An operation of the disk at a place: `sync`, `sync folder`, `rename` (what is renamed is written in place instead),
     /// `truncate`, `create whole`.

@@ -113,6 +113,11 @@ impl Tally {
         }
     }
 
+    /// Prints one line.
+    pub(crate) fn say(&self, line: &str) {
+        writeln!(std::io::stderr(), "simulation:   {line}").unwrap();
+    }
+
     /// Prints the counts.
     pub(crate) fn tell(&self) {
         let elapsed = self.begin.elapsed().max(Duration::from_millis(1));

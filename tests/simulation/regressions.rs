@@ -1,0 +1,52 @@
+//! Cases that once failed, as short as they could be made.
+
+use super::{report::Tally, scenario::Case};
+
+const CASES: &[(&str, &str)] = &[
+    (
+        "a delete that dies while it looks whether its object was ever made",
+        r#"{"seed":119,"steps":[{"program":{"things":[{"id":"web/inner/d","value":0}]},"blows":[{"Cloud":{"request":0,"fault":"DieTorn"}}]},{"program":{"things":[]},"blows":[{"Cloud":{"request":0,"fault":"DieBefore"}}]}]}"#,
+    ),
+    (
+        "what was made a moment ago is not visible yet when it is no longer wanted",
+        r#"{"seed":1,"steps":[{"program":{"things":[{"id":"c","value":0}]},"blows":[{"Cloud":{"request":0,"fault":"DieAfter"}}]},{"program":{"things":[]},"pause":11,"blows":[{"Stale":{"seconds":36}}]}]}"#,
+    ),
+    (
+        "an object that was just removed hides the one that was just made",
+        r#"{"seed":17,"steps":[{"program":{"things":[{"id":"e","value":0}]}},{"program":{"things":[{"id":"e","value":0,"soil":"rock"}]},"blows":[{"Cloud":{"request":1,"fault":"DieAfter"}}]},{"program":{"things":[]},"pause":29,"blows":[{"Stale":{"seconds":37}}]}]}"#,
+    ),
+    (
+        "another kind takes the place of an object that may never have been made",
+        r#"{"seed":254,"steps":[{"program":{"things":[{"id":"a","value":0},{"id":"b","kind":"Note","value":0},{"id":"c","value":0,"uses":["a","b","a"]}]},"blows":[{"Cloud":{"request":3,"fault":"DieAfter"}}]},{"program":{"things":[{"id":"c","kind":"Note","value":0}]}}]}"#,
+    ),
+    (
+        "protection that comes with the change that it forbids",
+        r#"{"seed":43,"steps":[{"program":{"things":[{"id":"c","value":0}]}},{"program":{"things":[{"id":"c","value":0,"soil":"rock","protect":true}]}}]}"#,
+    ),
+];
+
+#[test]
+fn what_once_failed_does_not_fail_again() {
+    let mut tally = Tally::new("regressions");
+    for (name, text) in CASES {
+        let case: Case = serde_json::from_str(text).unwrap();
+        tally.run(&case);
+        tally.count(*name);
+    }
+    tally.tell();
+}
+
+/// The case that `scripts/simulate --replay` hands over.
+#[test]
+fn replay() {
+    let Ok(text) = std::env::var("ALCH_SIMULATION_CASE") else {
+        return;
+    };
+    let case: Case = serde_json::from_str(&text).expect("ALCH_SIMULATION_CASE holds a case");
+    let mut tally = Tally::new("replay");
+    let done = tally.run(&case);
+    for line in &done.log {
+        tally.say(line);
+    }
+    tally.tell();
+}
