@@ -129,6 +129,7 @@ fn run(runtime: &Runtime, store: &SharedStore, count: usize) {
         adopt: false,
         force: false,
         refresh: false,
+        rebuild: false,
         concurrency: 10,
         allow_data_loss: false,
         delete_adopted: false,

@@ -36,7 +36,7 @@ Commands:
   stages       List the stages that have state
   state        Look at and edit what state knows of single resources
   scope        Look at stages and scopes as a whole, and at their locks
-  logs         Show what the Workers of the local cloud printed and threw
+  logs         Show what Workers printed and threw
   local        The embedded local cloud and the runtime of its Workers
   trust        Give a project the permissions that its alch.toml asks for, until that file changes
   check        Check a script without running it

@@ -137,8 +137,8 @@ error[E0402]: state of shop/dev is damaged: it is not a record as alch writes it
   |           ^^^^^^^
   |
   = note: nothing was changed; alch never takes damaged state for no state
-  = help: list all damage with `alch scope validate`, and put the files back from a copy
-  = help: without a copy: move `.alchemy/shop/dev` away, then take over what is deployed with `alch run --adopt`
+  = help: `alch scope rebuild --app shop --stage dev` puts it together again
+  = help: `alch scope validate` lists all damage, and `alch scope restore` goes back to a backup
 
 "#]]);
     project.alch(["scope", "validate"]).check(str![[r#"
@@ -147,7 +147,7 @@ exit 12
 error[E0402]: state of shop/dev is damaged: it is not a record as alch writes it: missing field `checksum` at line 1 column 2 (`[ROOT]/project/.alchemy/shop/dev/database/resources/main-db/state.json`)
  |
  = note: nothing was changed; alch never takes damaged state for no state
-to repair: put the damaged files back from a copy; without one move the stage's folder in `.alchemy` away and take over what is deployed with `alch run --adopt`
+to repair: `alch scope rebuild` takes what is whole, and looks for the rest; `alch scope restore` goes back to a backup
 
 "#]]);
     std::fs::rename(project.path(".alchemy/shop/dev"), project.path("aside")).unwrap();

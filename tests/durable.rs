@@ -156,7 +156,7 @@ exit 0
       ~ className: "Counter" -> "Tally"
   ~ api (cloudflare::Worker)  api-dev  # bindings, modules changed
       ~ bindings.COUNTER: "${counter}" -> "${counter}"
-      ~ modules[0].hash: "13ece699c458ef5f978e79969f7b6240cb8c323b091b1a3a49cc24017b6a57b8" -> "9ea3806d91a6a57fde8a65ec4e9e1f43a20d2b01a2532651c7431247e65f6c16"
+      ~ modules["api.js"]: (content changed)
   ~ remote (cloudflare::DurableObjectNamespace)  remote  # className changed
       ~ className: "Counter" -> "Tally"
   ~ web (cloudflare::Worker)  web-dev  # bindings changed
@@ -331,4 +331,95 @@ fn two_clients_talk_over_websockets() {
     ann.close(None).unwrap();
     bob.send(Message::text("still there?")).unwrap();
     assert_eq!(bob.read().unwrap(), Message::text("bob: still there?"));
+}
+
+#[test]
+fn a_worker_goes_with_the_objects_of_its_classes_by_consent_alone() {
+    let mut project = Project::with_script(
+        r#"
+let app = alchemy("rooms");
+let counter = DurableObject("counter", #{ className: "Counter" });
+Worker("api", #{ script: "export class Counter {}; export default {}", bindings: #{ COUNTER: counter } });
+app.finalize();
+"#,
+    );
+    project.alch(["run"]).success();
+    let script = project.read("alchemy.run.rhai");
+    project.file("alchemy.run.rhai", script.replace("\"api\"", "\"front\""));
+    project.alch(["plan"]).check(str![[r#"
+exit 0
+-- stdout
+  + front (cloudflare::Worker)  front-dev  # not in state
+      + bindings.COUNTER: "${counter}"
+      + compatibilityDate: "2026-07-01"
+      + compatibilityFlags: []
+      + crons: []
+      + observability.enabled: true
+      + script: "export class Counter {}; export default {}"
+      + url: true
+  - api (cloudflare::Worker)  api-dev  # no longer declared; loses the Durable Object class `Counter` with its data
+Plan: 1 to create, 0 to update, 1 to delete, 1 unchanged
+-- stderr
+alch: app rooms, stage dev, phase plan, target local
+looks like a rename: `api` goes, `front` of the same kind and props comes; to rename it, write `moved("api", "front");` before `front` is declared
+
+"#]]);
+    project.alch(["run"]).check(str![[r#"
+exit 4
+-- stderr
+alch: app rooms, stage dev, phase up, target local
++ creating  front (cloudflare::Worker)
+  created   front  front-dev  [TIME]
+  failed    api  it would lose the Durable Object class `Counter` with its data
+error[E0308]: `api` (cloudflare::Worker) would be deleted and lose the Durable Object class `Counter` with its data
+ |
+ = note: it was left as it is
+ = help: to lose it, run again with `--allow-data-loss`; to keep it, declare it again, or tell its new id with `moved("old", "new")`
+still there:
+  api
+1 created, 0 updated, 0 deleted, 1 unchanged, 1 failed in [TIME] (critical path [TIME], 4 API calls)
+
+"#]]);
+
+    // A rename that is told keeps both.
+    let moved = script.replace(
+        "Worker(\"api\"",
+        "moved(\"api\", \"front\");\nWorker(\"front\"",
+    );
+    project.file("alchemy.run.rhai", &script);
+    project.alch(["run", "--allow-data-loss"]).success();
+    project.file("alchemy.run.rhai", moved);
+    project.alch(["run"]).success();
+
+    project.file("alchemy.run.rhai", "alchemy(\"rooms\");\n");
+    project.alch(["plan"]).check(str![[r#"
+exit 0
+-- stdout
+  - front (cloudflare::Worker)  api-dev  # no longer declared; loses the Durable Object class `Counter` with its data
+  - counter (cloudflare::DurableObjectNamespace)  counter  # no longer declared
+Plan: 0 to create, 0 to update, 2 to delete, 0 unchanged
+-- stderr
+alch: app rooms, stage dev, phase plan, target local
+
+"#]]);
+    project.alch(["run"]).code(4);
+    project.alch(["run", "--allow-data-loss"]).success();
+
+    // A destroy is asked for as a whole, as it is for databases; its plan tells the loss.
+    project.file("alchemy.run.rhai", script);
+    project.alch(["run"]).success();
+    project.env("ALCHEMY_DESTROY_DRY_RUN", "true");
+    project.alch(["destroy", "--yes"]).check(str![[r#"
+exit 0
+-- stdout
+  - api (cloudflare::Worker)  api-dev  # the stage goes; loses the Durable Object class `Counter` with its data
+  - counter (cloudflare::DurableObjectNamespace)  counter  # the stage goes
+Plan: 0 to create, 0 to update, 2 to delete, 0 unchanged
+-- stderr
+alch: app rooms, stage dev, phase destroy, target local
+0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
+    project.env("ALCHEMY_DESTROY_DRY_RUN", "false");
+    project.alch(["destroy", "--yes"]).success();
 }

@@ -84,8 +84,8 @@ app/red/db   1
 error[E0402]: state of app/green is damaged: it is not a record as alch writes it: EOF while parsing an object at line 1 column 1 (`[ROOT]/project/.alchemy/app/green/state.json`)
  |
  = note: nothing was changed; alch never takes damaged state for no state
- = help: list all damage with `alch scope validate`, and put the files back from a copy
- = help: without a copy: move `.alchemy/app/green` away, then take over what is deployed with `alch run --adopt`
+ = help: `alch scope rebuild --app app --stage green` puts it together again
+ = help: `alch scope validate` lists all damage, and `alch scope restore` goes back to a backup
 
 "#]]);
     let json = project.alch(["scope", "list", "--json"]).code(12);

@@ -186,15 +186,15 @@ exit 4
 -- stderr
 alch: app shop, stage two, phase up, target cloudflare
 + creating  api (cloudflare::Worker)
-  failed    api  the Worker `api-two` was changed in part: the route `example.com/*` is there already and leads to the Worker `api-one`
-error[E0301]: `api` (cloudflare::Worker): create failed: the Worker `api-two` was changed in part: the route `example.com/*` is there already and leads to the Worker `api-one`
+  failed    api  the route `example.com/*` is there already and leads to the Worker `api-one`
+error[E0302]: `api` (cloudflare::Worker): create failed: the route `example.com/*` is there already and leads to the Worker `api-one`
  --> alchemy.run.rhai:2:1
   |
 2 | Worker("api", #{ script: "export default { fetch() { return new Response('hi') } }", routes: ...
   | ^^^^^^ declared here
   |
   = help: take it over with `Route(..)` and `adopt: true`, or choose another pattern
-0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 16 API calls)
+0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 4 API calls)
 
 "#]]);
     assert_eq!(

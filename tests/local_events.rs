@@ -13,7 +13,6 @@ use tungstenite::{Message, client::IntoClientRequest as _};
 
 use crate::support::{
     Project,
-    cloud::ServedCloud,
     served::{Served, esbuild, multipart, pid, request, until, with_runtime},
 };
 
@@ -511,26 +510,6 @@ exit 1
 error[E0502]: the zone `no zone` cannot be made: Invalid domain: `name` must be a domain name
  |
  = help: write a domain such as `--zone example.com`
-
-"#]]);
-}
-
-#[test]
-fn a_worker_at_cloudflare_has_no_logs_here() {
-    let cloud = ServedCloud::recording();
-    let mut project = Project::new();
-    cloud.serve_to(&mut project);
-    project.file(
-        "alchemy.run.rhai",
-        "alchemy(\"far\");\nWorker(\"api\", #{ script: \"export default {}\" });\n",
-    );
-    project.alch(["run", "--target", "cloudflare"]).success();
-    project.alch(["logs", "api"]).check(str![[r#"
-exit 1
--- stderr
-error[E0410]: the Worker `api-dev` of far/dev is not in the local cloud
- |
- = help: at Cloudflare, `wrangler tail api-dev` shows its logs
 
 "#]]);
 }

@@ -181,8 +181,8 @@ exit 12
 error[E0402]: state of shop/dev is damaged: it is empty (`[ROOT]/project/.alchemy/shop/dev/state.json`)
  |
  = note: nothing was changed; alch never takes damaged state for no state
- = help: list all damage with `alch scope validate`, and put the files back from a copy
- = help: without a copy: move `.alchemy/shop/dev` away, then take over what is deployed with `alch run --adopt`
+ = help: `alch scope rebuild --app shop --stage dev` puts it together again
+ = help: `alch scope validate` lists all damage, and `alch scope restore` goes back to a backup
 
 "#]]);
 }

@@ -2,12 +2,15 @@
 //! them stand in `help`.
 
 mod help;
+mod repair;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::{exit, settings::Target};
+
+pub use repair::{CleanupArgs, NOW, PutArgs, RebuildArgs, ResetArgs, RestoreArgs};
 
 /// The script that is run when none is named.
 pub const DEFAULT_SCRIPT: &str = "alchemy.run.rhai";
@@ -76,7 +79,7 @@ pub enum Command {
     /// Look at stages and scopes as a whole, and at their locks.
     #[command(subcommand)]
     Scope(ScopeCommand),
-    /// Show what the Workers of the local cloud printed and threw.
+    /// Show what Workers printed and threw.
     #[command(after_help = help::LOGS_HELP)]
     Logs(LogsArgs),
     /// The embedded local cloud and the runtime of its Workers.
@@ -459,6 +462,49 @@ pub enum StateCommand {
         #[arg(value_name = "TO")]
         to: String,
     },
+    /// List the deployments of a stage: when, who, what, how it ended.
+    #[command(after_help = help::HISTORY_EXAMPLES)]
+    History {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// How many, newest first.
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show what differs between two states: backups, exports, or the present.
+    #[command(after_help = help::STATE_DIFF_HELP)]
+    Diff {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// A backup, a file, or `now`; the newest backup unless given.
+        #[arg(value_name = "FROM")]
+        from: Option<String>,
+        /// The same.
+        #[arg(value_name = "TO", default_value = NOW)]
+        to: String,
+    },
+    /// Write the state of a stage as one file; secrets stay encrypted.
+    #[command(after_help = help::EXPORT_HELP)]
+    Export {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// Where to; stdout unless given.
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Put an exported state in the place of a stage's.
+    #[command(after_help = help::STATE_IMPORT_HELP)]
+    Import {
+        /// How it goes about it.
+        #[command(flatten)]
+        put: PutArgs,
+        /// The file that `alch state export` wrote.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Forget a resource; the object itself stays.
     #[command(after_help = help::RM_EXAMPLES)]
     Rm {
@@ -521,6 +567,35 @@ pub enum ScopeCommand {
         #[arg(short, long, value_name = "STAGE")]
         stage: Option<String>,
     },
+    /// List the backups of a stage, newest first.
+    #[command(after_help = help::BACKUPS_HELP)]
+    Backups {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+    },
+    /// Put a backup in the place of a stage's state, whole or damaged; objects are not touched.
+    #[command(after_help = help::RESTORE_HELP)]
+    Restore(RestoreArgs),
+    /// Recreate the state of a stage from what is whole of it, its backups, and what the provider has.
+    #[command(after_help = help::REBUILD_HELP)]
+    Rebuild(RebuildArgs),
+    /// Forget every resource of a stage; the objects stay, and so does a backup.
+    #[command(after_help = help::RESET_HELP)]
+    Reset(ResetArgs),
+    /// Remove what crashes left behind: dead locks, unfinished files, records that nothing lists.
+    #[command(after_help = help::CLEANUP_HELP)]
+    Cleanup(CleanupArgs),
+    /// Print the log of a deployment, the last one unless told otherwise.
+    #[command(after_help = help::SCOPE_LOGS_HELP)]
+    Logs {
+        /// The stage.
+        #[command(flatten)]
+        stage: StageArgs,
+        /// The deployment, as `alch state history` lists it.
+        #[arg(value_name = "DEPLOYMENT")]
+        deployment: Option<String>,
+    },
     /// Remove the lock of a stage.
     #[command(after_help = help::UNLOCK_EXAMPLES)]
     Unlock {
@@ -561,9 +636,9 @@ pub struct LocalTriggerArgs {
     /// The Worker: its id in the script, or the name it was deployed with.
     #[arg(value_name = "WORKER")]
     pub worker: String,
-    /// The schedule that the Worker is told.
+    /// The schedule that the Worker is told; its own when it has exactly one.
     #[arg(long, value_name = "SCHEDULE")]
-    pub cron: String,
+    pub cron: Option<String>,
     /// The stage of the Worker; before `$ALCHEMY_STAGE`, `$STAGE` and `dev`.
     #[arg(short, long, value_name = "STAGE")]
     pub stage: Option<String>,
@@ -581,9 +656,32 @@ pub struct LogsArgs {
     /// Leave out what is older: `10m`, `2h`, or a time such as `2026-07-30T12:00:00Z`.
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+    /// Only events that ended like this.
+    #[arg(long, value_enum, value_name = "STATUS")]
+    pub status: Option<EventStatus>,
+    /// Only events that say this text: in the request, in the console output or in an exception.
+    #[arg(long, value_name = "TEXT")]
+    pub grep: Option<String>,
     /// The stage of the Worker; before `$ALCHEMY_STAGE`, `$STAGE` and `dev`.
     #[arg(short, long, value_name = "STAGE")]
     pub stage: Option<String>,
+    /// Where the Worker is, when state does not know it; before the profile's and `local`.
+    #[arg(long, value_enum, value_name = "TARGET")]
+    pub target: Option<Target>,
+    /// Credentials and defaults from ~/.alchemy; before `$ALCHEMY_PROFILE`.
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+}
+
+/// How an event of a Worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EventStatus {
+    /// It ended well.
+    Ok,
+    /// It threw, or used too much of something.
+    Error,
+    /// Its client went away.
+    Canceled,
 }
 
 /// `alch local serve`.

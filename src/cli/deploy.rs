@@ -76,6 +76,8 @@ pub(super) struct Request {
     pub(super) force: bool,
     /// Look at what the providers have first.
     pub(super) refresh: bool,
+    /// Record the objects of declared resources that state does not know, and do nothing else.
+    pub(super) rebuild: bool,
     /// Operations at once.
     pub(super) concurrency: Option<u16>,
     /// Consent to replacements that lose data.
@@ -122,6 +124,7 @@ pub(super) fn deploy_stage(
         adopt: request.adopt,
         force: request.force,
         refresh: request.refresh,
+        rebuild: request.rebuild,
         concurrency: request.concurrency,
         allow_data_loss: request.allow_data_loss,
         delete_adopted,

@@ -163,6 +163,13 @@ pub fn table() -> String {
     out
 }
 
+/// The same as data.
+#[must_use]
+pub fn as_json() -> serde_json::Value {
+    let code = |exit: &Exit| serde_json::json!({ "code": exit.code(), "class": exit.class(), "meaning": exit.meaning() });
+    serde_json::json!({ "codes": Exit::ALL.iter().map(code).collect::<Vec<_>>() })
+}
+
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -29,6 +29,7 @@ use clap::{
     CommandFactory as _, Parser as _,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+use serde_json::json;
 
 use crate::{
     model::{Diagnostic, diagnostic::codes},
@@ -101,6 +102,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
                     ui.note(text);
                 }
                 Exit::Usage
+            } else if json {
+                let plain = error.render().to_string();
+                ui.result("help", json!({ "text": plain.trim_end() }), text);
+                Exit::Success
             } else {
                 ui.raw(text);
                 Exit::Success
@@ -185,7 +190,9 @@ fn dispatch(context: &Context, command: Command) -> Exit {
         Command::Explain(args) => commands::explain::run(context, &args),
         Command::Completions(args) => Ok(commands::completions::run(context, &args)),
         Command::ExitCodes => {
-            context.ui.raw(exit::table());
+            context
+                .ui
+                .result("exit_codes", exit::as_json(), exit::table());
             Ok(Exit::Success)
         }
     };

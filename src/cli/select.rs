@@ -88,14 +88,23 @@ impl Project {
         context: &Context,
         args: &StageArgs,
     ) -> Result<(StagePath, Settings), CliError> {
+        let settings = self.settings(context, args)?;
+        let path = StagePath::new(self.app(args.app.as_deref())?, settings.stage(None)?);
+        Ok((path, settings))
+    }
+
+    /// The settings that flags and environment give.
+    pub(super) fn settings(
+        &self,
+        context: &Context,
+        args: &StageArgs,
+    ) -> Result<Settings, CliError> {
         let flags = RunFlags {
             stage: args.stage.clone(),
             lock_timeout: args.lock_timeout,
             ..RunFlags::default()
         };
-        let settings = Settings::resolve(&context.environment, &flags, None)?;
-        let path = StagePath::new(self.app(args.app.as_deref())?, settings.stage(None)?);
-        Ok((path, settings))
+        Settings::resolve(&context.environment, &flags, None)
     }
 
     /// Reads a stage; one without state is an error that lists those with.

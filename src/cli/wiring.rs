@@ -224,6 +224,8 @@ pub(super) struct Start {
     pub(super) adopt: bool,
     pub(super) force: bool,
     pub(super) refresh: bool,
+    /// Only record what is found.
+    pub(super) rebuild: bool,
     /// Operations at once; the script's own when `None`.
     pub(super) concurrency: Option<u16>,
     pub(super) allow_data_loss: bool,
@@ -240,6 +242,7 @@ impl Default for Start {
             adopt: false,
             force: false,
             refresh: false,
+            rebuild: false,
             concurrency: None,
             allow_data_loss: false,
             delete_adopted: false,
@@ -261,6 +264,7 @@ fn run_options(
         adopt: start.adopt,
         force: start.force,
         refresh: start.refresh,
+        rebuild: start.rebuild,
         concurrency: start.concurrency.map_or(CONCURRENCY, usize::from),
         allow_data_loss: start.allow_data_loss,
         delete_adopted: start.delete_adopted,
@@ -439,6 +443,22 @@ fn use_target(
     if target == Target::Local {
         return Ok(None);
     }
+    let client = Arc::new(account_client(redactor, settings)?);
+    if !client.is_local() {
+        registry.set_lag(cloudflare::LAG);
+    }
+    let kinds = Registry::new();
+    cloudflare::register(&kinds, &client, bundler);
+    for kind in kinds.kinds() {
+        if let Some(provider) = kinds.get(&kind) {
+            registry.replace(provider);
+        }
+    }
+    Ok(Some(client))
+}
+
+/// The client of the account that the settings name.
+pub(super) fn account_client(redactor: &Redactor, settings: &Settings) -> Result<Client, CliError> {
     let credentials = settings.cloudflare()?;
     redactor.add(&credentials.token);
     let Some(account) = credentials.account else {
@@ -453,15 +473,7 @@ fn use_target(
         .as_deref()
         .unwrap_or(cloudflare::PUBLIC_BASE_URL);
     let client = Client::over_http(base_url, account, Some(credentials.token));
-    let client = Arc::new(client.with_zone(credentials.zone));
-    let kinds = Registry::new();
-    cloudflare::register(&kinds, &client, bundler);
-    for kind in kinds.kinds() {
-        if let Some(provider) = kinds.get(&kind) {
-            registry.replace(provider);
-        }
-    }
-    Ok(Some(client))
+    Ok(client.with_zone(credentials.zone))
 }
 
 /// Every kind of the program itself, to look at their schemas.

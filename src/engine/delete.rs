@@ -100,10 +100,14 @@ impl Run {
                         true,
                     ),
                 };
-                let reason = match &item.heir {
+                let mut reason = match &item.heir {
                     Some(heir) => format!("its object is that of {}", heir.within_stage()),
                     None => reason.to_owned(),
                 };
+                let losses = self.losses_of_delete(item);
+                if !losses.is_empty() {
+                    reason += &format!("; loses {}", losses.join(" and "));
+                }
                 self.plan_delete(&item.record, item.action, &reason, conditional);
             }
             self.hint_renames(&items);
@@ -201,9 +205,13 @@ impl Run {
                 started[index] = true;
                 let record = Arc::clone(&items[index].record);
                 let action = items[index].action;
+                let consent = self.consent_to_delete(&items[index]);
                 running.push(async move {
                     let begin = self.world.clock.monotonic();
-                    let result = self.delete_one(&record, action, options).await;
+                    let result = match consent {
+                        Ok(()) => self.delete_one(&record, action, options).await,
+                        Err(cause) => Err(cause),
+                    };
                     (
                         index,
                         result,
@@ -366,7 +374,10 @@ impl Run {
         current: &mut HashMap<Fqn, Arc<Record>>,
         cause: &FailureCause,
     ) {
-        if matches!(cause, FailureCause::Protected | FailureCause::State(_)) {
+        if matches!(
+            cause,
+            FailureCause::Protected | FailureCause::Losses(_) | FailureCause::State(_)
+        ) {
             return;
         }
         let Some(record) = current.get(&item.record.fqn) else {

@@ -67,18 +67,24 @@ impl Failure {
             )
             .with_note("nothing was changed")
             .with_help("to replace it all the same, run again with `--allow-data-loss`"),
-            FailureCause::Losses(losses) => Diagnostic::error(
-                codes::DATA_LOSS,
-                format!(
-                    "{what} would be {}d and lose {}",
-                    self.action.verb(),
-                    losses.join(" and ")
-                ),
-            )
-            .with_note("nothing was changed")
-            .with_help(
-                "to lose it, run again with `--allow-data-loss`; to keep it, declare it as before",
-            ),
+            FailureCause::Losses(losses) => {
+                let diagnostic = Diagnostic::error(
+                    codes::DATA_LOSS,
+                    format!(
+                        "{what} would be {}d and lose {}",
+                        self.action.verb(),
+                        losses.join(" and ")
+                    ),
+                );
+                match self.action {
+                    Action::Delete => diagnostic.with_note("it was left as it is").with_help(
+                        "to lose it, run again with `--allow-data-loss`; to keep it, declare it again, or tell its new id with `moved(\"old\", \"new\")`",
+                    ),
+                    _ => diagnostic.with_note("nothing was changed").with_help(
+                        "to lose it, run again with `--allow-data-loss`; to keep it, declare it as before",
+                    ),
+                }
+            }
             FailureCause::State(error) => state_diagnostic(error),
             FailureCause::MissingOutput(name) => Diagnostic::error(
                 codes::PROVIDER,
@@ -92,6 +98,11 @@ impl Failure {
                 codes::DEPENDENCY,
                 format!("{what} was removed again because its scope failed"),
             ),
+            FailureCause::NotThere(name) => Diagnostic::error(
+                codes::NO_OBJECT,
+                format!("{what} was not found: there is no `{name}`"),
+            )
+            .with_help("`alch run` makes it"),
             FailureCause::StalePlan(reason) => stale(reason),
         };
         if let Some(label) = label(self.position.as_ref(), sources, "declared here", true)
@@ -181,10 +192,11 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
         }
         StateError::Corrupt { stage, .. } => Diagnostic::error(codes::CORRUPT, error.to_string())
             .with_note("nothing was changed; alch never takes damaged state for no state")
-            .with_help("list all damage with `alch scope validate`, and put the files back from a copy")
-            .with_help(format!(
-                "without a copy: move `.alchemy/{stage}` away, then take over what is deployed with `alch run --adopt`"
-            )),
+            .with_help(match stage.split_once('/') {
+                Some((app, stage)) => format!("`alch scope rebuild --app {app} --stage {stage}` puts it together again"),
+                None => "`alch scope rebuild` puts it together again".to_owned(),
+            })
+            .with_help("`alch scope validate` lists all damage, and `alch scope restore` goes back to a backup"),
         StateError::Fenced { .. } => Diagnostic::error(codes::FENCED, error.to_string())
             .with_help("look at the stage with `alch scope locks` and run again"),
         StateError::TooNew { .. } => Diagnostic::error(codes::TOO_NEW, error.to_string())

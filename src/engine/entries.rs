@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     model::{Fqn, Map},
     provider::Existing,
-    secret::VaultError,
+    secret::{VaultError, map_has_secret},
     state::{Intent, JournalEntry, OldObject, Operation, Record, StateError, Status},
 };
 
@@ -15,7 +15,6 @@ use super::{
     operate::Job,
     options::Phase,
     recover::{from_intent, with_intent},
-    resolve::map_has_secret,
     run::Run,
 };
 
@@ -72,6 +71,18 @@ impl Run {
         operation: Operation,
         instance: &str,
     ) -> Result<Arc<Intent>, FailureCause> {
+        let now = self.world.clock.now();
+        self.intend_since(job, operation, instance, now).await
+    }
+
+    /// An intent that goes on with what was begun at `at`.
+    pub(super) async fn intend_since(
+        &self,
+        job: &Job,
+        operation: Operation,
+        instance: &str,
+        at: jiff::Timestamp,
+    ) -> Result<Arc<Intent>, FailureCause> {
         let intent = Arc::new(Intent {
             fqn: job.fqn.clone(),
             kind: job.kind.clone(),
@@ -80,7 +91,7 @@ impl Run {
             instance: instance.to_owned(),
             props_hash: job.props_hash.clone(),
             props: self.seal(&job.fqn, "props", &job.checked.props)?,
-            at: self.world.clock.now(),
+            at,
         });
         self.append(JournalEntry::Intent(Arc::clone(&intent)))
             .await?;
@@ -185,11 +196,7 @@ impl Run {
     }
 
     pub(super) fn open(&self, map: &Map) -> Result<Map, VaultError> {
-        if map_has_secret(map) {
-            self.keyring.vault()?.open_map(map)
-        } else {
-            Ok(map.clone())
-        }
+        self.keyring.open_map(map)
     }
 
     pub(super) fn existing(&self, record: &Record) -> Result<Existing, VaultError> {

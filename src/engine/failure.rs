@@ -145,6 +145,9 @@ pub enum FailureCause {
     /// Its scope failed, and what the run had made there was removed again.
     #[error("its scope was cleaned up")]
     CleanedUp,
+    /// State was to be rebuilt, and the provider has no object of this name.
+    #[error("there is no `{0}`")]
+    NotThere(String),
     /// A saved plan did not foresee it.
     #[error("the plan is stale: {0}")]
     StalePlan(String),

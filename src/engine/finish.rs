@@ -175,7 +175,9 @@ impl Run {
         };
         let mut unreached = 0;
         let swept = match self.options.phase {
-            Phase::Up | Phase::Plan if clean => self.sweep(orphans, keepers, &order).await,
+            Phase::Up | Phase::Plan if clean && !self.options.rebuild => {
+                self.sweep(orphans, keepers, &order).await
+            }
             // Where the script did not come to its end, nobody knows what it would have declared still.
             Phase::Up | Phase::Plan | Phase::Destroy if !script_succeeded => {
                 unreached = orphans.len();

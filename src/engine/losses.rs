@@ -4,9 +4,12 @@ use crate::{provider::Existing, state::Record};
 
 use super::{
     decide::Decision,
+    delete::Item,
+    event::Action,
     failure::FailureCause,
     node::{Graph, Node},
     operate::Job,
+    options::Phase,
     resolve::known_props,
     run::Run,
 };
@@ -33,6 +36,36 @@ impl Run {
                 .map(|provider| provider.losses(&record.outputs, None))
                 .unwrap_or_default(),
             _ => Vec::new(),
+        }
+    }
+
+    /// What deleting an object would lose, beside what the kind's delete policy says. What replacements left behind is the
+    /// replacement's matter.
+    pub(super) fn losses_of_delete(&self, item: &Item) -> Vec<String> {
+        if item.old || item.action != Action::Delete {
+            return Vec::new();
+        }
+        self.world
+            .registry
+            .get(&item.record.kind)
+            .map(|provider| provider.losses(&item.record.outputs, None))
+            .unwrap_or_default()
+    }
+
+    /// Refuses a delete that loses what nobody consented to lose. Whoever destroys a stage was asked for all of it, and what
+    /// this very run declared it may take back.
+    pub(super) fn consent_to_delete(&self, item: &Item) -> Result<(), FailureCause> {
+        if self.options.allow_data_loss
+            || self.options.phase == Phase::Destroy
+            || self.graph().by_fqn.contains_key(&item.record.fqn)
+        {
+            return Ok(());
+        }
+        let losses = self.losses_of_delete(item);
+        if losses.is_empty() {
+            Ok(())
+        } else {
+            Err(FailureCause::Losses(losses))
         }
     }
 

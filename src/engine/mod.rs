@@ -22,6 +22,7 @@ mod node;
 mod operate;
 mod options;
 pub mod plan;
+mod rebuild;
 mod reclaim;
 mod recorded;
 mod recover;

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
+
 use crate::{
     model::{Fqn, Map, Position},
     provider::{
@@ -68,6 +70,9 @@ impl From<Arc<StateError>> for FailureCause {
 impl Run {
     /// Carries out a job.
     pub(super) async fn operate(&self, job: &Job) -> Result<Done, FailureCause> {
+        if self.options.rebuild {
+            return self.find_again(job).await;
+        }
         if !matches!(job.decision, Decision::Unchanged | Decision::Repolicy) {
             self.permit(&job.provider.touches(&job.resolved))?;
         }
@@ -169,7 +174,7 @@ impl Run {
                 .await?;
             if let Some(found) = found {
                 return self
-                    .take_over(job, old, &context, found.outputs, &instance, true)
+                    .take_over(job, old, &context, found.outputs, &instance, None)
                     .await;
             }
         }
@@ -190,8 +195,9 @@ impl Run {
             if let Ok(Some(found)) = job.provider.find(&context, &job.resolved).await
                 && is_ours(&found, intent.at)
             {
+                let begun = Some(intent.at);
                 return self
-                    .take_over(job, old, &context, found.outputs, &instance, false)
+                    .take_over(job, old, &context, found.outputs, &instance, begun)
                     .await;
             }
         }
@@ -207,7 +213,9 @@ impl Run {
         Err(error)
     }
 
-    /// Brings an object that is there already to the declared props and records it.
+    /// Brings an object that is there already to the declared props and records it: one that this resource began to make at
+    /// `begun`, or adopts. Until that is done state keeps saying since when it may be there, or a recovery from here would
+    /// take it for an older one of somebody else's.
     pub(super) async fn take_over(
         &self,
         job: &Job,
@@ -215,8 +223,9 @@ impl Run {
         context: &OperationContext,
         outputs: Map,
         instance: &str,
-        adopted: bool,
+        begun_at: Option<Timestamp>,
     ) -> Result<Done, FailureCause> {
+        let adopted = begun_at.is_none();
         let operation = if adopted {
             Operation::Adopt
         } else {
@@ -229,7 +238,8 @@ impl Run {
             settled: false,
         };
         self.consent(job, &existing)?;
-        let intent = self.intend(job, operation, instance).await?;
+        let at = begun_at.unwrap_or_else(|| self.world.clock.now());
+        let intent = self.intend_since(job, operation, instance, at).await?;
         match self
             .call(job, job.provider.update(context, &job.resolved, &existing))
             .await
@@ -294,8 +304,8 @@ impl Run {
         };
         match found {
             Some(found) if prior.adopted || is_ours(&found, prior.created_at) => {
-                let adopted = prior.adopted;
-                self.take_over(job, None, &context, found.outputs, &prior.instance, adopted)
+                let begun = (!prior.adopted).then_some(begun);
+                self.take_over(job, None, &context, found.outputs, &prior.instance, begun)
                     .await
             }
             // The same object as before, as far as recovery is concerned: another crash finds it by the same name and mark.

@@ -136,6 +136,8 @@ pub struct RunOptions {
     /// Look at what the providers have first, so that vanished objects are made again and changed ones updated. The phases
     /// `Drift` and `Repair` always look.
     pub refresh: bool,
+    /// Record the objects of declared resources that state does not know, and do nothing else.
+    pub rebuild: bool,
     /// Operations at once.
     pub concurrency: usize,
     /// Whether replacing data-bearing kinds was consented to.

@@ -530,6 +530,14 @@ fn unforeseen<'a>(
         .map(|change| &change.path)
 }
 
+/// Name and hash of what stands for a file in props: people know it by its name, wherever in the list it stands.
+fn file(item: &Value) -> Option<(&str, &Value)> {
+    let map = item.as_map()?;
+    let name = map.get("name").and_then(Value::as_str)?;
+    let hash = map.get("hash").filter(|_| map.len() == 2)?;
+    Some((name, hash))
+}
+
 /// Leaves of a map by path; empty containers count as leaves.
 fn leaves(map: &Map) -> BTreeMap<Vec<String>, &Value> {
     fn walk<'a>(
@@ -547,6 +555,12 @@ fn leaves(map: &Map) -> BTreeMap<Vec<String>, &Value> {
             }
             Value::Array(items) if !items.is_empty() => {
                 for (index, item) in items.iter().enumerate() {
+                    if let Some((name, hash)) = file(item) {
+                        path.extend([name.to_owned(), "hash".to_owned()]);
+                        walk(hash, path, out);
+                        path.truncate(path.len() - 2);
+                        continue;
+                    }
                     path.push(index.to_string());
                     walk(item, path, out);
                     path.pop();

@@ -7,12 +7,12 @@ use std::{
 
 use crate::{
     model::{Fqn, Map, Reference, TemplatePart, Value, value::Fingerprint},
-    secret::{Keyring, VaultError},
+    secret::{Keyring, VaultError, map_has_secret},
     state::{JournalEntry, Record, StageState},
 };
 
 use super::{
-    resolve::{hash_props, map_has_secret, reference_key},
+    resolve::{hash_props, reference_key},
     spelling::fold,
 };
 

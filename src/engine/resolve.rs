@@ -7,7 +7,7 @@ use crate::{
         Fqn, Map, Reference, ResourceView, Secret, SecretMac, TemplatePart, Value,
         value::Fingerprint,
     },
-    secret::{Keyring, VaultError},
+    secret::{Keyring, VaultError, map_has_secret},
 };
 
 use super::{
@@ -32,20 +32,6 @@ pub(super) fn has_plain_secret(value: &Value) -> bool {
         Value::Map(map) => map.values().any(has_plain_secret),
         _ => false,
     }
-}
-
-/// Whether any secret, sealed or plain, stands in the map.
-pub(super) fn map_has_secret(map: &Map) -> bool {
-    fn walk(value: &Value) -> bool {
-        match value {
-            Value::Secret(_) => true,
-            Value::Array(items) => items.iter().any(walk),
-            Value::Map(map) => map.values().any(walk),
-            Value::Resource(view) => view.outputs.values().any(walk),
-            _ => false,
-        }
-    }
-    map.values().any(walk)
 }
 
 /// A hash of `value`, deriving the stage's key only when a plain secret is met.

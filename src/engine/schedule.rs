@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::state::Record;
+use crate::state::{Record, Status};
 
 use super::{
     decide::{Decision, decide, loses_data},
@@ -89,6 +89,13 @@ impl Run {
                     known: node.checked.known.clone(),
                 },
             };
+        }
+        if self.options.rebuild
+            && let Some(record) = &prior
+            && record.status != Status::Creating
+        {
+            graph.node_mut(id).action = Some(Action::Unchanged);
+            return NodeState::Done(Arc::clone(record));
         }
         let verdict = props_hash(graph, &self.keyring, node).and_then(|hash| {
             let verdict = decide(
@@ -356,7 +363,11 @@ impl Run {
     }
 
     async fn execute(self: Arc<Self>, id: NodeId, job: Job) {
-        let action = job.decision.action();
+        let action = if self.options.rebuild {
+            Action::Adopt
+        } else {
+            job.decision.action()
+        };
         let quiet = job.decision == Decision::Repolicy;
         if !quiet {
             self.world.events.emit(Event::Started {

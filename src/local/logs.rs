@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{sync::broadcast, time::timeout};
 
-use crate::util::fs::{self, FsError, FsResult};
+use crate::util::{
+    fs::{self, FsError, FsResult},
+    text::plural,
+};
 
 /// The size at which a file is put aside. With the one before, twice as much is kept.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
@@ -86,7 +89,12 @@ impl Record {
         } else if let Some(cron) = event["cron"].as_str() {
             format!("schedule {cron}")
         } else if let Some(queue) = event["queue"].as_str() {
-            format!("queue {queue}, {} messages", event["batchSize"])
+            let size = event["batchSize"].as_u64().unwrap_or_default();
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            format!("queue {queue}, {}", plural(size, "message"))
+        } else if let Some(message) = event["message"].as_str() {
+            // The tail speaks of itself: it leaves events out, for instance.
+            return message.to_owned();
         } else if event.get("scheduledTime").is_some() {
             "alarm".to_owned()
         } else if let Some(method) = event["rpcMethod"].as_str() {

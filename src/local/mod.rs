@@ -87,6 +87,20 @@ pub struct Cloud {
     tails: api::Tails,
 }
 
+/// The schedules of a Worker of the local cloud in `folder`; none where there is no such Worker.
+///
+/// # Errors
+/// [`ControlError`] when the control database cannot be read.
+pub fn crons(folder: &Path, worker: &str) -> Result<Vec<String>, ControlError> {
+    let control = control::Control::new(folder.join("control.sqlite"));
+    if !folder.join("control.sqlite").exists() {
+        return Ok(Vec::new());
+    }
+    let all = control.run(api::schedules)?;
+    let own = all.into_iter().filter(|(name, _)| name == worker);
+    Ok(own.map(|(_, cron)| cron).collect())
+}
+
 /// How many requests are in work at once; more wait.
 const REQUESTS_AT_ONCE: usize = 64;
 

@@ -329,6 +329,7 @@ impl Start {
             host: "test".to_owned(),
             lock_wait: Duration::ZERO,
             delete: DeleteOptions::default(),
+            rebuild: false,
             expected_plan: None,
         };
         let key = KeyMaterial::Password(Zeroizing::new("pass".to_owned()));

@@ -17,7 +17,7 @@ use super::{
     vault::Vault,
 };
 use crate::{
-    model::StagePath,
+    model::{Map, StagePath, Value},
     state::{KeyCheck, record::KeySource},
     util::ids::Ids,
 };
@@ -92,6 +92,18 @@ impl Keyring {
             .get_or_init(|| self.unlock())
             .as_ref()
             .map_err(Clone::clone)
+    }
+
+    /// Opens the secrets of a map; the key is needed only where there are any.
+    ///
+    /// # Errors
+    /// As [`Keyring::vault`], and when a secret does not open.
+    pub fn open_map(&self, map: &Map) -> Result<Map, VaultError> {
+        if map_has_secret(map) {
+            self.vault()?.open_map(map)
+        } else {
+            Ok(map.clone())
+        }
     }
 
     /// The check value for the stage header: that of state, or that of the unlocked vault.
@@ -204,4 +216,18 @@ impl Keyring {
         hasher.update(self.stage.to_string().as_bytes());
         Zeroizing::new(*hasher.finalize().as_bytes())
     }
+}
+
+/// Whether any secret, sealed or plain, stands in the map.
+pub fn map_has_secret(map: &Map) -> bool {
+    fn walk(value: &Value) -> bool {
+        match value {
+            Value::Secret(_) => true,
+            Value::Array(items) => items.iter().any(walk),
+            Value::Map(map) => map.values().any(walk),
+            Value::Resource(view) => view.outputs.values().any(walk),
+            _ => false,
+        }
+    }
+    map.values().any(walk)
 }

@@ -7,7 +7,7 @@ pub mod redact;
 mod vault;
 
 pub use error::VaultError;
-pub use keyring::{KeyMaterial, Keyring};
+pub use keyring::{KeyMaterial, Keyring, map_has_secret};
 pub use redact::Redactor;
 pub use vault::Vault;
 

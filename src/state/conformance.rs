@@ -311,7 +311,7 @@ conformance! {
         assert_eq!(salvage.snapshot.records[&fqn("app/dev/a")].as_ref(), &record("app/dev/a", 2), "{}", subject.name);
         assert!(salvage.snapshot.open_intents.contains_key(&fqn("app/dev/c")));
         assert!(salvage.lost.is_empty() && salvage.has_index);
-        let (session, aside) = store.set_aside(&stage("app/dev"), salvage.lineage.clone(), request()).await.unwrap();
+        let (session, aside) = store.set_aside(&stage("app/dev"), &salvage.snapshot, request()).await.unwrap();
         assert!(aside.is_some());
         assert!(session.take_state().is_empty());
         assert!(store.open(&stage("app/dev"), request()).await.is_err(), "it is locked");

@@ -231,18 +231,35 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn clean_up(
+        &self,
+        stage: &StagePath,
+        thorough: bool,
+        request: LockRequest,
+    ) -> Result<Vec<String>, StateError> {
+        let session = self.open(stage, request).await?;
+        let mut removed = Vec::new();
+        if thorough && let Some(backups) = locked(&self.data).backups.get_mut(stage) {
+            let excess = backups.len().saturating_sub(1);
+            removed.extend(backups.drain(..excess).map(|old| backup_name(&old)));
+        }
+        session.release().await?;
+        Ok(removed)
+    }
+
     async fn set_aside(
         &self,
         stage: &StagePath,
-        lineage: Option<String>,
+        like: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
         let session = self.open(stage, request).await?;
         drop(session.take_state());
         let mut data = locked(&self.data);
         let old = data.stages.remove(stage);
-        if let Some(lineage) = lineage {
-            data.lineages.entry(stage.app.clone()).or_insert(lineage);
+        if !like.lineage.is_empty() {
+            let lineages = data.lineages.entry(stage.app.clone());
+            lineages.or_insert_with(|| like.lineage.clone());
         }
         Ok((session, old.map(|_| "memory".to_owned())))
     }

@@ -4,6 +4,7 @@
 //! are durable when `append` returns, and folds them into a checkpoint at the end. What is torn, empty or unreadable is
 //! an error with the command that repairs it, never "no state".
 
+pub mod difference;
 pub mod disk;
 pub mod file;
 pub mod memory;
@@ -28,7 +29,7 @@ pub use record::{
     Deployment, Intent, JournalEntry, KeyCheck, LockHolder, LockStatus, OldObject, Operation,
     Record, StageHeader, StageState, Status,
 };
-pub use snapshot::{BackupName, Salvage, Snapshot};
+pub use snapshot::{BackupName, Salvage, Snapshot, SnapshotError};
 
 /// Why state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -196,17 +197,30 @@ pub trait Store: Send + Sync {
     /// [`StateError::Io`] when the store itself cannot be read, [`StateError::TooNew`] when a newer alch wrote.
     async fn salvage(&self, stage: &StagePath) -> Result<Salvage, StateError>;
 
+    /// Removes what crashes left behind: a dead lock, unfinished files, records that nothing lists. `thorough` also removes what
+    /// may still be of use: files that a repair set aside, all backups but the newest that can be read, old history. Answers what
+    /// was removed. No record that state lists is touched.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] when a run is going on.
+    async fn clean_up(
+        &self,
+        stage: &StagePath,
+        thorough: bool,
+        request: LockRequest,
+    ) -> Result<Vec<String>, StateError>;
+
     /// Takes a stage for a repair without reading it: what is there is kept aside, never deleted, and the session begins
     /// without any state, for one [`JournalEntry::Replaced`] and a checkpoint. Until that checkpoint the stage counts as damaged, so
-    /// a repair that is cut short is never taken for "no state". `lineage` is used where the application has none that
-    /// can be read. Answers the session and where the old files are; `None` when there were none.
+    /// a repair that is cut short is never taken for "no state". The lineage of `like` is used where the application has none that
+    /// can be read, and serial and epoch go on from it. Answers the session and where the old files are; `None` when there were none.
     ///
     /// # Errors
     /// As [`Store::open`].
     async fn set_aside(
         &self,
         stage: &StagePath,
-        lineage: Option<String>,
+        like: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError>;
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     StageState,
+    file::envelope,
     record::{FORMAT, Intent, Record, StageHeader},
 };
 use crate::model::{Fqn, StagePath};
@@ -65,6 +66,36 @@ impl Snapshot {
         }
     }
 
+    /// The bytes of an exported file: the document with a checksum over it.
+    ///
+    /// # Errors
+    /// When it does not serialise.
+    pub fn to_file(&self) -> Result<Vec<u8>, serde_json::Error> {
+        envelope::seal(self).map(|(bytes, _)| bytes)
+    }
+
+    /// Reads an exported file.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    pub fn from_file(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let damaged = SnapshotError::Damaged;
+        let (json, _) = envelope::unseal(bytes).map_err(damaged)?;
+        let version: Version = envelope::parse(json).map_err(damaged)?;
+        if version.format > FORMAT {
+            return Err(SnapshotError::TooNew(version.format));
+        }
+        let snapshot: Self = envelope::parse(json).map_err(damaged)?;
+        match snapshot.contradiction() {
+            Some(problem) => Err(damaged(problem)),
+            None => Ok(snapshot),
+        }
+    }
+
     /// What contradicts itself in it, if anything does: a record under another's name, or of another stage.
     #[must_use]
     pub fn contradiction(&self) -> Option<String> {
@@ -91,6 +122,17 @@ impl Snapshot {
         }
         None
     }
+}
+
+/// Why a file cannot be read as a state.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// It is torn, changed, or no such file at all.
+    #[error("{0}")]
+    Damaged(String),
+    /// A newer alch wrote it.
+    #[error("it was written in format {0}; this alch reads up to {FORMAT}")]
+    TooNew(u32),
 }
 
 /// What could be read of a stage, whole or damaged.

@@ -84,8 +84,19 @@ fn property(out: &mut String, change: &PropertyChange, detail: Detail) {
         (Some(_), None, false) => ("-", style::BAD),
         _ => ("~", style::CHANGE),
     };
-    let path = path_text(&change.path);
-    let words = if change.secret {
+    let content = is_content(change);
+    let path = match change.path.split_last() {
+        // `hash` is a word of ours beside what the user wrote.
+        Some((_, above)) if content && !above.is_empty() => path_text(above),
+        _ => path_text(&change.path),
+    };
+    let words = if content {
+        let what = match (&change.before, &change.after) {
+            (Some(_), Some(_)) => "(content changed)",
+            _ => "(content)",
+        };
+        what.to_owned()
+    } else if change.secret {
         let what = match (&change.before, &change.after) {
             (None, _) => "(secret)",
             (Some(_), None) => "(secret, removed)",
@@ -116,6 +127,19 @@ fn property(out: &mut String, change: &PropertyChange, detail: Detail) {
     );
 }
 
+/// Whether a change is one of a hash that stands for the content of files, and says nothing to anybody.
+fn is_content(change: &PropertyChange) -> bool {
+    let is_hash = |value: &Json| {
+        let text = value.as_str().unwrap_or_default();
+        text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let mut values = change.before.iter().chain(&change.after);
+    !change.secret
+        && !change.unknown
+        && change.path.last().is_some_and(|step| step == "hash")
+        && values.all(is_hash)
+}
+
 fn show(value: &Json, detail: Detail) -> String {
     let text = value.to_string();
     if detail == Detail::Full || text.chars().count() <= SHORT_VALUE {
@@ -126,12 +150,16 @@ fn show(value: &Json, detail: Detail) -> String {
     short
 }
 
-/// `bindings.DB`, `crons[0]`.
+/// `bindings.DB`, `crons[0]`, `modules["api.js"]`.
 fn path_text(path: &[String]) -> String {
     let mut out = String::new();
     for step in path {
         if !out.is_empty() && step.parse::<usize>().is_ok() {
             push(&mut out, format_args!("[{step}]"));
+        } else if !out.is_empty()
+            && step.contains(|c: char| !c.is_alphanumeric() && !"_-".contains(c))
+        {
+            push(&mut out, format_args!("[{step:?}]"));
         } else {
             if !out.is_empty() {
                 out.push('.');

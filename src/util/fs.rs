@@ -59,6 +59,14 @@ pub fn read(path: &Path) -> FsResult<Vec<u8>> {
     wrap("read", path, fs::read(path))
 }
 
+/// Opens a file for reading, for what is too large to be read at once.
+///
+/// # Errors
+/// [`FsError`] when it cannot be opened.
+pub fn open(path: &Path) -> FsResult<fs::File> {
+    wrap("open", path, fs::File::open(path))
+}
+
 /// Reads a whole UTF-8 file.
 ///
 /// # Errors

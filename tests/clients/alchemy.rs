@@ -1,4 +1,9 @@
-//! The TypeScript library alchemy: one of each resource, up twice, then destroyed.
+//! The TypeScript library alchemy: one of each resource that both sides have, up twice, then destroyed.
+//!
+//! Every kind of the library that talks to the API takes its base URL, so all of them are here. What alch has and the library
+//! has not as a resource: bindings to a Service by name (a Worker is bound as it is), and instances of `Domain`, which is alch's own
+//! name for a custom domain by stage. What only Cloudflare itself can do is left out: purchases of zones (`Zone` finds or adds one
+//! that is there), and the `cloudflared` process of a tunnel.
 
 use super::{Session, assert_holds};
 use crate::support::{Project, served::with_runtime};
@@ -6,8 +11,9 @@ use crate::support::{Project, served::with_runtime};
 const SCRIPT: &str = r#"
 import alchemy from "alchemy";
 import {
-    Assets, CustomDomain, D1Database, DnsRecords, DurableObjectNamespace, Hyperdrive, KVNamespace, Queue, R2Bucket, Route,
-    SecretsStore, VectorizeIndex, Worker, Workflow, Zone,
+    AiGateway, AnalyticsEngineDataset, Assets, CustomDomain, D1Database, DnsRecords, DurableObjectNamespace, Hyperdrive, Json,
+    KVNamespace, Queue, QueueConsumer, R2Bucket, R2BucketCustomDomain, R2BucketNotification, R2Object, RateLimit, Route, Secret,
+    SecretsStore, Self, Tunnel, VectorizeIndex, VersionMetadata, Worker, Workflow, Zone,
 } from "alchemy/cloudflare";
 
 const phase = process.argv.includes("--destroy") ? "destroy" : "up";
@@ -17,6 +23,7 @@ const cache = await KVNamespace("cache", { title: "foreign", values: [{ key: "a"
 const files = await R2Bucket("files", {
     name: "foreign",
     empty: true,
+    devDomain: true,
     cors: [{ allowed: { origins: ["*"], methods: ["GET"] } }],
     lifecycle: [{
         id: "old",
@@ -25,7 +32,17 @@ const files = await R2Bucket("files", {
     }],
 });
 const jobs = await Queue("jobs", { name: "foreign" });
-await SecretsStore("store", { name: "foreign", secrets: { SHARED: alchemy.secret("shared-secret") } });
+const more = await Queue("more", { name: "foreign-more" });
+await R2Object("object", { bucket: files, key: "hello.txt", content: "hello" });
+await R2BucketNotification("told", { bucket: files, queue: more, eventTypes: ["object-create"], prefix: "left-" });
+const gateway = await AiGateway("gateway", { gatewayName: "foreign" });
+const tunnel = await Tunnel("tunnel", {
+    name: "foreign",
+    tunnelSecret: alchemy.secret("cGxhbnRlZC1zZWNyZXQtb2YtMzItYnl0ZXMtMDAwMDA="),
+    ingress: [{ service: "http_status:404" }],
+});
+const store = await SecretsStore("store", { name: "foreign", secrets: { SHARED: alchemy.secret("shared-secret") } });
+const single = await Secret("single", { store, name: "SINGLE", value: alchemy.secret("single-secret") });
 const vectors = await VectorizeIndex("vectors", { name: "foreign", dimensions: 3, metric: "cosine" });
 const pool = await Hyperdrive("pool", {
     name: "foreign",
@@ -40,13 +57,18 @@ const worker = await Worker("api", {
     compatibilityDate: "2026-01-01",
     bindings: {
         DB: db, CACHE: cache, FILES: files, JOBS: jobs, ROOM: room, KEY: alchemy.secret("planted-secret"),
-        VECTORS: vectors, POOL: pool, ASSETS: site, SHIPPING: shipping,
+        VECTORS: vectors, POOL: pool, ASSETS: site, SHIPPING: shipping, MORE: more, SINGLE: single,
+        LIMIT: RateLimit({ namespace_id: 1001, simple: { limit: 100, period: 60 } }),
+        EVENTS: AnalyticsEngineDataset("events", { dataset: "foreign" }),
+        VERSION: VersionMetadata(), DATA: Json({ a: [1] }), ITSELF: Self,
     },
     assets: { run_worker_first: ["/"] },
     eventSources: [jobs],
     crons: ["0 3 * * *"],
 });
+await QueueConsumer("consumer", { queue: more, scriptName: worker.name, settings: { maxWaitTimeMs: 0 } });
 const zone = await Zone("zone", { name: "example.com" });
+await R2BucketCustomDomain("files-domain", { bucketName: files.name, domain: "files.example.com", zone });
 await Route("route", { pattern: "example.com/api/*", script: worker });
 await CustomDomain("domain", { name: "app.example.com", workerName: "foreign", zoneId: zone.id });
 await DnsRecords("records", {
@@ -60,7 +82,10 @@ await app.finalize();
 const WORKER: &str = r#"
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
 
-interface Env { DB: any; CACHE: any; FILES: any; JOBS: any; ROOM: any; KEY: string }
+interface Env {
+    DB: any; CACHE: any; FILES: any; JOBS: any; ROOM: any; KEY: string;
+    DATA: any; SINGLE: any; VERSION: any; LIMIT: any; EVENTS: any;
+}
 
 export class Room extends DurableObject {
     async add(n: number): Promise<number> {
@@ -80,9 +105,17 @@ export default {
         const rows = await env.DB.prepare("SELECT name FROM items").all();
         await env.FILES.put("left-behind", "x");
         const sum = await env.ROOM.get(env.ROOM.idFromName("one")).add(0);
-        return Response.json({ rows: rows.results, value: await env.CACHE.get("a"), key: env.KEY, sum });
+        const single = await env.SINGLE.get();
+        const bound = [env.DATA, single, typeof env.VERSION.id, (await env.LIMIT.limit({ key: "k" })).success];
+        env.EVENTS.writeDataPoint({ blobs: ["x"] });
+        const told = await env.CACHE.get("told");
+        return Response.json({ rows: rows.results, value: await env.CACHE.get("a"), key: env.KEY, sum, bound, told });
     },
     async queue(batch: any, env: Env): Promise<void> {
+        if (batch.queue === "foreign-more") {
+            for (const { body } of batch.messages) await env.CACHE.put("told", body.object.key);
+            return;
+        }
         const room = env.ROOM.get(env.ROOM.idFromName("one"));
         for (const message of batch.messages) await room.add(message.body);
     },
@@ -123,7 +156,9 @@ fn the_typescript_library_goes_up_twice_and_away() {
     };
     let wait = |sum: u32| {
         let rest = r#""value":"from alchemy","key":"planted-secret""#;
-        let answer = format!(r#"{{"rows":[{{"name":"one"}}],{rest},"sum":{sum}}}"#);
+        // The bucket tells the other queue of what the Worker leaves in it.
+        let bound = r#""bound":[{"a":[1]},"single-secret","string",true],"told":"left-behind""#;
+        let answer = format!(r#"{{"rows":[{{"name":"one"}}],{rest},"sum":{sum},{bound}}}"#);
         session
             .served
             .ask_until("foreign", "/", |_, body| body == answer)
@@ -143,7 +178,8 @@ fn the_typescript_library_goes_up_twice_and_away() {
     for path in [
         "d1/database",
         "storage/kv/namespaces",
-        "queues",
+        "ai-gateway/gateways",
+        "cfd_tunnel?is_deleted=false",
         "workers/scripts",
         "workers/domains",
         "workers/durable_objects/namespaces",
@@ -154,6 +190,16 @@ fn the_typescript_library_goes_up_twice_and_away() {
     ] {
         assert_eq!(session.list(path).as_array().unwrap().len(), 1, "{path}");
     }
+    assert_eq!(session.list("queues").as_array().unwrap().len(), 2);
+    let managed = session.list("r2/buckets/foreign/domains/managed");
+    assert_eq!(managed["enabled"], true);
+    let domains = session.list("r2/buckets/foreign/domains/custom");
+    assert_eq!(domains["domains"][0]["domain"], "files.example.com");
+    let public = format!("pub-{}", managed["bucketId"].as_str().unwrap());
+    assert_eq!(
+        session.served.ask(&public, "GET", "/hello.txt", ""),
+        (200, "hello".to_owned())
+    );
     let page = session.served.ask("foreign", "GET", "/page", "");
     assert_eq!(page, (200, "<h1>a page</h1>".to_owned()));
     run(&["--destroy"]);
@@ -162,6 +208,8 @@ fn the_typescript_library_goes_up_twice_and_away() {
         "workers/domains",
         "vectorize/v2/indexes",
         "hyperdrive/configs",
+        "ai-gateway/gateways",
+        "cfd_tunnel?is_deleted=false",
     ] {
         assert_eq!(session.list(path), serde_json::json!([]), "{path}");
     }

@@ -93,6 +93,7 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
     }
     cloud.serve_to(&mut project);
     project.file("migrations/0001_first.sql", "CREATE TABLE a(id INTEGER);");
+    project.file("seed.sql", "INSERT INTO a VALUES (1);");
     project.file("more/0001_first.sql", "CREATE TABLE a(id INTEGER);");
     project.file(
         "more/0002_second.sql",
@@ -123,7 +124,10 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
     }
     let mut verdict = Verdict::default();
     for exchange in cloud.take_exchanges() {
-        verdict.add(description, &exchange, true);
+        // Links that answers give lead to storage, which is not described.
+        if !exchange.path().starts_with("/transfers/") {
+            verdict.add(description, &exchange, true);
+        }
     }
     verdict.assert_fits();
     let called: BTreeSet<&String> = verdict.succeeded.union(&verdict.failed).collect();
@@ -146,7 +150,7 @@ pub(super) fn assert_sent(foreign: &[Foreign], steps: &[Step], expected: &[&str]
 
 const D1: &str = r#"
 Database("plain");
-Database("near", #{ primaryLocationHint: "weur", migrations: "migrations", readReplication: #{ mode: "auto" } });
+Database("near", #{ primaryLocationHint: "weur", migrations: "migrations", baseline: "0001", importFiles: ["seed.sql"], readReplication: #{ mode: "auto" } });
 Database("europe", #{ jurisdiction: "eu", migrationsDir: "migrations", migrationsTable: "applied", naming: "app" });
 Database("named", #{ name: "first-name" });
 "#;
@@ -155,7 +159,7 @@ Database("plain", #{ readReplication: #{ mode: "auto" } });
 Database("near", #{ primaryLocationHint: "weur", migrations: "more" });
 Database("europe", #{ jurisdiction: "eu", migrationsDir: "more", migrationsTable: "applied", naming: "app" });
 Database("named", #{ name: "second-name" });
-Database("theirs", #{ name: "theirs", adopt: true });
+Database("theirs", #{ name: "theirs", adopt: true, migrations: "migrations", baseline: true });
 "#;
 const D1_REFUSED: &str = r#"
 Database("taken", #{ name: "theirs" });
@@ -180,6 +184,7 @@ fn databases() {
             "GET d1/database/{database_id}",
             "PATCH d1/database/{database_id}",
             "POST d1/database",
+            "POST d1/database/{database_id}/import",
             "POST d1/database/{database_id}/query",
         ],
     );

@@ -270,6 +270,27 @@ error[E0202]: `entrypoint` of cloudflare::Worker: the file `[ROOT]/project/src/s
 }
 
 #[test]
+fn a_missing_folder_of_assets() {
+    says(
+        "Worker(\"site\", #{ assets: \"./public\" });",
+        str![[r#"
+exit 1
+-- stderr
+alch: app shop, stage dev, phase up, target local
+error[E0202]: `assets` of cloudflare::Worker: the folder of assets `[ROOT]/project/public` does not exist
+ --> alchemy.run.rhai:2:27
+  |
+2 | Worker("site", #{ assets: "./public" });
+  |                           ^^^^^^^^^^
+  |
+  = help: correct the path; it is relative to `[ROOT]/project`
+0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
+
+"#]],
+    );
+}
+
+#[test]
 fn a_missing_folder_of_migrations() {
     says(
         "Database(\"main\", #{ migrations: \"./migrations\" });",

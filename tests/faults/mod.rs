@@ -3,6 +3,8 @@
 //! After a run with a fault one clean run brings everything to where a run without faults does: nothing twice, nothing lost.
 //! The run after that makes no call.
 
+mod imports;
+mod migrations;
 mod proxy;
 mod told;
 
@@ -15,7 +17,7 @@ use crate::support::{Output, Project, cloud::ServedCloud};
 
 const SCRIPT: &str = r#"
 let app = alchemy("shop");
-let db = Database("main", #{ migrations: "./migrations" });
+let db = Database("main", #{ migrations: "./migrations", importFiles: ["./seed.sql"] });
 let worker = Worker("api", #{
     script: "export default { fetch() { return new Response('hi') } }",
     bindings: #{ DB: db, CACHE: KV("cache"), FILES: Bucket("files"), JOBS: Queue("jobs"), KEY: secret("planted-secret") },
@@ -46,7 +48,8 @@ impl Setting {
             .file(
                 "migrations/0002_more.sql",
                 "INSERT INTO items VALUES ('two');",
-            );
+            )
+            .file("seed.sql", "INSERT INTO items VALUES ('seed')");
         Self {
             project,
             cloud,

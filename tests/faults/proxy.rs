@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -40,6 +40,8 @@ pub(super) enum Fault {
     Truncated,
     /// The answer comes in drops, but whole.
     Slow,
+    /// The work is done, and no answer comes while the plan stands.
+    Held,
     /// From this request on the token is refused.
     ExpiredToken,
     /// The second page of a list is the first once more.
@@ -66,6 +68,8 @@ struct Traffic {
     plans: Vec<(Plan, usize)>,
     /// Requests since the last look.
     seen: Vec<String>,
+    /// Requests whose work is done and whose answers are held back.
+    held: usize,
 }
 
 struct Shared {
@@ -151,6 +155,11 @@ impl Proxy {
     /// Spoils requests by a plan, beside those of before.
     pub(super) fn spoil(&self, plan: Plan) {
         self.shared.traffic().plans.push((plan, 0));
+    }
+
+    /// How many requests are done whose answers are held back.
+    pub(super) fn held(&self) -> usize {
+        self.shared.traffic().held
     }
 
     /// Spoils nothing any more.
@@ -286,6 +295,15 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> Option<()> {
             let whole = request.forward(shared.upstream)?;
             let body = body_of(&whole);
             answer(200, "application/json", None, &body[..body.len() / 2])
+        }
+        Fault::Held => {
+            request.forward(shared.upstream)?;
+            shared.traffic().held += 1;
+            let begun = Instant::now();
+            while !shared.traffic().plans.is_empty() && begun.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            return None;
         }
         Fault::Slow => {
             let whole = request.forward(shared.upstream)?;

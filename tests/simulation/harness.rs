@@ -43,8 +43,6 @@ pub(crate) struct Ended {
     pub(crate) calls: u64,
     /// Calls of the disk.
     pub(crate) disk_calls: u64,
-    /// Simulated time from begin to end.
-    pub(crate) elapsed: Duration,
 }
 
 impl Ended {
@@ -235,7 +233,6 @@ impl Simulation {
             events,
             calls: meter.total(),
             disk_calls,
-            elapsed,
         }
     }
 
@@ -363,6 +360,7 @@ async fn drive(
             0 => 4,
             limit => limit,
         },
+        rebuild: false,
         allow_data_loss: false,
         delete_adopted: false,
         target: "sim".to_owned(),

@@ -12,7 +12,7 @@ use super::{
     generate::measured,
     places::Omission,
     races,
-    report::{Tally, notices},
+    report::{IS_WHOLE, Tally, notices},
     scenario::{Blow, Case, CloudFault, Lost, Moment},
 };
 
@@ -93,7 +93,9 @@ fn every_omission_is_noticed() {
     let mut tally = Tally::new("mutations");
     let mut missed = Vec::new();
     let mut told = BTreeMap::new();
-    for omission in OMISSIONS {
+    // A build that is not optimised tries some of them.
+    let pace = if IS_WHOLE { 1 } else { OMISSIONS.len() - 1 };
+    for omission in OMISSIONS.iter().step_by(pace) {
         match catcher(omission) {
             Some((scenario, error)) => {
                 told.insert(format!("{omission:?}"), format!("{scenario}: {error}"));

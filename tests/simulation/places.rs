@@ -143,13 +143,22 @@ impl Store for Lossy {
         self.store.salvage(stage).await
     }
 
+    async fn clean_up(
+        &self,
+        stage: &StagePath,
+        force: bool,
+        request: LockRequest,
+    ) -> Result<Vec<String>, StateError> {
+        self.store.clean_up(stage, force, request).await
+    }
+
     async fn set_aside(
         &self,
         stage: &StagePath,
-        lineage: Option<String>,
+        basis: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
-        let (session, kept) = self.store.set_aside(stage, lineage, request).await?;
+        let (session, kept) = self.store.set_aside(stage, basis, request).await?;
         Ok((self.session(session), kept))
     }
 }

@@ -303,7 +303,7 @@ fn whatever_survives_between_two_syncs_is_the_old_state_or_the_new_one() {
                 for last in ACTS {
                     number += 1;
                     // A build that is not optimised tries some of them.
-                    if IS_WHOLE || before.len() == base.len() || number % 40 == 0 {
+                    if IS_WHOLE || before.len() == base.len() || number % 80 == 0 {
                         runtime().block_on(fail_at_every_effect(before, last, &mut tally));
                     }
                     longer.push([before.as_slice(), &[last]].concat());

@@ -20,6 +20,18 @@ const CASES: &[(&str, &str)] = &[
         r#"{"seed":254,"steps":[{"program":{"things":[{"id":"a","value":0},{"id":"b","kind":"Note","value":0},{"id":"c","value":0,"uses":["a","b","a"]}]},"blows":[{"Cloud":{"request":3,"fault":"DieAfter"}}]},{"program":{"things":[{"id":"c","kind":"Note","value":0}]}}]}"#,
     ),
     (
+        "an object that was made late, then come upon, then not filled",
+        r#"{"seed":384,"steps":[{"program":{"things":[{"id":"c","value":0}]},"blows":[{"Cloud":{"request":2,"fault":"LostAfter"}},{"Cloud":{"request":0,"fault":"TooSlowAfter"}}]}]}"#,
+    ),
+    (
+        "records of a checkpoint that died belong to nobody once their resources are gone",
+        r#"{"seed":394,"steps":[{"program":{"things":[{"id":"web/a","value":0},{"id":"web/inner/d","value":0},{"id":"new/deep/er/e","value":0}]},"blows":[{"Power":{"effect":41,"moment":"Before","lost":{"Some":805}}}]},{"program":{"things":[]}}]}"#,
+    ),
+    (
+        "a look at something that is renamed in the same run",
+        r#"{"seed":208,"steps":[{"program":{"things":[{"id":"d","value":0},{"id":"web/f","kind":"Rock","value":2,"place":"there","uses":["d"]}]}},{"command":"Refresh","program":{"things":[{"id":"d","value":0},{"id":"n","kind":"Rock","value":2,"place":"there","uses":["d"]}],"moved":[["web/f","n"]]},"meddling":[{"Change":{"id":"web/f","value":77}}],"blows":[{"Power":{"effect":5,"moment":"Torn","lost":"Everything"}}]}]}"#,
+    ),
+    (
         "protection that comes with the change that it forbids",
         r#"{"seed":43,"steps":[{"program":{"things":[{"id":"c","value":0}]}},{"program":{"things":[{"id":"c","value":0,"soil":"rock","protect":true}]}}]}"#,
     ),

@@ -62,7 +62,9 @@ fn smaller(case: &Case) -> Vec<Case> {
     }
     for (index, step) in case.steps.iter().enumerate() {
         for at in 0..step.blows.len() {
-            out.push(with_step(case, index, |step| drop(step.blows.remove(at))));
+            out.push(with_step(case, index, |step| {
+                step.blows.remove(at);
+            }));
         }
         for at in 0..step.meddling.len() {
             out.push(with_step(case, index, |step| {
@@ -71,7 +73,7 @@ fn smaller(case: &Case) -> Vec<Case> {
         }
         for at in 0..step.program.moved.len() {
             out.push(with_step(case, index, |step| {
-                drop(step.program.moved.remove(at));
+                step.program.moved.remove(at);
             }));
         }
         for at in 0..step.program.things.len() {

@@ -84,6 +84,12 @@ fn messages(bytes: &[u8]) -> Vec<Value> {
         .collect()
 }
 
+/// The paths of the runtime: the binary and the folder of the simulators.
+pub(crate) fn runtime_paths() -> Option<[std::path::PathBuf; 2]> {
+    let found = programs().runtime.as_ref()?;
+    Some([0, 1].map(|index| std::path::PathBuf::from(&found[index].1)))
+}
+
 pub(crate) fn with_runtime(mut project: Project) -> Option<Project> {
     for (name, path) in programs().runtime.as_ref()? {
         project.env(name, path);

@@ -152,6 +152,74 @@ Examples:
   alch scope unlock --stage prod
   alch scope unlock --stage prod --force   also when it is not known that the holder is dead";
 
+pub(super) const BACKUPS_HELP: &str = "\
+A backup is made of every checkpoint before the next one replaces it; the last ten are kept.
+
+Examples:
+  alch scope backups --stage prod";
+
+pub(super) const RESTORE_HELP: &str = "\
+Only state changes: no object is made, changed or deleted. The state that is replaced becomes a backup itself, and
+damaged files are kept among the backups, so nothing is lost by trying. `alch plan` then shows what differs from the script.
+
+Examples:
+  alch scope restore --stage prod                      the newest backup that can be read
+  alch scope restore --backup state-2026-01-15T10-30-00-000Z.json
+  alch scope restore --backup exported.json --yes";
+
+pub(super) const REBUILD_HELP: &str = "\
+Takes, in this order: what is whole of the stage's files; records that only a backup has and whose object is still there; and
+objects of the script's resources that the provider finds by name and mark. It makes, changes and deletes no
+object. What was found at the provider is set to what the script says by the next run.
+
+Examples:
+  alch scope rebuild --stage prod
+  alch scope rebuild --stage prod --offline            without a script or a provider";
+
+pub(super) const RESET_HELP: &str = "\
+The stage is empty afterwards, as far as state knows. The objects stay, and `alch run --adopt` takes them over again;
+`alch scope restore` undoes it.
+
+Examples:
+  alch scope reset --stage pr-123";
+
+pub(super) const CLEANUP_HELP: &str = "\
+Never removes a record that state lists, nor the lock of a run that lives.
+
+Examples:
+  alch scope cleanup --all
+  alch scope cleanup --stage prod --force";
+
+pub(super) const SCOPE_LOGS_HELP: &str = "\
+The log holds every event of a run, as `--json` prints them, and is kept with the stage.
+
+Examples:
+  alch scope logs --stage prod
+  alch scope logs 01JH2Y6Q6X0000000000000000 --json";
+
+pub(super) const HISTORY_EXAMPLES: &str = "\
+Examples:
+  alch state history --stage prod
+  alch state history -n 100 --json";
+
+pub(super) const STATE_DIFF_HELP: &str = "\
+Examples:
+  alch state diff --stage prod                         since the newest backup
+  alch state diff state-2026-01-15T10-30-00-000Z.json now
+  alch state diff before.json after.json";
+
+pub(super) const EXPORT_HELP: &str = "\
+Examples:
+  alch state export --stage prod --out prod.json
+  alch state import prod.json --stage prod";
+
+pub(super) const STATE_IMPORT_HELP: &str = "\
+Only state changes: no object is made, changed or deleted. A file of another project, or one that is older than the
+state it would replace, is refused unless `--force` is given.
+
+Examples:
+  alch state import prod.json --stage prod";
+
 pub(super) const TRUST_HELP: &str = "\
 A script may read and write its own folder. Programs, network hosts and other paths need permission: by the flags
 `--allow-exec`, `--allow-net`, `--allow-read`, `--allow-write`, or by alch.toml beside the script:
@@ -182,9 +250,11 @@ Examples:
 
 pub(super) const TRIGGER_HELP: &str = "\
 While `alch local serve` runs, it calls `scheduled` at the times of each Worker's `crons`, in UTC.
-This calls it at once, whether or not the Worker has that schedule, and waits for its end.
+This calls it at once, whether or not the Worker has that schedule, and waits for its end. A Worker
+with exactly one schedule needs no `--cron`.
 
 Examples:
+  alch local trigger worker
   alch local trigger worker --cron '0 2 * * *'";
 
 pub(super) const LOGS_HELP: &str = "\
@@ -192,10 +262,15 @@ pub(super) const LOGS_HELP: &str = "\
 few megabytes of them. Stacks name the places in the source where the Worker has a source map. When
 there are more than 200 events in a second, requests that were answered without a word are left out.
 
+A Worker at Cloudflare is followed by a tail: `-f` shows what happens from then on, as nothing is kept
+there, and Ctrl-C removes the tail. A connection that breaks is made again.
+
 Examples:
   alch logs
   alch logs api -f
-  alch logs api --since 10m --json";
+  alch logs api --since 10m --json
+  alch logs api -f --stage prod --status error
+  alch logs some-worker -f --target cloudflare --grep timeout";
 
 pub(super) const PREPARE_HELP: &str = "\
 Workers run on Cloudflare's own workerd with the simulators that Miniflare publishes. Both are

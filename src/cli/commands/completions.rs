@@ -1,6 +1,7 @@
 //! `alch completions`.
 
 use clap::CommandFactory as _;
+use serde_json::json;
 
 use crate::cli::{
     Context,
@@ -11,6 +12,9 @@ use crate::cli::{
 pub(in crate::cli) fn run(context: &Context, args: &CompletionsArgs) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "alch", &mut script);
-    context.ui.raw(String::from_utf8_lossy(&script).trim_end());
+    let script = String::from_utf8_lossy(&script);
+    let script = script.trim_end();
+    let fields = json!({ "shell": args.shell.to_string(), "script": script });
+    context.ui.result("completions", fields, script);
     Exit::Success
 }

@@ -116,24 +116,50 @@ async fn until_stopped(
 
 /// `alch local trigger`.
 fn trigger(context: &Context, args: &LocalTriggerArgs) -> Result<Exit, CliError> {
-    Schedule::parse(&args.cron).map_err(|error| {
-        CliError::usage(error.to_string())
-            .with_help("write it as in `0 2 * * *`; `alch help local trigger` says more")
-    })?;
+    if let Some(cron) = &args.cron {
+        Schedule::parse(cron).map_err(|error| {
+            CliError::usage(error.to_string())
+                .with_help("write it as in `0 2 * * *`; `alch help local trigger` says more")
+        })?;
+    }
     let project = Project::find(context)?;
     let worker = workers::name(context, &project, &args.stage, &args.worker)?;
     let folder = wiring::local_folder(&project.folder);
-    let triggered = runtime::trigger(&folder, &worker, &args.cron);
+    let cron = match &args.cron {
+        Some(cron) => cron.clone(),
+        None => only_cron(&folder, &worker)?,
+    };
+    let triggered = runtime::trigger(&folder, &worker, &cron);
     project
         .runtime
         .block_on(triggered)
         .map_err(|error| untriggered(&error))?;
     context.ui.result(
         "local_trigger",
-        json!({ "worker": worker, "cron": args.cron }),
+        json!({ "worker": worker, "cron": cron }),
         format!("`scheduled` of the Worker `{worker}` is done"),
     );
     Ok(Exit::Success)
+}
+
+/// The schedule of a Worker that has exactly one.
+fn only_cron(folder: &Path, worker: &str) -> Result<String, CliError> {
+    let crons = local::crons(folder, worker).map_err(|error| {
+        CliError::new(codes::LOCAL_RUNTIME, "the schedules cannot be read")
+            .with_note(error.to_string())
+    })?;
+    match crons.as_slice() {
+        [cron] => Ok(cron.clone()),
+        [] => Err(CliError::usage(format!(
+            "the Worker `{worker}` has no schedule in the local cloud"
+        ))
+        .with_help("say which one it is told: `--cron \"0 2 * * *\"`")),
+        several => Err(CliError::usage(format!(
+            "the Worker `{worker}` has several schedules: `{}`",
+            several.join("`, `")
+        ))
+        .with_help(format!("choose one: `--cron \"{}\"`", several[0]))),
+    }
 }
 
 fn untriggered(error: &TriggerError) -> CliError {

@@ -1,4 +1,6 @@
-//! `alch logs`: what the Workers of the local cloud printed and threw.
+//! `alch logs`: what Workers printed and threw. The local cloud keeps it in files; `remote` follows a Worker at Cloudflare.
+
+mod remote;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,7 +9,16 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    cli::{Context, args::LogsArgs, error::CliError, exit::Exit, select::Project, wiring, workers},
+    cli::{
+        Context,
+        args::{EventStatus, LogsArgs, RunFlags},
+        error::CliError,
+        exit::Exit,
+        select::Project,
+        settings::{Settings, Target},
+        wiring,
+        workers::{self, Found},
+    },
     local::logs::{Follower, Record},
     model::diagnostic::codes,
     ui::Ui,
@@ -21,6 +32,8 @@ const POLL: Duration = Duration::from_millis(100);
 struct Filter {
     worker: Option<String>,
     since: Option<i64>,
+    status: Option<EventStatus>,
+    grep: Option<String>,
 }
 
 impl Filter {
@@ -29,18 +42,55 @@ impl Filter {
             .as_ref()
             .is_none_or(|worker| record.worker == *worker)
             && self.since.is_none_or(|since| record.time >= since)
+            && self.status.is_none_or(|status| status == ended(record))
+            && self
+                .grep
+                .as_ref()
+                .is_none_or(|wanted| record.text().contains(wanted))
+    }
+}
+
+fn ended(record: &Record) -> EventStatus {
+    match record.item["outcome"].as_str() {
+        Some("ok") => EventStatus::Ok,
+        Some("canceled" | "responseStreamDisconnected") => EventStatus::Canceled,
+        _ => EventStatus::Error,
     }
 }
 
 pub(in crate::cli) fn run(context: &Context, args: &LogsArgs) -> Result<Exit, CliError> {
     let since = args.since.as_deref().map(since).transpose()?;
     let project = Project::find(context)?;
-    let worker = match &args.worker {
-        Some(typed) => Some(workers::name(context, &project, &args.stage, typed)?),
+    let flags = RunFlags {
+        stage: args.stage.clone(),
+        target: args.target,
+        profile: args.profile.clone(),
+        ..RunFlags::default()
+    };
+    let settings = Settings::resolve(&context.environment, &flags, None)?;
+    let found = match &args.worker {
+        Some(typed) => Some(workers::find(&project, &settings, typed)?),
         None => None,
     };
+    // Without a name it is about the local cloud, unless a flag says otherwise.
+    let target = match &found {
+        Some(Found {
+            known: Some((_, target)),
+            ..
+        }) => *target,
+        Some(_) => settings.target(None)?,
+        None => settings.target_flag.unwrap_or(Target::Local),
+    };
+    let filter = Filter {
+        worker: found.map(|found| found.name),
+        since,
+        status: args.status,
+        grep: args.grep.clone(),
+    };
+    if target == Target::Cloudflare {
+        return remote::run(context, &project, &settings, args, &filter);
+    }
     let folder = wiring::local_folder(&project.folder);
-    let filter = Filter { worker, since };
     project
         .runtime
         .block_on(show(context, folder, filter, args.follow))

@@ -24,6 +24,7 @@ pub(in crate::cli) fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Cl
         adopt: args.adopt,
         force: args.force,
         refresh: args.refresh,
+        rebuild: false,
         concurrency: None,
         allow_data_loss: args.allow_data_loss,
         plan: None,

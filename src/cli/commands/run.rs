@@ -32,6 +32,7 @@ pub(in crate::cli) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Cli
         adopt: args.adopt,
         force: args.force,
         refresh: args.refresh,
+        rebuild: false,
         concurrency: args.concurrency,
         allow_data_loss: args.allow_data_loss,
         plan: None,

@@ -8,7 +8,10 @@ use crate::{
     cli::{
         Context,
         args::{ScopeCommand, StageArgs},
-        commands::state::{display, records_of},
+        commands::{
+            backups, cleanup, history, rebuild,
+            state::{display, records_of},
+        },
         error::CliError,
         exit::Exit,
         select::Project,
@@ -30,6 +33,14 @@ pub(in crate::cli) fn run(context: &Context, command: &ScopeCommand) -> Result<E
         ScopeCommand::Validate { stage, all } => validate(context, stage, *all),
         ScopeCommand::Locks { app, stage } => locks(context, app.as_deref(), stage.as_deref()),
         ScopeCommand::Unlock { stage, force } => unlock(context, stage, *force),
+        ScopeCommand::Backups { stage } => backups::list(context, stage),
+        ScopeCommand::Restore(args) => backups::restore(context, args),
+        ScopeCommand::Rebuild(args) => rebuild::run(context, args),
+        ScopeCommand::Reset(args) => cleanup::reset(context, args),
+        ScopeCommand::Cleanup(args) => cleanup::run(context, args),
+        ScopeCommand::Logs { stage, deployment } => {
+            history::log(context, stage, deployment.as_deref())
+        }
     }
 }
 
@@ -198,8 +209,8 @@ fn validate(context: &Context, args: &StageArgs, all: bool) -> Result<Exit, CliE
         return Ok(Exit::Success);
     }
     context.ui.note(
-        "to repair: put the damaged files back from a copy; without one move the stage's folder in `.alchemy` away \
-         and take over what is deployed with `alch run --adopt`",
+        "to repair: `alch scope rebuild` takes what is whole, and looks for the rest; `alch scope restore` goes back \
+         to a backup",
     );
     Ok(Exit::Corrupt)
 }

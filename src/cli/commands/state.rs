@@ -8,6 +8,7 @@ use crate::{
     cli::{
         Context,
         args::{StageArgs, StateCommand},
+        commands::{backups, history},
         error::CliError,
         exit::Exit,
         select::{Project, fqn, known},
@@ -26,6 +27,12 @@ pub(in crate::cli) fn run(context: &Context, command: &StateCommand) -> Result<E
         StateCommand::Ls { stage, scope } => list(context, stage, scope.as_deref()),
         StateCommand::Show { stage, resource } => show(context, stage, resource),
         StateCommand::Mv { stage, from, to } => rename_in_state(context, stage, from, to),
+        StateCommand::History { stage, limit } => history::list(context, stage, *limit),
+        StateCommand::Diff { stage, from, to } => {
+            backups::diff(context, stage, from.as_deref(), to)
+        }
+        StateCommand::Export { stage, out } => backups::export(context, stage, out.as_deref()),
+        StateCommand::Import { put, file } => backups::import(context, put, file),
         StateCommand::Rm {
             stage,
             resource,

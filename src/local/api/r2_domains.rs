@@ -1,4 +1,4 @@
-//! The custom domains of R2 buckets: the control plane. The local cloud serves no bucket under them.
+//! The custom domains of R2 buckets: the control plane. `r2_public` serves buckets under them.
 
 use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::{Map, Value, json};
@@ -42,6 +42,15 @@ fn store(
         [bucket, KIND, &Value::Object(domains.clone()).to_string()],
     )?;
     Ok(())
+}
+
+/// The host names under which a bucket can be read now.
+pub(super) fn enabled(connection: &Connection, bucket: &str) -> Result<Vec<String>, ApiError> {
+    let domains = load(connection, bucket)?;
+    let enabled = domains
+        .into_iter()
+        .filter(|(_, domain)| domain["enabled"] == true);
+    Ok(enabled.map(|(host, _)| host).collect())
 }
 
 /// Whether any bucket has the host name.

@@ -1,4 +1,4 @@
-//! The event notifications of R2 buckets: the control plane. The local cloud keeps the rules and sends no messages.
+//! The event notifications of R2 buckets: the rules. `r2_events` sends the messages.
 
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ use super::{
     error::ApiError,
     queues,
     r2::{self, Bucket},
+    r2_events as events,
 };
-use crate::local::Cloud;
+use crate::local::{Cloud, control::ControlError, layout};
 
 const KIND: &str = "notifications";
 const NO_BUCKET: u32 = 10085;
@@ -51,6 +52,71 @@ pub(super) fn uses(connection: &Connection, queue: &str) -> Result<bool, ApiErro
         }
     }
     Ok(false)
+}
+
+/// The rules of a bucket, for what happens to its objects.
+pub(super) struct Rules {
+    /// The name of the bucket.
+    pub(super) bucket: String,
+    pub(super) bucket_id: String,
+    /// By the id of their queue.
+    by_queue: Map<String, Value>,
+}
+
+impl Rules {
+    /// The ids of the queues that are told of an action on an object.
+    pub(super) fn queues<'a>(
+        &'a self,
+        action: &'a str,
+        key: &'a str,
+    ) -> impl Iterator<Item = &'a str> {
+        let fits = move |rule: &Value| {
+            let text = |field: &str| rule[field].as_str().unwrap_or_default();
+            let actions = rule["actions"].as_array();
+            let named = actions.is_some_and(|actions| actions.iter().any(|named| named == action));
+            named && key.starts_with(text("prefix")) && key.ends_with(text("suffix"))
+        };
+        self.by_queue.iter().filter_map(move |(queue, rules)| {
+            let told = rules.as_array().is_some_and(|rules| rules.iter().any(fits));
+            told.then_some(queue.as_str())
+        })
+    }
+}
+
+/// The rules of the bucket whose data has this name; none where it has none.
+pub(super) fn of_bucket(connection: &Connection, key: &str) -> Result<Option<Rules>, ControlError> {
+    let found = all(connection)?;
+    Ok(found
+        .into_iter()
+        .find_map(|(other, rules)| (other == key).then_some(rules)))
+}
+
+/// The names of the data of all buckets with rules.
+pub(super) fn watched(connection: &Connection) -> Result<Vec<String>, ControlError> {
+    Ok(all(connection)?.into_iter().map(|(key, _)| key).collect())
+}
+
+fn all(connection: &Connection) -> Result<Vec<(String, Rules)>, ControlError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT b.jurisdiction, b.name, b.id, s.body
+         FROM r2_settings s JOIN r2_buckets b ON b.id = s.bucket WHERE s.kind = ?1",
+    )?;
+    let rows = statement.query_map([KIND], |row| {
+        let (jurisdiction, bucket): (String, String) = (row.get(0)?, row.get(1)?);
+        let body: String = row.get(3)?;
+        let rules = Rules {
+            bucket_id: row.get(2)?,
+            // Written by this program: what is no JSON names no queue.
+            by_queue: serde_json::from_str(&body).unwrap_or_default(),
+            bucket: bucket.clone(),
+        };
+        Ok((layout::bucket_key(&jurisdiction, &bucket), rules))
+    })?;
+    let all = rows.collect::<Result<Vec<_>, _>>()?;
+    Ok(all
+        .into_iter()
+        .filter(|(_, rules)| !rules.by_queue.is_empty())
+        .collect())
 }
 
 /// The rules of a bucket by the id of their queue.
@@ -193,6 +259,7 @@ fn add(cloud: &Cloud, call: &Call) -> ApiResult {
         };
         own.extend(added);
         rules.insert(queue.id, Value::Array(own));
+        events::watch(cloud, &bucket.key())?;
         store(transaction, &bucket.id, &rules)
     })?;
     ok(&json!({}))
@@ -219,6 +286,9 @@ fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         own.retain(|rule| !named(rule));
         if !own.is_empty() {
             rules.insert(queue.id, Value::Array(own));
+        }
+        if rules.is_empty() {
+            events::ignore(cloud, &bucket.key())?;
         }
         store(transaction, &bucket.id, &rules)
     })?;

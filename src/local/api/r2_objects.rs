@@ -16,6 +16,7 @@ use super::{
     error::ApiError,
     page::number,
     r2::{INVALID, require},
+    r2_events as events,
 };
 use crate::local::{
     Cloud,
@@ -64,7 +65,8 @@ pub(super) fn totals(file: &Path) -> Result<(i64, i64), ApiError> {
     )?)
 }
 
-fn open(file: &Path) -> Result<Connection, ControlError> {
+/// Opens the file of a bucket.
+pub(super) fn open(file: &Path) -> Result<Connection, ControlError> {
     let connection = data::open(file)?;
     connection.execute_batch(SCHEMA)?;
     Ok(connection)
@@ -129,6 +131,7 @@ pub(super) fn write(cloud: &Cloud, call: &Call) -> ApiResult {
     if let Some(blob) = replaced {
         blobs.remove(&blob)?;
     }
+    tell(cloud, &bucket.key());
     ok(&json!({
         "key": key,
         "etag": etag,
@@ -212,8 +215,16 @@ fn object_response(
     response
 }
 
+/// Tells queues of what was written. That is done and noted, so an error here is none of the writer's: what is noted goes
+/// with the next write.
+fn tell(cloud: &Cloud, key: &str) {
+    if let Err(error) = events::deliver(cloud, key) {
+        tracing::warn!("the notifications of the bucket `{key}` wait: {error}");
+    }
+}
+
 fn remove(cloud: &Cloud, call: &Call, keys: &[&str]) -> Result<(), ApiError> {
-    let (folder, removed) = cloud.control.write(|transaction| {
+    let (key, removed) = cloud.control.write(|transaction| {
         let bucket = require(transaction, call)?;
         let connection = open(&layout::r2_file(&cloud.folder, &bucket.key()))?;
         let batch = connection.unchecked_transaction()?;
@@ -228,13 +239,13 @@ fn remove(cloud: &Cloud, call: &Call, keys: &[&str]) -> Result<(), ApiError> {
             }
         }
         batch.commit()?;
-        let folder = layout::r2_folder(&cloud.folder, &bucket.key());
-        Ok::<_, ApiError>((folder, removed))
+        Ok::<_, ApiError>((bucket.key(), removed))
     })?;
-    let blobs = Blobs::in_folder(&folder);
+    let blobs = Blobs::in_folder(&layout::r2_folder(&cloud.folder, &key));
     for blob in removed {
         blobs.remove(&blob)?;
     }
+    tell(cloud, &key);
     Ok(())
 }
 

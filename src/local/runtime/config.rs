@@ -361,7 +361,10 @@ impl Writer<'_> {
     }
 
     fn content(&self, module: &DeployedModule) -> String {
-        embed(&layout::modules_folder(self.setting.folder).join(&module.hash))
+        match module.text {
+            Some(text) => quoted(text),
+            None => embed(&layout::modules_folder(self.setting.folder).join(&module.hash)),
+        }
     }
 
     fn code(&self, worker: &DeployedWorker) -> String {
@@ -422,6 +425,12 @@ impl Writer<'_> {
             }
             "r2_bucket" => {
                 let key = layout::bucket_key(jurisdiction(binding), field("bucket_name"));
+                if let class @ "InfrequentAccess" = field("storage_class") {
+                    self.config.notices.push(format!(
+                        "the bucket `{}` has the storage class {class}, which makes no difference here",
+                        field("bucket_name")
+                    ));
+                }
                 format!("r2Bucket = {}", self.simulated(Product::R2, &key))
             }
             "queue" => format!(
@@ -521,10 +530,14 @@ impl Writer<'_> {
         for (product, ids) in std::mem::take(&mut self.simulated) {
             let prefix = product.prefix();
             let class = product.class();
+            let host = match product {
+                Product::R2 => "(name = \"HOST\", service = \"host\"), ",
+                _ => "",
+            };
             for id in ids {
                 self.services.push(format!(
                     "(name = {}, worker = (compatibilityDate = \"{OWN_DATE}\", \
-                     modules = [(name = \"alch-door.js\", esModule = {})], bindings = [\
+                     modules = [(name = \"alch-door.js\", esModule = {})], bindings = [{host}\
                      (name = \"MINIFLARE_NAMESPACE\", text = {}), (name = \"PRODUCT\", text = \"{prefix}\"), (name = \"MINIFLARE_OBJECT\", \
                      durableObjectNamespace = (className = \"{class}\", serviceName = \"{prefix}-objects\"))]))",
                     quoted(&format!("{prefix}:{id}")),

@@ -5,11 +5,14 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{deployments::Deployments, event::Event, inside::Inside, supervisor::Listener};
-use crate::{local::api::schedules, util::cron::Schedule};
+use crate::{
+    local::api::schedules,
+    util::{clock::Clock, cron::Schedule},
+};
 
 /// The longest sleep: the clock may be set, and the machine may be suspended.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -19,22 +22,23 @@ pub(super) struct Scheduler {
     pub(super) deployments: Deployments,
     pub(super) inside: Arc<Inside>,
     pub(super) listen: Listener,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: CancellationToken,
 }
 
 impl Scheduler {
     pub(super) async fn run(self) {
-        let mut done = minute(Timestamp::now());
+        let mut done = minute(self.clock.now());
         let mut calls = JoinSet::new();
         loop {
-            let wait = until_next(Timestamp::now());
+            let wait = until_next(self.clock.now());
             tokio::select! {
                 // Calls in work are dropped with the process that they are in.
                 () = self.stop.cancelled() => return,
                 Some(_) = calls.join_next() => {}
-                () = sleep(wait.min(LONGEST)) => {}
+                () = self.clock.sleep(wait.min(LONGEST)) => {}
             }
-            let now = Timestamp::now();
+            let now = self.clock.now();
             if !is_new(done, minute(now)) {
                 continue;
             }

@@ -37,7 +37,10 @@ use super::{
 use crate::{
     local::{
         Cloud, CloudError,
-        api::queue_delivery::{self as delivery, Sent},
+        api::{
+            queue_delivery::{self as delivery, Sent},
+            r2_events,
+        },
         control::ControlError,
         logs::{Logs, Record},
     },
@@ -151,6 +154,7 @@ pub(super) async fn serve(
         .route("/message", post(message))
         .route("/batch", post(batch))
         .route("/metrics", get(metrics))
+        .route("/written", post(written))
         .route("/trigger", post(trigger))
         .route("/workflow", post(workflow))
         .route("/failure", post(failed))
@@ -275,6 +279,19 @@ async fn keep(host: Arc<Host>, headers: &HeaderMap, messages: Vec<Sent>) -> Resp
     .await;
     told.notify_one();
     figures(kept, |figures| json!({"metadata": {"metrics": figures}}))
+}
+
+/// A Worker has written to the bucket whose data has the name in the body.
+async fn written(State(host): State<Arc<Host>>, key: String) -> Response {
+    let told = blocking(&host, move |cloud| r2_events::deliver(cloud, &key)).await;
+    match told {
+        Ok(0) => StatusCode::NO_CONTENT.into_response(),
+        Ok(_) => {
+            host.sent.notify_one();
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
 }
 
 /// The figures of a queue.

@@ -26,6 +26,6 @@ pub use self::{
     event::{Event, Running, RuntimeError},
     instances::{InstanceError, ask_instances},
     settled::{BrokenWorker, PATIENCE, Settled, SettledError, settled},
-    supervisor::{Runtime, RuntimeOptions, start},
+    supervisor::{Runtime, RuntimeOptions, start, start_by},
     trigger::{TriggerError, trigger},
 };

@@ -24,7 +24,10 @@ use super::{
 };
 use crate::local::{
     Cloud,
-    api::queue_delivery::{self as delivery, Batch, Consumer, Message, Outcome},
+    api::{
+        queue_delivery::{self as delivery, Batch, Consumer, Message, Outcome},
+        r2_events,
+    },
     control::ControlError,
 };
 
@@ -49,6 +52,10 @@ impl Deliverer {
             .deployments
             .blocking(|cloud| cloud.control.write(delivery::release));
         if let Err(error) = released.await {
+            (self.listen)(Event::Failed(error.into()));
+        }
+        // What was written before a crash, and not told.
+        if let Err(error) = self.deployments.blocking(r2_events::deliver_all).await {
             (self.listen)(Event::Failed(error.into()));
         }
         // The number of batches in work, by queue.

@@ -48,7 +48,10 @@ use super::{
 };
 use crate::{
     local::{Cloud, CloudError, api::DeployedWorker, logs::Logs},
-    util::fs::{self, FsError},
+    util::{
+        clock::{Clock, SystemClock},
+        fs::{self, FsError},
+    },
 };
 
 /// How often it is looked whether somebody wrote to the control database.
@@ -115,6 +118,18 @@ pub fn start(
     options: RuntimeOptions,
     listen: impl Fn(Event) + Send + Sync + 'static,
 ) -> Result<Runtime, CloudError> {
+    start_by(options, Arc::new(SystemClock), listen)
+}
+
+/// The same with the clock that says when crons are due.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_by(
+    options: RuntimeOptions,
+    clock: Arc<dyn Clock>,
+    listen: impl Fn(Event) + Send + Sync + 'static,
+) -> Result<Runtime, CloudError> {
     let port = options.port;
     let refused = |source| CloudError::Listen { port, source };
     let listener = TcpListener::bind(("127.0.0.1", port)).map_err(refused)?;
@@ -152,6 +167,7 @@ pub fn start(
         deployments: Deployments::of(&options.folder)?,
         inside: Arc::clone(&inside),
         listen: Arc::clone(&listen),
+        clock,
         stop: stop.clone(),
     };
     tasks.spawn(scheduler.run());

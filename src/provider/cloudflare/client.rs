@@ -36,7 +36,7 @@ const LONGEST_ASKED_DELAY: Duration = Duration::from_secs(60);
 /// Waits from this length on are told to the user.
 const TOLD_DELAY: Duration = Duration::from_secs(3);
 /// How long one request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a local cloud may take to run what was deployed; longer than its own patience.
 const SETTLING_TIMEOUT: Duration = Duration::from_secs(25);
@@ -49,7 +49,7 @@ pub const PUBLIC_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 
 /// Speaks to the API of one account.
 pub struct Client {
-    transport: Arc<dyn Transport>,
+    pub(super) transport: Arc<dyn Transport>,
     base_path: String,
     account: String,
     token: Option<Zeroizing<String>>,
@@ -137,6 +137,19 @@ impl Client {
             (true, "localhost") => format!("http://{name}.localhost:{LOCAL_WORKERS_PORT}"),
             (true, _) => format!("http://{name}.{subdomain}.localhost:{LOCAL_WORKERS_PORT}"),
             (false, _) => format!("https://{name}.{subdomain}.workers.dev"),
+        }
+    }
+
+    /// The host and the URL of a bucket's development address: Cloudflare's own, or on this machine for a local cloud.
+    #[must_use]
+    pub fn bucket_address(&self, domain: &str) -> (String, String) {
+        match domain.strip_suffix(".r2.dev") {
+            Some(name) if self.local => {
+                let host = format!("{name}.localhost:{LOCAL_WORKERS_PORT}");
+                let url = format!("http://{host}");
+                (host, url)
+            }
+            _ => (domain.to_owned(), format!("https://{domain}")),
         }
     }
 
@@ -500,7 +513,11 @@ pub fn encode(text: &str) -> String {
 }
 
 /// Waits, unless the run is cancelled: then `None`.
-async fn pause(context: &OperationContext, wait: Duration, for_whom: &str) -> Option<()> {
+pub(super) async fn pause(
+    context: &OperationContext,
+    wait: Duration,
+    for_whom: &str,
+) -> Option<()> {
     if wait >= TOLD_DELAY {
         (context.progress)(&format!("waiting {} for {for_whom}", text::duration(wait)));
     }
@@ -515,7 +532,7 @@ async fn pause(context: &OperationContext, wait: Duration, for_whom: &str) -> Op
 }
 
 /// How long to wait before the next try; `None` when there is none.
-fn delay_before_retry(
+pub(super) fn delay_before_retry(
     call: &Call,
     error: &CallError,
     tried: u32,

@@ -1,13 +1,13 @@
 //! `cloudflare::D1Database`: a SQL database and its migrations.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
 use super::{
     client::{Call, Client, encode},
-    d1::migrations,
+    d1::{baseline, imports, migrations},
     error::after_creation,
     names::{NameRule, Naming, naming_prop},
     props,
@@ -48,6 +48,18 @@ impl D1Database {
             schema: schema(),
         }
     }
+
+    /// Migrates the database and imports what it has not got.
+    async fn fill(
+        &self,
+        context: &OperationContext,
+        id: &str,
+        before: Option<&Existing>,
+        props: &Map,
+    ) -> Result<(), ProviderError> {
+        migrations::apply(&self.client, context, id, props, before.is_none()).await?;
+        imports::apply(&self.client, context, id, before, props).await
+    }
 }
 
 fn schema() -> KindSchema {
@@ -87,6 +99,16 @@ fn schema() -> KindSchema {
                     "table in which applied migrations are recorded",
                 )
             },
+            Prop::new(
+                "baseline",
+                PropType::Either(vec![PropType::Bool, PropType::String]),
+                "which migrations count as applied to a database that has tables and no record of migrations: those up to this file, all (`true`), none (`false`)",
+            ),
+            Prop::new(
+                "importFiles",
+                PropType::List(Box::new(PropType::String)),
+                "SQL files that are imported in this order after the migrations, each content once (table `d1_imports` records them); a file that changes after its import is refused",
+            ),
             Prop::new(
                 "primaryLocationHint",
                 PropType::OneOf(&["wnam", "enam", "weur", "eeur", "apac", "oc"]),
@@ -173,10 +195,10 @@ impl Provider for D1Database {
     fn check(&self, context: &CheckContext, mut props: Map) -> Result<Checked, Vec<PropError>> {
         let mut errors = Vec::new();
         let files = props::merge_alias(&mut props, "migrations", "migrationsDir")
-            .and_then(|()| migrations::normalise(&context.folder, &context.access, &mut props));
-        if let Err(error) = files {
-            errors.push(error);
-        }
+            .and_then(|()| migrations::normalise(&context.folder, &context.access, &mut props))
+            .and_then(|()| baseline::normalise(&mut props));
+        let imports = imports::normalise(&context.folder, &context.access, &mut props);
+        errors.extend([files, imports].into_iter().filter_map(Result::err));
         match NAMES.resolve(context, &mut props, "name") {
             Ok(name) if errors.is_empty() => Ok(Checked {
                 props,
@@ -224,14 +246,12 @@ impl Provider for D1Database {
         let answer = self.client.call(context, &call).await?;
         let outputs = outputs(&answer.result, &call.describe())?;
         let id = props::known_output(&outputs, "id", context.fqn.as_str())?;
-        migrations::apply(&self.client, context, id, props, true)
-            .await
-            .map_err(|error| {
-                after_creation(
-                    &format!("the D1 database `{}`", context.physical_name),
-                    error,
-                )
-            })?;
+        self.fill(context, id, None, props).await.map_err(|error| {
+            after_creation(
+                &format!("the D1 database `{}`", context.physical_name),
+                error,
+            )
+        })?;
         Ok(outputs)
     }
 
@@ -243,6 +263,7 @@ impl Provider for D1Database {
     ) -> Result<Map, ProviderError> {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         migrations::refuse_rewritten(&existing.props, props)?;
+        imports::refuse_rewritten(&existing.props, props)?;
         let before = props::json_prop(&existing.props, "readReplication")?;
         let now = props::json_prop(props, "readReplication")?;
         // Sent even when it looks unchanged: an update that failed half-way may have left another mode behind.
@@ -253,7 +274,7 @@ impl Provider for D1Database {
             self.client.call(context, &call).await?;
         }
         // Asked of the database and not of the last props: an interrupted creation may have left some undone.
-        migrations::apply(&self.client, context, id, props, false).await?;
+        self.fill(context, id, Some(existing), props).await?;
         Ok(existing.outputs.clone())
     }
 
@@ -327,6 +348,11 @@ impl Provider for D1Database {
                 })
             })
             .transpose()
+    }
+
+    /// Gigabytes are uploaded and then run.
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(60 * 60)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `cloudflare::DnsRecords`: DNS records of a zone, declared together and changed in one call.
 
+mod look;
 mod text;
 
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, Found, OperationContext, PropError, Provider,
-        ProviderError, text_prop,
+        CheckContext, Checked, Difference, Existing, Found, Observation, OperationContext,
+        PropError, Provider, ProviderError, text_prop,
     },
 };
 
@@ -95,7 +96,8 @@ impl DnsRecords {
             .collect()
     }
 
-    async fn list(
+    /// The records of a zone; none where there is no such zone.
+    async fn in_zone(
         &self,
         context: &OperationContext,
         zone: &str,
@@ -372,7 +374,7 @@ impl Provider for DnsRecords {
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
         let zone = props::known_output(&existing.outputs, "zoneId", context.fqn.as_str())?;
-        let Some(there) = self.list(context, zone).await? else {
+        let Some(there) = self.in_zone(context, zone).await? else {
             return Ok(None);
         };
         let ids = known_ids(&existing.outputs);
@@ -418,7 +420,7 @@ impl Provider for DnsRecords {
             },
         };
         let wanted = self.wanted(context, props, &zone).await?;
-        let there = self.list(context, id).await?.unwrap_or_default();
+        let there = self.in_zone(context, id).await?.unwrap_or_default();
         let ours = known_ids(&existing.outputs);
         let matched = matched(&there, &wanted, &ours);
         let kept: Vec<&str> = matched
@@ -476,7 +478,7 @@ impl Provider for DnsRecords {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let zone = props::known_output(&existing.outputs, "zoneId", context.fqn.as_str())?;
-        let Some(there) = self.list(context, zone).await? else {
+        let Some(there) = self.in_zone(context, zone).await? else {
             return Ok(());
         };
         let ours = known_ids(&existing.outputs);
@@ -493,6 +495,22 @@ impl Provider for DnsRecords {
         self.batch(context, zone, body).await.map(drop)
     }
 
+    fn object_id(&self, physical_name: &str, outputs: &Map) -> String {
+        look::object_id(physical_name, outputs)
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        self.observed(context, known).await
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        look::compare(existing, seen)
+    }
+
     async fn find(
         &self,
         context: &OperationContext,
@@ -500,7 +518,7 @@ impl Provider for DnsRecords {
     ) -> Result<Option<Found>, ProviderError> {
         let zone = self.zone(context, props).await?;
         let wanted = self.wanted(context, props, &zone).await?;
-        let there = self.list(context, &zone.id).await?.unwrap_or_default();
+        let there = self.in_zone(context, &zone.id).await?.unwrap_or_default();
         let found: Vec<&Json> = matched(&there, &wanted, &[])
             .into_iter()
             .flatten()

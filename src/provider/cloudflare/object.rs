@@ -14,8 +14,8 @@ use super::{
 use crate::{
     model::{KindSchema, Map},
     provider::{
-        CheckContext, Checked, Claim, Declared, Existing, Found, Observation, OperationContext,
-        PropError, Provider, ProviderError,
+        CheckContext, Checked, Claim, Declared, Difference, Existing, Found, Observation,
+        OperationContext, PropError, Provider, ProviderError, observe,
     },
 };
 
@@ -115,6 +115,22 @@ pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
         _existing: &Existing,
     ) -> Result<(), ProviderError> {
         Ok(())
+    }
+
+    /// What is there of the props of `known`, whose item of the list this is, as far as it is compared.
+    async fn shown(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+        _item: &Json,
+        _known: &Existing,
+    ) -> Result<Map, ProviderError> {
+        Ok(Map::new())
+    }
+
+    /// As [`Provider::compare`].
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        observe::compare(&existing.physical_name, &existing.props, seen)
     }
 
     /// How the collection is listed.
@@ -282,39 +298,51 @@ impl<S: Shape> Provider for Object<S> {
         context: &OperationContext,
         known: &[Existing],
     ) -> Result<Option<Vec<Observation>>, ProviderError> {
-        let mut names: BTreeMap<String, BTreeMap<String, &str>> = BTreeMap::new();
+        let mut places: BTreeMap<String, BTreeMap<String, &Existing>> = BTreeMap::new();
         for existing in known {
             let item = self.shape.item(context, existing)?;
             let id = self.object_id(&existing.physical_name, &existing.outputs);
-            let names = names.entry(Self::above(&item).to_owned()).or_default();
-            names.insert(id, &existing.physical_name);
+            let known = places.entry(Self::above(&item).to_owned()).or_default();
+            known.insert(id, existing);
         }
-        if names.is_empty() {
+        if places.is_empty() {
             return Ok(None);
         }
         let mut out = Vec::new();
-        for (collection, names) in names {
+        for (collection, known) in places {
             let call = Call::get(collection.as_str());
             for item in self.all(context, &call).await? {
                 let outputs = self.shape.outputs(&item, &collection, &call.describe())?;
                 let id = self.object_id("", &outputs);
-                let same = |name: &&str| self.shape.is_it(&item, name);
-                let physical_name = match names.get(&id).copied().filter(same) {
-                    Some(name) => name.to_owned(),
+                let known = known.get(&id).copied();
+                let same = |known: &&Existing| self.shape.is_it(&item, &known.physical_name);
+                let physical_name = match known.filter(same) {
+                    Some(known) => known.physical_name.clone(),
                     None => props::text(&item, "name")
                         .or_else(|| props::text(&item, "pattern"))
                         .unwrap_or(&id)
                         .to_owned(),
                 };
+                let props = match known {
+                    Some(known) => {
+                        let shown = self.shape.shown(&self.client, context, &item, known);
+                        shown.await?
+                    }
+                    None => Map::new(),
+                };
                 out.push(Observation {
                     id,
                     physical_name,
                     outputs,
-                    props: Map::new(),
+                    props,
                 });
             }
         }
         Ok(Some(out))
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        self.shape.compare(existing, seen)
     }
 
     async fn find(

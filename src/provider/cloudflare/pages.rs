@@ -90,6 +90,25 @@ impl Client {
         Ok(items.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Every item of a sorted list behind cursors up to the first of which `last` says that no more are needed.
+    ///
+    /// # Errors
+    /// [`CallError`] of a page, or of a list without an end.
+    pub async fn all_behind_cursors_until(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+        last: impl Fn(&Json) -> bool,
+    ) -> Result<Vec<Json>, CallError> {
+        let items = Mutex::new(Vec::new());
+        self.find_behind_cursors(context, call, None, |item| {
+            keep(&items, item);
+            last(item).then_some(())
+        })
+        .await?;
+        Ok(items.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The first item of a list behind cursors that `pick` wants. `key` names the list inside the result, where it is
     /// not the result itself.
     ///

@@ -87,8 +87,9 @@ impl R2Bucket {
             let call = Call::put(path("domains/managed")).json(&json!({ "enabled": enabled }));
             let answer = send(call).await?;
             outputs.remove("domain");
+            outputs.remove("url");
             if enabled {
-                props::copy(outputs, &answer.result, &[("domain", "domain")]);
+                self.address(&answer.result, outputs);
             }
         }
         domains::apply(&self.client, context, bucket, place, props, before).await?;
@@ -143,6 +144,15 @@ impl R2Bucket {
         Ok(answer.map(|answer| answer.result))
     }
 
+    /// Keeps the development address that the API answers with.
+    fn address(&self, result: &Json, outputs: &mut Map) {
+        if let Some(domain) = props::text(result, "domain") {
+            let (host, url) = self.client.bucket_address(domain);
+            outputs.insert("domain".to_owned(), host.into());
+            outputs.insert("url".to_owned(), url.into());
+        }
+    }
+
     async fn managed_domain(
         &self,
         context: &OperationContext,
@@ -160,7 +170,7 @@ impl R2Bucket {
         match self.client.call(context, &call).await {
             Ok(answer) => {
                 if answer.result.get("enabled").and_then(Json::as_bool) == Some(true) {
-                    props::copy(outputs, &answer.result, &[("domain", "domain")]);
+                    self.address(&answer.result, outputs);
                 }
                 Ok(())
             }
@@ -265,6 +275,7 @@ fn schema() -> KindSchema {
             Attribute::new("creationDate", "when it was made"),
             Attribute::new("storageClass", "the storage class of new objects"),
             Attribute::new("domain", "the public development address, where it is open"),
+            Attribute::new("url", "the same with its scheme"),
         ],
         open_attributes: false,
         replace: ReplaceOrder::CreateFirst,

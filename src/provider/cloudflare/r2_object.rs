@@ -1,5 +1,7 @@
 //! `cloudflare::R2Object`: one object of a bucket, with the content that the script or a file gives.
 
+mod look;
+
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
@@ -16,8 +18,8 @@ use crate::{
         Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Secret, Value,
     },
     provider::{
-        Access, CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError,
-        Provider, ProviderError, text_prop,
+        Access, CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
+        OperationContext, PropError, Provider, ProviderError, text_prop,
     },
     util::fs,
 };
@@ -436,6 +438,18 @@ impl Provider for R2Object {
     fn object_id(&self, physical_name: &str, outputs: &Map) -> String {
         let bucket = text_prop(outputs, "bucket").unwrap_or_default();
         format!("{bucket}/{physical_name}")
+    }
+
+    async fn list(
+        &self,
+        context: &OperationContext,
+        known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        self.observed(context, known).await
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        look::compare(existing, seen)
     }
 
     async fn find(

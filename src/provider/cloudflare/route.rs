@@ -12,8 +12,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Claim, Existing, FailureKind, OperationContext, PropError,
-        ProviderError,
+        CheckContext, Checked, Claim, Difference, Existing, FailureKind, Observation,
+        OperationContext, PropError, ProviderError, observe,
     },
 };
 
@@ -208,6 +208,18 @@ impl Shape for Route {
             &[("pattern", "pattern"), ("script", "script")],
         );
         Ok(outputs)
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        let mut out = observe::compare(&existing.physical_name, &existing.props, seen);
+        // No script at all keeps Workers from the pattern.
+        let script = |outputs: &Map| outputs.get("script").cloned().unwrap_or_default();
+        let (state, found) = (script(&existing.outputs), script(&seen.outputs));
+        if state != found {
+            let path = vec!["script".to_owned()];
+            out.push(Difference { path, state, found });
+        }
+        out
     }
 
     fn listing(&self) -> Listing {

@@ -8,12 +8,14 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{
     client::Client,
+    transfer::FileContent,
     transport::{Transport, TransportError},
 };
 use crate::{
@@ -42,6 +44,12 @@ impl Transport for Scripted {
         self.requests.lock().unwrap().push(request);
         let reply = self.replies.lock().unwrap().pop_front();
         reply.unwrap_or_else(|| panic!("no answer left for {line}"))
+    }
+
+    async fn put(&self, link: &str, content: &FileContent) -> Reply {
+        let pieces: Vec<Bytes> = content.pieces().try_collect().await.unwrap();
+        let request = http::Request::put(link).body(pieces.concat().into());
+        self.send(request.unwrap()).await
     }
 }
 

@@ -11,6 +11,8 @@ use futures::FutureExt as _;
 use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
+use super::transfer::{FileContent, split_link};
+
 /// Largest answer that is read, in bytes.
 pub const ANSWER_LIMIT: usize = 64 << 20;
 
@@ -57,6 +59,16 @@ pub trait Transport: Send + Sync {
     async fn send(
         &self,
         request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, TransportError>;
+
+    /// Puts a file to a link that the API gave: a whole address, mostly of another host, so that no token goes along.
+    ///
+    /// # Errors
+    /// [`TransportError`] when no whole answer came.
+    async fn put(
+        &self,
+        link: &str,
+        content: &FileContent,
     ) -> Result<http::Response<Bytes>, TransportError>;
 }
 
@@ -151,31 +163,62 @@ impl Transport for HttpTransport {
                     chain(&error.without_url())
                 ),
             })?;
-        let broken = |error: reqwest::Error| {
-            let connect = error.is_connect();
-            let place = self.origin.clone();
-            let reason = innermost(&error.without_url());
-            if connect {
-                TransportError::Connect { place, reason }
-            } else {
-                TransportError::Broken { place, reason }
-            }
-        };
-        let mut answer = client.execute(request).await.map_err(broken)?;
-        let mut body = BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(broken)? {
-            if body.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(TransportError::TooLarge {
-                    place: self.origin.clone(),
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let mut response = http::Response::new(body.freeze());
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = answer.headers().clone();
-        Ok(response)
+        answer(client, request, &self.origin).await
     }
+
+    async fn put(
+        &self,
+        link: &str,
+        content: &FileContent,
+    ) -> Result<http::Response<Bytes>, TransportError> {
+        let (origin, _) = split_link(link)?;
+        let client = self.client().await?;
+        let request = client
+            .put(link)
+            // Storage takes nothing whose length it is not told before.
+            .header(http::header::CONTENT_LENGTH, content.length())
+            .body(reqwest::Body::wrap_stream(content.pieces()))
+            .build()
+            .map_err(|error| TransportError::Invalid {
+                reason: format!(
+                    "`{origin}` is no usable address: {}",
+                    chain(&error.without_url())
+                ),
+            })?;
+        answer(client, request, origin).await
+    }
+}
+
+/// Sends a request to `origin`; answers what comes back, whole.
+async fn answer(
+    client: &reqwest::Client,
+    request: reqwest::Request,
+    origin: &str,
+) -> Result<http::Response<Bytes>, TransportError> {
+    let broken = |error: reqwest::Error| {
+        let connect = error.is_connect();
+        let place = origin.to_owned();
+        let reason = innermost(&error.without_url());
+        if connect {
+            TransportError::Connect { place, reason }
+        } else {
+            TransportError::Broken { place, reason }
+        }
+    };
+    let mut answer = client.execute(request).await.map_err(broken)?;
+    let mut body = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > ANSWER_LIMIT {
+            return Err(TransportError::TooLarge {
+                place: origin.to_owned(),
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let mut response = http::Response::new(body.freeze());
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = answer.headers().clone();
+    Ok(response)
 }
 
 impl fmt::Debug for HttpTransport {
@@ -231,13 +274,38 @@ impl Transport for RouterTransport {
         &self,
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, TransportError> {
+        self.route(request.map(Body::from)).await
+    }
+
+    async fn put(
+        &self,
+        link: &str,
+        content: &FileContent,
+    ) -> Result<http::Response<Bytes>, TransportError> {
+        let (_, path) = split_link(link)?;
+        let request = http::Request::builder()
+            .method(http::Method::PUT)
+            .uri(path)
+            .body(Body::from_stream(content.pieces()))
+            .map_err(|error| TransportError::Invalid {
+                reason: format!("the request cannot be built: {error}"),
+            })?;
+        self.route(request).await
+    }
+}
+
+impl RouterTransport {
+    async fn route(
+        &self,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Bytes>, TransportError> {
         let broken = |reason: String| TransportError::Broken {
             place: IN_PROCESS.to_owned(),
             reason,
         };
         let router = self.router().await?;
         // A bug in a handler must end as a failed call, as it would over a socket.
-        let answer = AssertUnwindSafe(router.oneshot(request.map(Body::from)))
+        let answer = AssertUnwindSafe(router.oneshot(request))
             .catch_unwind()
             .await
             .map_err(|_| broken("its handler panicked".to_owned()))?;

@@ -183,13 +183,30 @@ impl Worker {
             content: module.content.into(),
         }));
         // What was bound a moment ago may not be visible everywhere yet.
-        let call = Call::put(path(name, ""))
-            .multipart(&parts)
-            .settling(|error: &ApiError| {
-                error.status == 404
-                    || error.status == 400 && error.message.contains("failed to generate")
-            });
-        let answer = self.client.call(context, &call).await?;
+        let call = |parts: &[Part]| {
+            Call::put(path(name, ""))
+                .multipart(parts)
+                .settling(|error: &ApiError| {
+                    error.status == 404
+                        || error.status == 400 && error.message.contains("failed to generate")
+                })
+        };
+        let answer = match self.client.call(context, &call(&parts)).await {
+            Err(error)
+                if migrations::is_refused(&error)
+                    && self.is_migrated(context, name, props, &migration).await? =>
+            {
+                // The tags of the metadata say where it led; only the way there is not to be gone again.
+                if let Some(fields) = metadata.as_object_mut() {
+                    fields.remove("migrations");
+                }
+                if let Some(part) = parts.first_mut() {
+                    part.content = metadata.to_string().into();
+                }
+                self.client.call(context, &call(&parts)).await?
+            }
+            answer => answer?,
+        };
         let mut outputs = base_outputs(name);
         props::copy(
             &mut outputs,
@@ -262,6 +279,18 @@ impl Worker {
     ) -> Result<(), ProviderError> {
         routes::apply(&self.client, context, name, props, before).await?;
         domains::apply(&self.client, context, name, props, before).await
+    }
+
+    /// Refuses what leads to another Worker for good, before anything changes.
+    async fn refuse_taken(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+        before: Option<&Map>,
+    ) -> Result<(), ProviderError> {
+        routes::refuse_taken(&self.client, context, name, props, before).await?;
+        domains::refuse_taken(&self.client, context, name, props, before).await
     }
 
     async fn schedule(
@@ -450,8 +479,14 @@ impl Provider for Worker {
                 Some(&none)
             }
         };
-        let mut outputs = self.upload(context, name, props, before, None).await?;
         let after = |error| after_creation(&format!("the Worker `{name}`"), error);
+        let free = self.refuse_taken(context, name, props, None).await;
+        // Of a creation that was broken off there is a Worker already.
+        free.map_err(|error| match before {
+            Some(_) => after(error),
+            None => error,
+        })?;
+        let mut outputs = self.upload(context, name, props, before, None).await?;
         self.configure(context, name, props, None, &mut outputs)
             .await
             .map_err(after)?;
@@ -474,6 +509,8 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<Map, ProviderError> {
         let name = existing.physical_name.as_str();
+        self.refuse_taken(context, name, props, Some(&existing.props))
+            .await?;
         let changes = Changes::between(existing, props);
         let mut outputs = if changes.version {
             let before = Some(&existing.outputs);

@@ -192,6 +192,15 @@ pub(super) fn is_domain(name: &str) -> bool {
     name.len() <= 253 && name.contains('.') && name.split('.').all(label)
 }
 
+/// The prop of a setting of the API.
+fn prop_of(name: &str) -> Option<&'static str> {
+    SETTINGS
+        .iter()
+        .map(|(prop, field, ..)| (*prop, *field))
+        .chain([(BROWSER_CACHE.0, BROWSER_CACHE.1)])
+        .find_map(|(prop, field)| (field == name).then_some(prop))
+}
+
 /// The settings to send: those that are given, and those that were and go back to what a new zone has.
 fn wanted(props: &Map, before: Option<&Map>) -> Result<Vec<(&'static str, Json)>, ProviderError> {
     let now = props::map_prop(props, "settings");
@@ -374,6 +383,37 @@ impl Shape for Zone {
             client.call(context, &call).await?;
         }
         Ok(())
+    }
+
+    async fn shown(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+        item: &Json,
+        known: &Existing,
+    ) -> Result<Map, ProviderError> {
+        let mut shown = Map::new();
+        props::copy(&mut shown, item, &[("paused", "paused"), ("type", "type")]);
+        let declared = props::map_prop(&known.props, "settings");
+        if declared.is_none_or(Map::is_empty) {
+            return Ok(shown);
+        }
+        let id = props::known_output(&known.outputs, "id", context.fqn.as_str())?;
+        let call = Call::get(format!("{PATH}/{}/settings", encode(id)));
+        let answer = client.look(context, &call).await?;
+        let list = answer.as_ref().and_then(|answer| answer.result.as_array());
+        let mut settings = Map::new();
+        for setting in list.into_iter().flatten() {
+            let (Some(name), Some(value)) = (props::text(setting, "id"), setting.get("value"))
+            else {
+                continue;
+            };
+            if let Some(prop) = prop_of(name) {
+                settings.insert(prop.to_owned(), Value::from_plain_json(value.clone()));
+            }
+        }
+        shown.insert("settings".to_owned(), Value::Map(settings));
+        Ok(shown)
     }
 
     fn listing(&self) -> Listing {

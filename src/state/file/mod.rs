@@ -5,7 +5,8 @@
 
 mod backup;
 mod checkpoint;
-mod envelope;
+mod cleanup;
+pub(super) mod envelope;
 mod files;
 mod journal;
 mod layout;

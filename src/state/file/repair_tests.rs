@@ -112,9 +112,9 @@ async fn a_damaged_entry_ends_what_the_journal_gives() {
 /// Sets the stage aside and puts two records in its place.
 async fn repair(world: &World) -> Result<(), StateError> {
     let store = world.start();
-    let lineage = store.salvage(&dev()).await?.lineage;
+    let salvage = store.salvage(&dev()).await?;
     let (session, _) = store
-        .set_aside(&dev(), lineage, request(Duration::ZERO))
+        .set_aside(&dev(), &salvage.snapshot, request(Duration::ZERO))
         .await?;
     let entry = replaced(&dev(), &[("app/dev/a", 9), ("app/dev/s/b", 9)]);
     session.append(vec![entry]).await?;

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    backup,
+    backup, cleanup,
     envelope::{corrupt, io_error, parse, unseal},
     layout::{self, StageLayout},
     lock::{self, Attempt, DEFAULT_TTL},
@@ -206,15 +206,18 @@ impl FileStore {
     async fn begin_anew(
         &self,
         stage: &StagePath,
-        lineage: Option<String>,
+        like: &Snapshot,
         provisional: &LockHolder,
     ) -> Result<(LockHolder, Writer, Option<String>), StateError> {
         let layout = self.layout(stage);
         let stage = stage.clone();
         let ours = provisional.clone();
         let at = self.clock.now();
+        let lineage = (!like.lineage.is_empty()).then(|| like.lineage.clone());
+        let (like_epoch, like_serial) = (like.epoch, like.serial);
         on_disk(&self.disk, move |disk| {
             let (epoch, serial) = repair::highest(disk, &layout, &stage)?;
+            let (epoch, serial) = (epoch.max(like_epoch), serial.max(like_serial));
             let mut holder = ours.clone();
             if holder.epoch <= epoch {
                 holder.epoch = epoch + 1;
@@ -457,14 +460,46 @@ impl Store for FileStore {
         .await
     }
 
+    async fn clean_up(
+        &self,
+        stage: &StagePath,
+        thorough: bool,
+        request: LockRequest,
+    ) -> Result<Vec<String>, StateError> {
+        let store = self.clone();
+        let path = stage.clone();
+        let had_dead_lock = on_disk(&self.disk, move |disk| {
+            let seen = lock::read(disk, &store.layout(&path))?;
+            Ok(seen.is_some_and(|seen| {
+                seen.is_alive(&store.process, store.processes.as_ref()) == Some(false)
+            }))
+        })
+        .await?;
+        let holder = self.acquire(stage, &request).await?;
+        let (layout, path, ours) = (self.layout(stage), stage.clone(), holder.clone());
+        let removed = on_disk(&self.disk, move |disk| {
+            let _guard = lock::guard(disk, &layout)?;
+            lock::check(disk, &layout, &path, &ours)?;
+            let mut removed = cleanup::clean_up(disk, &layout, &path, thorough)?;
+            if had_dead_lock {
+                let shown = layout.lock.strip_prefix(&layout.root);
+                removed.push(shown.unwrap_or(&layout.lock).display().to_string());
+            }
+            Ok(removed)
+        })
+        .await;
+        self.give_back(stage, holder).await;
+        removed
+    }
+
     async fn set_aside(
         &self,
         stage: &StagePath,
-        lineage: Option<String>,
+        like: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
         let provisional = self.acquire(stage, &request).await?;
-        match self.begin_anew(stage, lineage, &provisional).await {
+        match self.begin_anew(stage, like, &provisional).await {
             Ok((holder, writer, aside)) => Ok((self.session(stage, holder, writer), aside)),
             Err(error) => {
                 self.give_back(stage, provisional).await;

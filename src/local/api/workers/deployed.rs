@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     super::{
         error::ApiError,
-        hyperdrive, secrets_store,
+        hyperdrive, r2_public, secrets_store,
         workflows::{self, DeployedWorkflow},
         zones::{HostRule, host_rules},
     },
@@ -79,6 +79,8 @@ pub(in crate::local) struct DeployedModule {
     pub(in crate::local) content_type: String,
     /// The name of its file in the modules folder.
     pub(in crate::local) hash: String,
+    /// The content itself, of a module that lies in no file.
+    pub(in crate::local) text: Option<&'static str>,
 }
 
 /// All Workers that are deployed, by name.
@@ -90,7 +92,12 @@ pub(in crate::local) fn deployed(
 
 fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
     let key = control::seal_key(connection)?;
-    let hosts: Arc<[HostRule]> = host_rules(connection)?.into();
+    let open = r2_public::all(connection)?;
+    let of_buckets = open.iter().flat_map(r2_public::Open::host_rules);
+    let hosts: Arc<[HostRule]> = host_rules(connection)?
+        .into_iter()
+        .chain(of_buckets)
+        .collect();
     let types = assets::content_types(connection)?;
     let mut workers = Vec::new();
     for script in model::all(connection)? {
@@ -110,6 +117,7 @@ fn read(connection: &Connection) -> Result<Vec<DeployedWorker>, ApiError> {
             workers.push(first);
         }
     }
+    workers.extend(open.iter().map(|bucket| bucket.worker(&hosts)));
     Ok(workers)
 }
 
@@ -129,6 +137,16 @@ fn with_target(connection: &Connection, mut binding: Value) -> Result<Value, Api
         "secrets_store_secret" => {
             let value = secrets_store::reveal(connection, field("store_id"), field("secret_name"))?;
             binding["value"] = value.into();
+        }
+        "r2_bucket" => {
+            let class: Option<String> = connection
+                .query_row(
+                    "SELECT storage_class FROM r2_buckets WHERE jurisdiction = ?1 AND name = ?2",
+                    [jurisdiction(&binding), field("bucket_name")],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            binding["storage_class"] = class.into();
         }
         "hyperdrive" => {
             binding["origin"] = hyperdrive::origin(connection, field("id"))?.unwrap_or_default();
@@ -174,6 +192,7 @@ fn worker(
                 name: module.name,
                 content_type: module.content_type,
                 hash: module.hash,
+                text: None,
             })
             .collect(),
         bindings,

@@ -59,6 +59,7 @@ fn worker(name: &str, bindings: Value) -> DeployedWorker {
             name: name.to_owned(),
             content_type: content_type.to_owned(),
             hash: format!("hash-of-{name}"),
+            text: None,
         })
         .into(),
         bindings: serde_json::from_value(bindings).unwrap(),

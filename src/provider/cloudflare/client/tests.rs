@@ -157,6 +157,14 @@ async fn a_silent_server_ends_in_a_timeout_and_cancelling_ends_at_once() {
         ) -> Result<http::Response<Bytes>, TransportError> {
             std::future::pending().await
         }
+
+        async fn put(
+            &self,
+            _: &str,
+            _: &crate::provider::cloudflare::transfer::FileContent,
+        ) -> Result<http::Response<Bytes>, TransportError> {
+            std::future::pending().await
+        }
     }
     let client = Client::new(Arc::new(Silent), "/client/v4", "acc", None);
     let kind = async |context: &OperationContext, call: Call| {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::sql;
+use super::{baseline, imports, sql};
 use crate::{
     model::{Map, Value},
     provider::{
@@ -167,12 +167,15 @@ pub(in super::super) async fn apply(
             ..ProviderError::new(FailureKind::Refused, message)
         }
     })?;
-    let seen = Seen::read(client, context, database, table, new).await?;
-    let names: Vec<&str> = listed
+    let mut seen = Seen::read(client, context, database, table, new).await?;
+    let mut names: Vec<&str> = listed
         .iter()
         .filter_map(|file| text_prop(file.as_map()?, "name"))
-        .filter(|name| !seen.names.iter().any(|known| known == name))
         .collect();
+    if !new {
+        baseline::apply(client, context, database, table, &mut seen, &names, props).await?;
+    }
+    names.retain(|name| !seen.names.iter().any(|known| known == name));
     for (done, name) in names.iter().enumerate() {
         let hash = listed
             .iter()
@@ -214,14 +217,7 @@ async fn apply_one(
     seen: &Seen,
     file: &File,
 ) -> Result<(), ProviderError> {
-    let quoted = file.name.replace('\'', "''");
-    let record = if seen.text_ids {
-        format!(
-            "INSERT INTO {table} (id, name, applied_at) VALUES ((SELECT printf('%05d', COALESCE(MAX(CAST(id AS INTEGER)), 0) + 1) FROM {table}), '{quoted}', datetime('now'));"
-        )
-    } else {
-        format!("INSERT INTO {table} (name) VALUES ('{quoted}');")
-    };
+    let record = seen.record(table, &file.name);
     let open = sql::statements(&file.sql)
         .last()
         .is_some_and(|statement| !statement.closed);
@@ -260,13 +256,27 @@ fn shorten(statement: &str) -> String {
 }
 
 /// What the table of applied migrations holds.
-struct Seen {
-    names: Vec<String>,
+pub(super) struct Seen {
+    pub(super) names: Vec<String>,
     /// Whether ids are text, as one tool makes them, and not numbers.
     text_ids: bool,
+    /// The first few tables that no migration or import of ours keeps its records in.
+    pub(super) tables: Vec<String>,
 }
 
 impl Seen {
+    /// The statement that puts a migration on record.
+    pub(super) fn record(&self, table: &str, name: &str) -> String {
+        let quoted = name.replace('\'', "''");
+        if self.text_ids {
+            format!(
+                "INSERT INTO {table} (id, name, applied_at) VALUES ((SELECT printf('%05d', COALESCE(MAX(CAST(id AS INTEGER)), 0) + 1) FROM {table}), '{quoted}', datetime('now'));"
+            )
+        } else {
+            format!("INSERT INTO {table} (name) VALUES ('{quoted}');")
+        }
+    }
+
     async fn read(
         client: &Client,
         context: &OperationContext,
@@ -277,7 +287,10 @@ impl Seen {
         let text = format!(
             "CREATE TABLE IF NOT EXISTS {table} (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL);\n\
              PRAGMA table_info({table});\n\
-             SELECT name FROM {table} ORDER BY id;"
+             SELECT name FROM {table} ORDER BY id;\n\
+             SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('{table}', '{}') AND name NOT GLOB 'sqlite_*' \
+             AND name NOT GLOB '_cf_*' ORDER BY name LIMIT 4;",
+            imports::TABLE
         );
         let call = query(database, &text).idempotent().visible_late(new);
         let result = client.call(context, &call).await?.result;
@@ -288,12 +301,16 @@ impl Seen {
                 .and_then(Json::as_array)
                 .map_or(&[], Vec::as_slice)
         };
-        Ok(Self {
-            names: rows(2)
-                .iter()
+        let names = |index: usize| {
+            let names = rows(index).iter();
+            names
                 .filter_map(|row| props::text(row, "name"))
                 .map(str::to_owned)
-                .collect(),
+                .collect()
+        };
+        Ok(Self {
+            names: names(2),
+            tables: names(3),
             text_ids: rows(1).iter().any(|column| {
                 props::text(column, "name") == Some("id")
                     && props::text(column, "type").is_some_and(|ty| ty.eq_ignore_ascii_case("text"))
@@ -302,6 +319,7 @@ impl Seen {
     }
 }
 
-fn query(database: &str, sql: &str) -> Call {
+/// A call that runs SQL.
+pub(super) fn query(database: &str, sql: &str) -> Call {
     Call::post(format!("d1/database/{}/query", encode(database))).json(&json!({ "sql": sql }))
 }

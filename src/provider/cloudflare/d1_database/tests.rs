@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     provider::{
         FailureKind,
-        cloudflare::testing::{Scripted, check_context, context, map, no, ok},
+        cloudflare::testing::{Scripted, check_context, context, map, no, ok, raw, with_header},
     },
     util::fs,
 };
@@ -199,4 +199,113 @@ fn a_missing_folder_and_a_wrong_name_are_both_told() {
         )
     );
     assert_eq!(told[1].0, "name");
+}
+
+#[tokio::test]
+async fn an_import_is_uploaded_run_and_waited_for() {
+    let folder = folder(&[]);
+    fs::write_atomic(&folder.path().join("seed.sql"), b"SELECT 1").unwrap();
+    let hash = blake3::hash(b"SELECT 1").to_hex();
+    let table = "CREATE TABLE IF NOT EXISTS d1_imports (hash TEXT PRIMARY KEY, name TEXT NOT NULL, imported_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL);";
+    let body = format!(
+        "SELECT 1\n;\n{table}\nINSERT INTO d1_imports (hash, name) VALUES ('{hash}', 'seed.sql');\n"
+    );
+    let md5 = hex::encode(<md5::Md5 as md5::Digest>::digest(&body));
+    let link =
+        json!({ "upload_url": "https://storage.example/x?signature=1", "filename": "f.sql" });
+    let active = json!({ "success": true, "status": "active", "at_bookmark": "b1", "error": null });
+    let (transport, client) = Scripted::new(vec![
+        ok(database()),
+        ok(link),
+        with_header(raw(200, ""), "etag", &format!("\"{md5}\"")),
+        ok(active.clone()),
+        ok(active),
+        ok(json!({ "success": true, "status": "complete", "at_bookmark": "b2", "error": null })),
+    ]);
+    let kind = D1Database::new(client);
+    let checked = check(
+        &kind,
+        folder.path(),
+        json!({ "importFiles": ["./seed.sql"] }),
+    )
+    .unwrap();
+    tokio::time::pause();
+    kind.create(&at(folder.path(), &checked.physical_name), &checked.props)
+        .await
+        .unwrap();
+    let import = format!("POST d1/database/{ID}/import");
+    assert_eq!(
+        transport.requests()[1..],
+        [
+            format!(r#"{import} {{"action":"init","etag":"{md5}"}}"#),
+            format!(
+                "PUT https://storage.example/x?signature=1 {}",
+                body.trim_end()
+            ),
+            format!(r#"{import} {{"action":"ingest","etag":"{md5}","filename":"f.sql"}}"#),
+            format!(r#"{import} {{"action":"poll","current_bookmark":"b1"}}"#),
+            format!(r#"{import} {{"action":"poll","current_bookmark":"b1"}}"#),
+        ]
+    );
+    // The token is for the API alone.
+    assert_eq!(transport.header(2, "authorization"), None);
+}
+
+#[tokio::test]
+async fn an_upload_that_the_storage_refuses_is_told_without_its_link() {
+    let folder = folder(&[]);
+    fs::write_atomic(&folder.path().join("seed.sql"), b"SELECT 1;").unwrap();
+    let link =
+        json!({ "upload_url": "https://storage.example/x?signature=1", "filename": "f.sql" });
+    let (_, client) = Scripted::new(vec![
+        ok(database()),
+        ok(link),
+        raw(403, "<Error>\n  <Code>ExpiredRequest</Code></Error>"),
+        ok(json!([{ "results": [] }, { "results": [] }])),
+    ]);
+    let kind = D1Database::new(client);
+    let checked = check(&kind, folder.path(), json!({ "importFiles": ["seed.sql"] })).unwrap();
+    let error = kind
+        .create(&at(folder.path(), &checked.physical_name), &checked.props)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.message,
+        "the D1 database `app-thing-dev` was created, but is not complete: the import of `seed.sql` failed: the storage \
+         refused the upload with HTTP 403: <Error> <Code>ExpiredRequest</Code></Error>"
+    );
+    assert_eq!(
+        error.call.as_deref(),
+        Some("PUT to the upload link that the API gave")
+    );
+    assert_eq!(
+        error.help.as_deref(),
+        Some("run again: an upload link is good for an hour")
+    );
+}
+
+#[test]
+fn one_content_is_named_once() {
+    let folder = folder(&[]);
+    for name in ["a.sql", "b.sql"] {
+        fs::write_atomic(&folder.path().join(name), b"SELECT 1;").unwrap();
+    }
+    let (_, client) = Scripted::new(vec![]);
+    let kind = D1Database::new(client);
+    let told = |files: Json| {
+        let errors = check(&kind, folder.path(), json!({ "importFiles": files })).unwrap_err();
+        format!("{}: {}", errors[0].path.join("."), errors[0].message)
+    };
+    assert_eq!(
+        told(json!(["a.sql", "b.sql"])),
+        "importFiles.1: `b.sql` has the content of `a.sql`, which stands before it"
+    );
+    let missing = folder.path().join("c.sql");
+    assert_eq!(
+        told(json!(["./c.sql"])),
+        format!(
+            "importFiles.0: cannot open `{}`: No such file or directory (os error 2)",
+            missing.display()
+        )
+    );
 }

@@ -55,7 +55,7 @@ pub(super) fn prop() -> Prop {
     Prop::new(
         PROP,
         PropType::List(Box::new(PropType::Object(rule))),
-        "all rules that send messages about objects to queues; the local cloud keeps them, but sends nothing",
+        "all rules that send messages about objects to queues",
     )
 }
 

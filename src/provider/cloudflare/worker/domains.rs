@@ -76,6 +76,41 @@ pub(super) fn claims(props: &Map) -> impl Iterator<Item = Claim> {
     items(props).map(|(host, _)| custom_domain::claim(&host))
 }
 
+/// Refuses domains that `now` adds to those of `before` and that lead to a Worker which does not give them up: asked before
+/// anything of Worker `name` changes.
+pub(super) async fn refuse_taken(
+    client: &Client,
+    context: &OperationContext,
+    name: &str,
+    now: &Map,
+    before: Option<&Map>,
+) -> Result<(), ProviderError> {
+    let old: Vec<String> = before
+        .into_iter()
+        .flat_map(items)
+        .map(|(host, _)| host)
+        .collect();
+    let added: Vec<String> = items(now)
+        .map(|(host, _)| host)
+        .filter(|host| !old.contains(host))
+        .collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let answer = client.call(context, &Call::get(PATH)).await?;
+    let there = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+    for host in added {
+        let is_it = |item: &&Json| props::text(item, "hostname") == Some(&host);
+        if let Some(item) = there.iter().find(is_it) {
+            let holder = props::text(item, "service");
+            if holder != Some(name) && !handover::may_take(client, context, holder).await? {
+                return Err(custom_domain::taken(&host, item));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Brings the domains of Worker `name` from what `before` says to what `now` says. One that leads to another Worker is left
 /// alone; one that is wanted is a conflict, unless it is of a Worker of the same stage, which no longer declares it.
 pub(super) async fn apply(

@@ -73,7 +73,8 @@ pub(super) fn hash(path: &Path, content: &[u8]) -> String {
 
 /// Reads the files of `directory`, which is relative to `folder`.
 pub(super) fn collect(folder: &Path, access: &Access, directory: &str) -> Result<Files, Problem> {
-    let root = folder.join(directory);
+    // Without the `./` in the middle.
+    let root: PathBuf = folder.join(directory).components().collect();
     let permitted = |path: &Path| {
         access
             .read(path)

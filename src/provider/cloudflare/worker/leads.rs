@@ -1,5 +1,5 @@
-//! What leads to Workers and is no part of them: routes, custom domains and queues. One list a zone, one of all domains and one of
-//! all queues say where they lead, however many Workers there are; none is read that no Worker declares.
+//! What leads to Workers and is no part of them: routes, custom domains, queues and workflows. One list a zone, and one each of all
+//! domains, queues and workflows say where they lead, however many Workers there are; none is read that no Worker declares.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ use super::{
         custom_domain, props, queue_consumer, route,
         zones::zone_there,
     },
-    consumers, domains, routes,
+    consumers, domains, routes, workflows,
 };
 use crate::{
     model::{Map, Value},
     provider::{Difference, Existing, Observation, OperationContext, ProviderError},
 };
 
-const QUEUES_PER_PAGE: usize = 100;
+const PER_PAGE: usize = 100;
 
 /// What leads where.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub(super) struct Leads {
     domains: BTreeMap<String, String>,
     /// Consumer by the id of the queue.
     consumers: BTreeMap<String, Json>,
+    /// Workflow by name.
+    workflows: BTreeMap<String, Json>,
 }
 
 impl Leads {
@@ -73,10 +75,18 @@ impl Leads {
             .any(|known| !consumers::sources(&known.props).is_empty())
         {
             let call = Call::get("queues");
-            for queue in client.all_in_pages(context, &call, QUEUES_PER_PAGE).await? {
+            for queue in client.all_in_pages(context, &call, PER_PAGE).await? {
                 let consumer = items(queue.get("consumers")).first();
                 if let (Some(id), Some(consumer)) = (props::text(&queue, "queue_id"), consumer) {
                     out.consumers.insert(id.to_owned(), consumer.clone());
+                }
+            }
+        }
+        if known.iter().any(|known| !made(known).is_empty()) {
+            let call = Call::get("workflows");
+            for workflow in client.all_in_pages(context, &call, PER_PAGE).await? {
+                if let Some(name) = props::text(&workflow, "name") {
+                    out.workflows.insert(name.to_owned(), workflow);
                 }
             }
         }
@@ -109,7 +119,35 @@ impl Leads {
         });
         seen.props
             .insert("eventSources".to_owned(), queues.collect());
+        let workflows = made(known).into_iter().map(|(name, _)| {
+            let there = self.workflows.get(name).map_or(Value::Null, |there| {
+                Value::from_plain_json(of_workflow(there))
+            });
+            (name.to_owned(), there)
+        });
+        let workflows = Value::Map(workflows.collect());
+        seen.props.insert(workflows::OUTPUT.to_owned(), workflows);
     }
+}
+
+/// The workflows that state says the Worker has made, each with its class.
+fn made(known: &Existing) -> Vec<(&str, &str)> {
+    let made = known.outputs.get(workflows::OUTPUT);
+    let made = made.and_then(Value::as_array).unwrap_or_default();
+    workflows::own(&known.physical_name, &known.props)
+        .into_iter()
+        .filter_map(|view| {
+            let output = |key: &str| view.outputs.get(key).and_then(Value::as_str);
+            let name = output("name")?;
+            let is_made = made.iter().any(|made| made.as_str() == Some(name));
+            is_made.then_some((name, output("className")?))
+        })
+        .collect()
+}
+
+fn of_workflow(workflow: &Json) -> Json {
+    let field = |key: &str| props::text(workflow, key);
+    json!({ "script_name": field("script_name"), "class_name": field("class_name") })
 }
 
 fn items(list: Option<&Json>) -> &[Json] {
@@ -137,6 +175,19 @@ pub(super) fn compare(existing: &Existing, seen: &Observation) -> Vec<Difference
             continue;
         };
         out.extend(of_consumer(index, &wanted, found));
+    }
+    let none = Map::new();
+    let found = props::map_prop(&seen.props, workflows::OUTPUT).unwrap_or(&none);
+    for (workflow, class) in made(existing) {
+        let state = json!({ "script_name": name, "class_name": class });
+        let state = Value::from_plain_json(state);
+        if let Some(found) = found.get(workflow).filter(|found| **found != state) {
+            out.push(Difference {
+                path: vec![workflows::OUTPUT.to_owned(), workflow.to_owned()],
+                state,
+                found: found.clone(),
+            });
+        }
     }
     out
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 
-use super::super::{durable_object_namespace, props};
+use super::super::{durable_object_namespace, error::CallError, props};
 use crate::{
     model::{Map, Value},
     provider::{FailureKind, ProviderError, text_prop},
@@ -257,6 +257,11 @@ pub(super) fn losses(outputs: &Map, next: Option<&Map>) -> Vec<String> {
         .collect()
 }
 
+/// Whether an upload was refused because its migration does not start from the tag that the Worker has.
+pub(super) fn is_refused(error: &CallError) -> bool {
+    matches!(error, CallError::Api(error) if error.status == 412)
+}
+
 /// What an upload says about classes.
 #[derive(Debug)]
 pub(super) struct Migration {
@@ -357,6 +362,20 @@ impl Migration {
             }
         }
         metadata["migrations"] = migrations;
+    }
+
+    /// Whether a Worker is where this migration leads: it has the tag, and the classes that are `wanted`.
+    pub(super) fn is_done(
+        &self,
+        wanted: Vec<Wanted>,
+        deployed: Deployed,
+    ) -> Result<bool, ProviderError> {
+        let tag = self.new_tag();
+        let same_tag = tag.is_some() && deployed.tag == tag;
+        Ok(same_tag
+            && Self::new(wanted, deployed, &Map::new())?
+                .new_tag()
+                .is_none())
     }
 
     /// The classes after the upload, as an output names them.

@@ -32,6 +32,19 @@ impl Worker {
         Migration::new(wanted, deployed, recorded)
     }
 
+    /// Whether the Worker went through a migration already: the answer to its upload was lost, and the upload sent again.
+    pub(super) async fn is_migrated(
+        &self,
+        context: &OperationContext,
+        name: &str,
+        props: &Map,
+        migration: &Migration,
+    ) -> Result<bool, ProviderError> {
+        let deployed = self.objects(context, name).await?;
+        let wanted = migrations::wanted(Some(name), props)?;
+        migration.is_done(wanted, deployed)
+    }
+
     /// The classes of Durable Objects that a Worker has.
     async fn objects(
         &self,

@@ -83,6 +83,49 @@ pub(super) fn claims(props: &Map) -> impl Iterator<Item = Claim> {
     items(props).map(|(pattern, _)| route::claim(pattern))
 }
 
+/// Refuses routes that `now` adds to those of `before` and that lead to a Worker which does not give them up: asked before
+/// anything of Worker `name` changes.
+pub(super) async fn refuse_taken(
+    client: &Client,
+    context: &OperationContext,
+    name: &str,
+    now: &Map,
+    before: Option<&Map>,
+) -> Result<(), ProviderError> {
+    let old: Vec<&str> = before
+        .into_iter()
+        .flat_map(items)
+        .map(|(pattern, _)| pattern)
+        .collect();
+    let mut zones: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (pattern, item) in items(now).filter(|(pattern, _)| !old.contains(pattern)) {
+        let zone = zone_of(client, context, item, route::host_of(pattern)).await?;
+        zones.entry(zone.id).or_default().push(pattern);
+    }
+    for (zone, patterns) in zones {
+        let path = format!("zones/{}/workers/routes", encode(&zone));
+        let answer = client.call(context, &Call::get(path)).await?;
+        let there = answer.result.as_array().map_or(&[][..], Vec::as_slice);
+        for pattern in patterns {
+            if let Some(item) = find(there, pattern) {
+                let holder = props::text(item, "script");
+                if holder != Some(name) && !handover::may_take(client, context, holder).await? {
+                    return Err(taken(pattern, item));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The route of a pattern.
+fn find<'a>(there: &'a [Json], pattern: &str) -> Option<&'a Json> {
+    let pattern = pattern.to_ascii_lowercase();
+    there
+        .iter()
+        .find(|item| props::text(item, "pattern") == Some(&pattern))
+}
+
 /// Brings the routes of Worker `name` from what `before` says to what `now` says. A route that leads to another Worker is
 /// left alone; one that is wanted is a conflict, unless it is of a Worker of the same stage, which no longer declares it.
 pub(super) async fn apply(
@@ -109,13 +152,8 @@ pub(super) async fn apply(
         let path = format!("zones/{}/workers/routes", encode(&zone));
         let answer = client.call(context, &Call::get(path.as_str())).await?;
         let there = answer.result.as_array().map_or(&[][..], Vec::as_slice);
-        let find = |pattern: &str| {
-            there
-                .iter()
-                .find(|item| props::text(item, "pattern") == Some(&pattern.to_ascii_lowercase()))
-        };
         for pattern in &wanted {
-            match find(pattern) {
+            match find(there, pattern) {
                 Some(item)
                     if props::text(item, "script") == Some(name)
                         && handover::stays(before, old.contains(pattern)) => {}
@@ -134,7 +172,7 @@ pub(super) async fn apply(
             }
         }
         for pattern in old.iter().filter(|pattern| !wanted.contains(pattern)) {
-            if let Some(item) = find(pattern)
+            if let Some(item) = find(there, pattern)
                 && props::text(item, "script") == Some(name)
             {
                 remove(client, context, &path, item).await?;

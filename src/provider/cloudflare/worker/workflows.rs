@@ -15,7 +15,7 @@ use crate::{
 pub(super) const OUTPUT: &str = "workflows";
 
 /// The workflows among the bindings that are the Worker's own, each once.
-fn own<'a>(name: &str, props: &'a Map) -> Vec<&'a ResourceView> {
+pub(super) fn own<'a>(name: &str, props: &'a Map) -> Vec<&'a ResourceView> {
     let mut found: Vec<&ResourceView> = Vec::new();
     for value in props::map_prop(props, "bindings")
         .into_iter()
