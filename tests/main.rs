@@ -34,6 +34,7 @@ mod handles;
 mod handover;
 mod json_output;
 mod kill;
+mod local_account;
 mod local_bindings;
 mod local_buckets;
 mod local_crons;

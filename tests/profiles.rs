@@ -34,7 +34,7 @@ fn a_login_keeps_the_token_for_later_runs() {
     login(&project, &cloud, &[]).check(str![[r#"
 exit 0
 -- stdout
-profile `default`: account Local cloud (10ca1c10ad0000000000000000000000) at [URL]
+profile `default`: account Local cloud (local) at [URL]
 -- stderr
 the token is kept in `[ROOT]/home/.alchemy/credentials/default/cloudflare.json`, readable for you alone; `alch run` deploys to this account, `--target local` stays here
 
@@ -68,8 +68,8 @@ the token is kept in `[ROOT]/home/.alchemy/credentials/default/cloudflare.json`,
     list.replacing(&cloud.base_url(), "[URL]").check(str![[r#"
 exit 0
 -- stdout
-PROFILE    TARGET      ACCOUNT                                         SERVER                            TOKEN
-default *  cloudflare  Local cloud (10ca1c10ad0000000000000000000000)  [URL]  kept
+PROFILE    TARGET      ACCOUNT              SERVER                            TOKEN
+default *  cloudflare  Local cloud (local)  [URL]  kept
 
 "#]]);
     let json = project.alch(["profile", "list", "--json"]).success();
@@ -174,7 +174,7 @@ exit 3
 -- stderr
 error[E0303]: the token is not for an account `other`
  |
- = note: it is for Local cloud (10ca1c10ad0000000000000000000000)
+ = note: it is for Local cloud (local)
  = note: nothing was changed
  = help: choose one of these with `--account ID`, or use another token
 

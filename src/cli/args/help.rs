@@ -246,6 +246,7 @@ clients that send the token. Ctrl-C stops.
 Examples:
   alch local serve
   alch local serve --zone example.com
+  alch local serve --account 0123456789abcdef0123456789abcdef
   alch local serve --port 0 --token mine --json";
 
 pub(super) const TRIGGER_HELP: &str = "\
