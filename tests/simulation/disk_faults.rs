@@ -66,7 +66,7 @@ fn every_call_of_the_disk_may_fail_with_any_error() {
                     let fault = Blow::Disk { call, errno, short };
                     let mut struck = step.struck(fault);
                     // And then, every other time, the power fails as well.
-                    if (call as usize + index) % 2 == 0 {
+                    if (call as usize + index).is_multiple_of(2) {
                         struck = struck.struck(Blow::Outage {
                             lost: Lost::Everything,
                         });

@@ -36,7 +36,7 @@ fn graph(rng: &mut StdRng, size: usize) -> Vec<Thing> {
 fn case(seed: u64) -> Case {
     let mut rng = generate::rng(50, seed);
     // Most are small; one in twenty is as large as they come.
-    let largest = if seed % 20 == 0 { 200 } else { 30 };
+    let largest = if seed.is_multiple_of(20) { 200 } else { 30 };
     let size = rng.random_range(1..=largest);
     let first = graph(&mut rng, size);
     let mut second = first.clone();

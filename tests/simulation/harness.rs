@@ -75,6 +75,9 @@ pub(crate) struct Simulation {
     now: i64,
 }
 
+/// Makes the clock of a process of the right one.
+pub(crate) type Sense = dyn FnOnce(Arc<dyn Clock>) -> Arc<dyn Clock>;
+
 /// Processes that want one stage.
 pub(crate) struct Contest {
     pub(crate) actors: Vec<Actor>,
@@ -88,7 +91,7 @@ pub(crate) struct Actor {
     pub(crate) starts: Duration,
     pub(crate) lock_wait: Duration,
     /// What it takes for the time.
-    pub(crate) clock: Box<dyn FnOnce(Arc<dyn Clock>) -> Arc<dyn Clock>>,
+    pub(crate) clock: Box<Sense>,
 }
 
 pub(crate) fn stage() -> StagePath {

@@ -115,7 +115,8 @@ impl Tally {
 
     /// Prints one line.
     pub(crate) fn say(&self, line: &str) {
-        writeln!(std::io::stderr(), "simulation:   {line}").unwrap();
+        let text = format!("simulation:   {line}\n");
+        std::io::stderr().write_all(text.as_bytes()).unwrap();
     }
 
     /// Prints the counts.

@@ -68,7 +68,7 @@ fn smaller(case: &Case) -> Vec<Case> {
         }
         for at in 0..step.meddling.len() {
             out.push(with_step(case, index, |step| {
-                drop(step.meddling.remove(at))
+                step.meddling.remove(at);
             }));
         }
         for at in 0..step.program.moved.len() {
