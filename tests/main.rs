@@ -32,6 +32,7 @@ mod gaps;
 mod guards;
 mod handles;
 mod handover;
+mod import_workers;
 mod json_output;
 mod kill;
 mod local_account;
