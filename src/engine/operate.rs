@@ -277,14 +277,15 @@ impl Run {
         let context = self.context(&job.fqn, &prior.physical_name, &prior.instance);
         let (provider, timeout) = (job.provider.as_ref(), job.provider.timeout());
         let begun = prior.created_at;
+        let times = (begun, prior.updated_at);
         let found = if !anew {
-            self.find_begun(provider, timeout, &context, &job.resolved, begun)
+            self.find_begun(provider, timeout, &context, &job.resolved, times)
                 .await?
         } else {
             // It is looked for as it was asked for then, and removed.
             let props = self.open(&prior.props)?;
             let found = self
-                .find_begun(provider, timeout, &context, &props, begun)
+                .find_begun(provider, timeout, &context, &props, times)
                 .await?;
             if let Some(found) = found
                 && (prior.adopted || is_ours(&found, prior.created_at))
@@ -420,7 +421,7 @@ impl Run {
                     timeout,
                     &context,
                     &props,
-                    record.created_at,
+                    (record.created_at, record.updated_at),
                 )
                 .await?;
             match found {

@@ -58,7 +58,7 @@ impl Run {
             None => Timestamp::UNIX_EPOCH,
         };
         let found = self
-            .find_begun(provider, timeout, &context, &job.resolved, begun)
+            .find_begun(provider, timeout, &context, &job.resolved, (begun, begun))
             .await?;
         Ok(Reclaimed::Taken(Box::new(Taken {
             job: without(job, prior, old),

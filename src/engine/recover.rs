@@ -20,7 +20,7 @@ const LOOK_PAUSE: Duration = Duration::from_secs(2);
 const CLOCK_SLACK: Duration = Duration::from_secs(300);
 
 impl Run {
-    /// Looks for an object whose making was begun at `since`. Where the target shows what was made only after a while, one that
+    /// Looks for an object whose making was begun at `since` and last tried at `last`. Where the target shows what was made only after a while, one that
     /// is not there yet is looked for again until it would be; so is one behind an older object of its name, which may be gone.
     pub(super) async fn find_begun(
         &self,
@@ -28,11 +28,11 @@ impl Run {
         timeout: Duration,
         context: &OperationContext,
         props: &Map,
-        since: Timestamp,
+        (since, last): (Timestamp, Timestamp),
     ) -> Result<Option<Found>, FailureCause> {
         let fqn: &Fqn = &context.fqn;
         let begin = self.world.clock.monotonic();
-        let age = self.world.clock.now().duration_since(since);
+        let age = self.world.clock.now().duration_since(last);
         // An intent of a machine whose clock is ahead is taken for one of this moment.
         let age = Duration::try_from(age).unwrap_or_default();
         let patience = self.world.registry.lag().saturating_sub(age);
@@ -60,6 +60,11 @@ pub(super) fn close_open_intents(state: &mut StageState, now: Timestamp) -> Vec<
     let intents: Vec<Arc<Intent>> = state.open_intents.values().cloned().collect();
     let mut entries = Vec::with_capacity(intents.len());
     for intent in intents {
+        // What may not be visible yet was made after its intent, however late it is recovered.
+        let now = match intent.operation {
+            Operation::Create | Operation::Adopt => intent.at,
+            Operation::Update | Operation::Delete => now,
+        };
         let entry = match state.records.get(&intent.fqn) {
             Some(record) => JournalEntry::Record(Arc::new(with_intent(record, &intent, now))),
             None if intent.operation == Operation::Delete => JournalEntry::Removed {
@@ -105,8 +110,10 @@ pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> R
     match intent.operation {
         Operation::Create | Operation::Adopt if same_object => record.status = Status::Creating,
         Operation::Create | Operation::Adopt => {
-            // A replacement: the old object stands, and a new one may stand beside it.
-            record.status = Status::Updating;
+            // A replacement: the old object stands, if it was ever made, and a new one may stand beside it.
+            if record.status != Status::Creating {
+                record.status = Status::Updating;
+            }
             if !record
                 .old_objects
                 .iter()

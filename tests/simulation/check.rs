@@ -435,7 +435,9 @@ fn order(before: &StageState, step: &Step, ended: &Ended) -> Verdict {
                 let users = before.records.values().filter(|record| {
                     record.depends_on.contains(fqn) && !uses.contains_key(&record.fqn)
                 });
-                for user in users.filter(|_| !stands) {
+                // After a rename the names of before are not those of the events.
+                let same_names = step.program.moved.is_empty();
+                for user in users.filter(|_| !stands && same_names) {
                     let circle = before
                         .records
                         .get(fqn)

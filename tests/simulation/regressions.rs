@@ -32,6 +32,18 @@ const CASES: &[(&str, &str)] = &[
         r#"{"seed":208,"steps":[{"program":{"things":[{"id":"d","value":0},{"id":"web/f","kind":"Rock","value":2,"place":"there","uses":["d"]}]}},{"command":"Refresh","program":{"things":[{"id":"d","value":0},{"id":"n","kind":"Rock","value":2,"place":"there","uses":["d"]}],"moved":[["web/f","n"]]},"meddling":[{"Change":{"id":"web/f","value":77}}],"blows":[{"Power":{"effect":5,"moment":"Torn","lost":"Everything"}}]}]}"#,
     ),
     (
+        "a second try at making something, not visible yet when it is no longer wanted",
+        r#"{"seed":86,"steps":[{"program":{"things":[]}},{"program":{"things":[{"id":"a","value":0},{"id":"b","value":0},{"id":"e","value":0}]},"blows":[{"Cloud":{"request":2,"fault":"DieAfter"}}]},{"program":{"things":[{"id":"a","value":0},{"id":"b","value":0},{"id":"c","value":0},{"id":"e","value":0}]},"blows":[{"Power":{"effect":18,"moment":"Before","lost":"Nothing"}}]},{"program":{"things":[]},"pause":25,"blows":[{"Stale":{"seconds":36}}]}]}"#,
+    ),
+    (
+        "a death while another kind takes the place of an object that may never have been made",
+        r#"{"seed":2301,"steps":[{"program":{"things":[{"id":"a","value":0},{"id":"b","kind":"Note","value":0},{"id":"c","value":0,"uses":["a","b","a"]}]},"blows":[{"Cloud":{"request":3,"fault":"DieAfter"}}]},{"program":{"things":[{"id":"c","kind":"Rock","value":0}]},"blows":[{"Cloud":{"request":0,"fault":"DieAfter"}}]}]}"#,
+    ),
+    (
+        "a delete of what the same run renamed",
+        r#"{"seed":1894,"steps":[{"program":{"things":[{"id":"c","value":0},{"id":"web/in/g","value":0,"uses":["c"]}]}},{"program":{"things":[],"moved":[["web/in/g","n"]]}}]}"#,
+    ),
+    (
         "protection that comes with the change that it forbids",
         r#"{"seed":43,"steps":[{"program":{"things":[{"id":"c","value":0}]}},{"program":{"things":[{"id":"c","value":0,"soil":"rock","protect":true}]}}]}"#,
     ),
