@@ -64,5 +64,6 @@ mod secrets;
 mod showcase;
 mod state;
 mod support;
+mod team;
 mod test_scopes;
 mod workflows;

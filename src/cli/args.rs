@@ -3,10 +3,12 @@
 
 mod help;
 mod repair;
+mod transfer;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use transfer::{MigrateArgs, PullArgs, PushArgs};
 
 use crate::cli::{exit, settings::Target};
 
@@ -518,6 +520,15 @@ pub enum StateCommand {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Copy a stage from the store in use to another one.
+    #[command(after_help = help::PUSH_HELP)]
+    Push(PushArgs),
+    /// Copy a stage from another store to the one in use.
+    #[command(after_help = help::PULL_HELP)]
+    Pull(PullArgs),
+    /// Move all stages of an application to another store, and use that from now on.
+    #[command(after_help = help::MIGRATE_HELP)]
+    MigrateStore(MigrateArgs),
 }
 
 /// `alch scope ..`.

@@ -20,6 +20,7 @@ mod select;
 pub mod settings;
 mod settle;
 mod signals;
+mod stores;
 mod wiring;
 mod workers;
 

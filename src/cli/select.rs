@@ -10,6 +10,7 @@ use crate::{
         args::{RunFlags, StageArgs},
         error::CliError,
         settings::Settings,
+        stores::Stores,
         wiring,
     },
     model::{AppName, Fqn, StagePath, diagnostic::codes},
@@ -20,8 +21,10 @@ use crate::{
 pub(super) struct Project {
     /// The folder that holds `.alchemy`.
     pub(super) folder: PathBuf,
-    /// The state in it.
+    /// The state in it, and in the buckets that its applications use.
     pub(super) store: SharedStore,
+    /// Which of them is which.
+    pub(super) stores: Stores,
     /// Runs what the store answers later.
     pub(super) runtime: Runtime,
 }
@@ -40,8 +43,10 @@ impl Project {
             })
             .unwrap_or(start)
             .to_owned();
+        let stores = Stores::new(context, &context.environment, &folder)?;
         Ok(Self {
-            store: wiring::store(&folder),
+            store: stores.all()?,
+            stores,
             folder,
             runtime: wiring::runtime()?,
         })

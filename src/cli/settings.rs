@@ -26,6 +26,7 @@ use crate::{
     model::StageName,
     provider::Permissions,
     secret::KeyMaterial,
+    state::bucket::DEFAULT_TTL,
 };
 
 /// The stage when nothing names one.
@@ -225,6 +226,13 @@ impl Settings {
             None => KeyMaterial::File(self.user_folder.join("state.key")),
         }
     }
+}
+
+/// The lease of locks in buckets: `$ALCHEMY_LOCK_TTL`, in milliseconds.
+pub(in crate::cli) fn lock_lease(environment: &Environment) -> Result<Duration, CliError> {
+    let millis = number(environment, "ALCHEMY_LOCK_TTL")?;
+    // Shorter than this, the heartbeats alone would keep a bucket busy.
+    Ok(millis.map_or(DEFAULT_TTL, |millis| Duration::from_millis(millis.max(500))))
 }
 
 #[cfg(test)]

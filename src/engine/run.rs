@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    model::{Fqn, StagePath},
+    model::{Diagnostic, Fqn, StagePath, diagnostic::codes},
     secret::{KeyMaterial, Keyring},
     state::{JournalEntry, KeyCheck, LockRequest, Session, StageHeader, StageState, StateError},
     util::text,
@@ -106,6 +106,10 @@ impl Run {
         }
         let (session, mut state) = if writes {
             let session = open_session(&world, &stage, &options).await?;
+            for note in session.notes() {
+                let warning = Diagnostic::warning(codes::KEPT, note);
+                world.events.emit(Event::Diagnostic(Box::new(warning)));
+            }
             let state = session.take_state();
             (Some(session), state)
         } else {

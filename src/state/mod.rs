@@ -4,6 +4,7 @@
 //! are durable when `append` returns, and folds them into a checkpoint at the end. What is torn, empty or unreadable is
 //! an error with the command that repairs it, never "no state".
 
+pub mod bucket;
 pub mod difference;
 pub mod disk;
 pub mod file;
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 
 use crate::model::{AppName, StagePath};
 
+pub use bucket::BucketStore;
 pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use record::{
@@ -74,7 +76,19 @@ pub enum StateError {
         /// The newest format known here.
         known: u32,
     },
-    /// The file system or the bucket said no.
+    /// The bucket said no, or nothing.
+    #[error("cannot {operation} `{place}`: {problem}")]
+    Bucket {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The object.
+        place: String,
+        /// What sort of failure it is.
+        fault: BucketFault,
+        /// What the bucket, or the network, said.
+        problem: String,
+    },
+    /// The file system said no.
     #[error("cannot {operation} `{place}`")]
     Io {
         /// What was tried, as a verb.
@@ -85,6 +99,21 @@ pub enum StateError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Why a bucket could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketFault {
+    /// It does not accept the credentials, or they may not do this.
+    Credentials,
+    /// There is no such bucket.
+    NoBucket,
+    /// It does not keep to conditions of writes, without which two runs would overwrite each other.
+    NoConditionalWrites,
+    /// No answer, or none but "later", for as long as it was tried.
+    Unreachable,
+    /// Anything else that it refused.
+    Refused,
 }
 
 impl From<crate::util::fs::FsError> for StateError {
@@ -223,6 +252,20 @@ pub trait Store: Send + Sync {
         like: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError>;
+
+    /// Takes a stage for the state of another store, as [`Store::set_aside`] does for a repair: for one
+    /// [`JournalEntry::Replaced`] and a checkpoint, whose serial is then `serial`, 1 or more. `lineage` is used where the
+    /// application has none.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError>;
 }
 
 /// One run's exclusive hold on a stage. Heartbeats go on in the background until [`Session::release`] or drop.
@@ -233,6 +276,11 @@ pub trait Session: Send + Sync {
 
     /// The fencing token of this run.
     fn epoch(&self) -> u64;
+
+    /// What a person should hear of how the stage was found, such as what an earlier run had to leave on this machine.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Appends entries in order. Durable on return; calls at the same time share an fsync.
     ///

@@ -152,6 +152,17 @@ impl Store for Lossy {
         self.store.clean_up(stage, force, request).await
     }
 
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        let session = self.store.receive(stage, lineage, serial, request).await?;
+        Ok(self.session(session))
+    }
+
     async fn set_aside(
         &self,
         stage: &StagePath,

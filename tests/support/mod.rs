@@ -13,6 +13,7 @@ use snapbox::IntoData;
 
 pub(crate) mod cloud;
 pub(crate) mod exchange;
+pub(crate) mod s3;
 pub(crate) mod served;
 
 /// The built binary.

@@ -21,4 +21,5 @@ pub(super) mod scan;
 pub(super) mod scope;
 pub(super) mod stages;
 pub(super) mod state;
+pub(super) mod transfer;
 pub(super) mod trust;

@@ -207,6 +207,7 @@ impl FileStore {
         &self,
         stage: &StagePath,
         like: &Snapshot,
+        exact: bool,
         provisional: &LockHolder,
     ) -> Result<(LockHolder, Writer, Option<String>), StateError> {
         let layout = self.layout(stage);
@@ -217,7 +218,12 @@ impl FileStore {
         let (like_epoch, like_serial) = (like.epoch, like.serial);
         on_disk(&self.disk, move |disk| {
             let (epoch, serial) = repair::highest(disk, &layout, &stage)?;
-            let (epoch, serial) = (epoch.max(like_epoch), serial.max(like_serial));
+            let epoch = epoch.max(like_epoch);
+            let serial = if exact {
+                like_serial
+            } else {
+                serial.max(like_serial)
+            };
             let mut holder = ours.clone();
             if holder.epoch <= epoch {
                 holder.epoch = epoch + 1;
@@ -499,8 +505,28 @@ impl Store for FileStore {
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
         let provisional = self.acquire(stage, &request).await?;
-        match self.begin_anew(stage, like, &provisional).await {
+        match self.begin_anew(stage, like, false, &provisional).await {
             Ok((holder, writer, aside)) => Ok((self.session(stage, holder, writer), aside)),
+            Err(error) => {
+                self.give_back(stage, provisional).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        let provisional = self.acquire(stage, &request).await?;
+        let mut like = Snapshot::of(stage, &StageState::default());
+        like.lineage = lineage;
+        like.serial = serial.saturating_sub(1);
+        match self.begin_anew(stage, &like, true, &provisional).await {
+            Ok((holder, writer, _)) => Ok(self.session(stage, holder, writer)),
             Err(error) => {
                 self.give_back(stage, provisional).await;
                 Err(error)
