@@ -87,18 +87,7 @@ impl Project {
         }
     }
 
-    /// The stage that flags and environment name.
-    pub(super) fn stage(
-        &self,
-        context: &Context,
-        args: &StageArgs,
-    ) -> Result<(StagePath, Settings), CliError> {
-        let settings = self.settings(context, args)?;
-        let path = StagePath::new(self.app(args.app.as_deref())?, settings.stage(None)?);
-        Ok((path, settings))
-    }
-
-    /// The settings that flags and environment give.
+    /// The settings of a command that works on state alone.
     pub(super) fn settings(
         &self,
         context: &Context,
@@ -110,6 +99,17 @@ impl Project {
             ..RunFlags::default()
         };
         Settings::resolve(&context.environment, &flags, None)
+    }
+
+    /// The stage that flags and environment name.
+    pub(super) fn stage(
+        &self,
+        context: &Context,
+        args: &StageArgs,
+    ) -> Result<(StagePath, Settings), CliError> {
+        let settings = self.settings(context, args)?;
+        let path = StagePath::new(self.app(args.app.as_deref())?, settings.stage(None)?);
+        Ok((path, settings))
     }
 
     /// Reads a stage; one without state is an error that lists those with.

@@ -16,6 +16,7 @@ use std::{
 use zeroize::Zeroizing;
 
 pub use self::profile::CloudflareCredentials;
+pub(in crate::cli) use self::variables::lock_ttl;
 use self::{
     profile::{Profile, read_profile},
     variables::{delete_options, number, with_env_files},
@@ -26,7 +27,6 @@ use crate::{
     model::StageName,
     provider::Permissions,
     secret::KeyMaterial,
-    state::bucket::DEFAULT_TTL,
 };
 
 /// The stage when nothing names one.
@@ -88,6 +88,8 @@ pub struct Settings {
     base_url: Option<String>,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
+    /// How long a lock of this run lasts without a heartbeat.
+    pub lock_ttl: Duration,
     /// How deletes go about it.
     pub delete: DeleteOptions,
     /// What the script may do.
@@ -148,6 +150,7 @@ impl Settings {
             account,
             base_url,
             lock_wait: Duration::from_millis(lock_wait),
+            lock_ttl: lock_ttl(&environment)?,
             delete,
             permissions,
             untrusted,
@@ -223,16 +226,15 @@ impl Settings {
             .or_else(|| self.environment.get("ALCHEMY_PASSWORD"))
         {
             Some(password) => KeyMaterial::Password(Zeroizing::new(password.to_owned())),
-            None => KeyMaterial::File(self.user_folder.join("state.key")),
+            None => self.key_file(),
         }
     }
-}
 
-/// The lease of locks in buckets: `$ALCHEMY_LOCK_TTL`, in milliseconds.
-pub(in crate::cli) fn lock_lease(environment: &Environment) -> Result<Duration, CliError> {
-    let millis = number(environment, "ALCHEMY_LOCK_TTL")?;
-    // Shorter than this, the heartbeats alone would keep a bucket busy.
-    Ok(millis.map_or(DEFAULT_TTL, |millis| Duration::from_millis(millis.max(500))))
+    /// The key file, for stages without a password.
+    #[must_use]
+    pub fn key_file(&self) -> KeyMaterial {
+        KeyMaterial::File(self.user_folder.join("state.key"))
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use self::{
     routed::{Route, Routed},
 };
 use crate::{
-    cli::{Context, environment::Environment, error::CliError, settings::lock_lease},
+    cli::{Context, environment::Environment, error::CliError, settings::lock_ttl},
     model::{AppName, StagePath, diagnostic::codes},
     script::StoreDeclaration,
     secret::Redactor,
@@ -93,14 +93,15 @@ impl Stores {
     ) -> Result<Self, CliError> {
         Ok(Self {
             root: folder.join(super::wiring::STATE_FOLDER),
-            lease: lock_lease(environment)?,
+            lease: lock_ttl(environment)?,
             environment: environment.clone(),
             redactor: context.redactor.clone(),
         })
     }
 
-    fn files(&self) -> SharedStore {
-        Arc::new(FileStore::new(&self.root))
+    /// The project's folder as a store.
+    pub(super) fn files(&self) -> SharedStore {
+        Arc::new(FileStore::new(&self.root).with_ttl(self.lease))
     }
 
     /// The store for everything that goes by state alone: each application's own.

@@ -29,10 +29,7 @@ use crate::{
     },
     script::{self, AppOptions, HostOptions, Launcher, Limits, Program, ScriptResult},
     secret::Redactor,
-    state::{
-        SharedStore,
-        file::{FileStore, log_path},
-    },
+    state::{SharedStore, file::log_path},
     ui::{LogPath, Ui, summary::Explain},
     util::{clock::SystemClock, fs, ids::SystemIds},
 };
@@ -314,9 +311,10 @@ impl RunLauncher {
         context.ui.keep_logs(logs(folder));
         let stores = Stores::new(context, &settings.environment, folder)?;
         Ok(Self {
+            // Replaced by the application's own before its run starts.
+            world: host.world(stores.files()),
             settings,
             start,
-            world: host.world(Arc::new(FileStore::new(folder.join(STATE_FOLDER)))),
             stores,
             bundler: Arc::clone(&host.bundler),
             redactor: context.redactor.clone(),

@@ -199,6 +199,9 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
             .with_help("`alch scope validate` lists all damage, and `alch scope restore` goes back to a backup"),
         StateError::Fenced { .. } => Diagnostic::error(codes::FENCED, error.to_string())
             .with_help("look at the stage with `alch scope locks` and run again"),
+        StateError::Lapsed { .. } => Diagnostic::error(codes::FENCED, error.to_string())
+            .with_note("nothing more was started; the next run resolves what was in flight")
+            .with_help("see to it that `.alchemy` can be written, then run again"),
         StateError::TooNew { .. } => Diagnostic::error(codes::TOO_NEW, error.to_string())
             .with_help("use the newer alch"),
         StateError::Bucket { fault, .. } => bucket_diagnostic(error, *fault),

@@ -16,7 +16,9 @@ use tokio_util::task::TaskTracker;
 use crate::{
     model::{Diagnostic, Fqn, StagePath, diagnostic::codes},
     secret::{KeyMaterial, Keyring},
-    state::{JournalEntry, KeyCheck, LockRequest, Session, StageHeader, StageState, StateError},
+    state::{
+        JournalEntry, KeyCheck, Lease, LockRequest, Session, StageHeader, StageState, StateError,
+    },
     util::text,
 };
 
@@ -35,6 +37,8 @@ pub struct Run {
     pub(super) options: RunOptions,
     pub(super) keyring: Keyring,
     pub(super) session: Option<Box<dyn Session>>,
+    /// Asked before every call to a provider.
+    pub(super) lease: Lease,
     pub(super) lineage: String,
     pub(super) serial: u64,
     pub(super) tasks: TaskTracker,
@@ -147,6 +151,9 @@ impl Run {
             stage,
             options,
             keyring,
+            lease: session
+                .as_ref()
+                .map_or_else(Lease::always, |session| session.lease()),
             session,
             lineage,
             serial,

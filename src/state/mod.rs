@@ -8,7 +8,9 @@ pub mod bucket;
 pub mod difference;
 pub mod disk;
 pub mod file;
+pub mod lease;
 pub mod memory;
+mod migrate;
 pub mod record;
 pub mod sim_disk;
 pub mod snapshot;
@@ -26,6 +28,7 @@ use crate::model::{AppName, StagePath};
 
 pub use bucket::BucketStore;
 pub use file::FileStore;
+pub use lease::Lease;
 pub use memory::MemoryStore;
 pub use record::{
     Deployment, Intent, JournalEntry, KeyCheck, LockHolder, LockStatus, OldObject, Operation,
@@ -65,6 +68,19 @@ pub enum StateError {
         ours: u64,
         /// The epoch in charge now.
         theirs: u64,
+    },
+    /// This run could not renew its lock, so that another one may have the stage by now: it starts nothing more.
+    #[error(
+        "this run could not renew its lock on stage {stage} for {}: {problem}",
+        crate::util::text::duration(*silent)
+    )]
+    Lapsed {
+        /// The stage.
+        stage: StagePath,
+        /// Since the last renewal.
+        silent: Duration,
+        /// Why the renewal failed.
+        problem: String,
     },
     /// Written by a newer alch.
     #[error("`{place}` was written in format {found}; this alch reads up to {known}")]
@@ -276,6 +292,11 @@ pub trait Session: Send + Sync {
 
     /// The fencing token of this run.
     fn epoch(&self) -> u64;
+
+    /// What to ask before anything outside the store is changed. The default is for stores whose locks end with their holder.
+    fn lease(&self) -> Lease {
+        Lease::always()
+    }
 
     /// What a person should hear of how the stage was found, such as what an earlier run had to leave on this machine.
     fn notes(&self) -> Vec<String> {

@@ -156,6 +156,16 @@ Examples:
   alch scope unlock --stage prod
   alch scope unlock --stage prod --force   also when it is not known that the holder is dead";
 
+pub(super) const ROTATE_HELP: &str = "\
+The old password is `ALCHEMY_PASSWORD`, the new one `ALCHEMY_NEW_PASSWORD`; on a terminal the new one is asked for. Each
+stage has all of the old key or all of the new one, whenever this is stopped; run it again to go on with the rest.
+Backups made before stay sealed with the old key. No object is touched, and the next run changes nothing.
+
+Examples:
+  ALCHEMY_NEW_PASSWORD=.. alch secrets rotate                  every stage of the project
+  ALCHEMY_NEW_PASSWORD=.. alch secrets rotate --stage prod
+  alch secrets rotate --to-key-file                            without a password from now on";
+
 pub(super) const BACKUPS_HELP: &str = "\
 A backup is made of every checkpoint before the next one replaces it; the last ten are kept.
 
