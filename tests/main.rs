@@ -9,6 +9,7 @@
     reason = "a test that cannot go on says so by its panic"
 )]
 
+mod addresses;
 mod adopt;
 mod architecture;
 mod assets;
@@ -31,6 +32,7 @@ mod errors;
 mod faults;
 mod formats;
 mod gaps;
+mod gone;
 mod guards;
 mod handles;
 mod handover;

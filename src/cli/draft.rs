@@ -186,6 +186,15 @@ fn key_text(key: &str) -> String {
     }
 }
 
+/// A comment line. What objects are called must not end it.
+pub(super) fn comment(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    format!("// {line}\n")
+}
+
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -252,6 +261,12 @@ mod tests {
             literal(&value),
             r#"#{ a: ["x\"y\n", 1, 2.0, true], "default": #{}, "two words": () }"#
         );
+    }
+
+    #[test]
+    fn a_comment_ends_with_its_line() {
+        let text = comment("named `a\nevil();\r`");
+        assert_eq!(text, "// named `a evil(); `\n");
     }
 
     #[test]

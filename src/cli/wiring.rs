@@ -505,7 +505,8 @@ fn local_client(project: &Path, latency: Option<Duration>) -> Arc<Client> {
     // What cannot be read is told by the first call, which opens the same folder.
     let account = crate::local::account(&folder);
     let account = account.unwrap_or_else(|_| crate::local::DEFAULT_ACCOUNT.to_owned());
-    Arc::new(Client::over_router(
+    let port = crate::local::workers_port(&folder).unwrap_or(crate::local::DEFAULT_WORKERS_PORT);
+    let client = Client::over_router(
         account,
         Box::new(move || {
             let cloud = Cloud::open(&folder).map_err(|error| error.to_string())?;
@@ -515,7 +516,8 @@ fn local_client(project: &Path, latency: Option<Duration>) -> Arc<Client> {
             };
             Ok(crate::local::router(cloud, options))
         }),
-    ))
+    );
+    Arc::new(client.with_workers_port(port))
 }
 
 fn access(settings: &Settings, project: &Path) -> Arc<Access> {

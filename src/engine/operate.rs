@@ -347,11 +347,14 @@ impl Run {
                 record.created_at = prior.created_at;
                 Ok((Action::Update, self.write(record).await?))
             }
-            Err(FailureCause::Provider(error)) if error.kind == FailureKind::NotFound => {
-                // Deleted behind our back: the declared state needs it, so it is made again.
-                self.create_again(job).await
-            }
             Err(error) => {
+                // Deleted behind our back, the declared state needs it, so it is made again. But what is missing may be
+                // something else that the update names: only a look at the object itself tells.
+                if matches!(&error, FailureCause::Provider(error) if error.kind == FailureKind::NotFound)
+                    && let Ok(None) = self.call(job, job.provider.read(&context, &existing)).await
+                {
+                    return self.create_again(job).await;
+                }
                 let mut record = prior.clone();
                 record.status = Status::Updating;
                 record.updated_at = self.world.clock.now();

@@ -22,6 +22,7 @@ mod seal;
 mod serve;
 #[cfg(test)]
 mod testing;
+mod workers_port;
 mod zone;
 
 use std::{
@@ -36,6 +37,7 @@ pub use self::{
     api::{RouterOptions, SETTLED, router},
     control::ControlError,
     serve::{ServeOptions, Server, serve},
+    workers_port::{DEFAULT_WORKERS_PORT, note_workers_port, workers_port},
     zone::ensure_zone,
 };
 use crate::util::fs::FsError;

@@ -91,8 +91,10 @@ async fn until_stopped(
     .await
     .map_err(|error| unserved(&error))?;
     let ui = Arc::clone(&context.ui);
+    let folder = options.folder.clone();
     let runtime =
         runtime::start(options, move |event| show(&ui, event)).map_err(|error| unserved(&error))?;
+    local::note_workers_port(&folder, runtime.address.port())?;
     let text = format!(
         "API      {}\ntoken    {}\naccount  {account}\nWorkers  {}",
         server.base_url(),

@@ -127,7 +127,8 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
                     let call = draft::call(function, &id, &props, true);
                     let problems: Vec<&str> =
                         errors.iter().map(|error| error.message.as_str()).collect();
-                    text.push_str(&format!("// {call}; // {}\n", problems.join("; ")));
+                    let comment = draft::comment(&format!("{call}; // {}", problems.join("; ")));
+                    text.push_str(&comment);
                 }
             }
             shown.push(json!({ "kind": kind, "id": seen.id, "name": seen.physical_name }));

@@ -41,7 +41,7 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a local cloud may take to run what was deployed; longer than its own patience.
 const SETTLING_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Port on which the local cloud serves Workers.
+/// Port on which a local cloud serves Workers unless it says otherwise.
 const LOCAL_WORKERS_PORT: u16 = 8787;
 
 /// The public API.
@@ -55,6 +55,8 @@ pub struct Client {
     token: Option<Zeroizing<String>>,
     budget: Option<Budget>,
     local: bool,
+    /// Where a local cloud serves Workers.
+    workers_port: u16,
     pub(super) zones: KnownZones,
 }
 
@@ -74,6 +76,7 @@ impl Client {
             token,
             budget: None,
             local: false,
+            workers_port: LOCAL_WORKERS_PORT,
             zones: KnownZones::default(),
         }
     }
@@ -110,6 +113,13 @@ impl Client {
         }
     }
 
+    /// The same client of a local cloud whose Workers are reached at another port than the usual one.
+    #[must_use]
+    pub fn with_workers_port(mut self, port: u16) -> Self {
+        self.workers_port = port;
+        self
+    }
+
     /// The same client with the zone of routes and records that name none.
     #[must_use]
     pub fn with_zone(mut self, id: Option<String>) -> Self {
@@ -132,10 +142,11 @@ impl Client {
     /// The address of Worker `name` on the account's `subdomain`: on Cloudflare, or on this machine for a local cloud.
     #[must_use]
     pub fn worker_url(&self, name: &str, subdomain: &str) -> String {
+        let port = self.workers_port;
         match (self.local, subdomain) {
             // The local cloud's own subdomain is the whole host.
-            (true, "localhost") => format!("http://{name}.localhost:{LOCAL_WORKERS_PORT}"),
-            (true, _) => format!("http://{name}.{subdomain}.localhost:{LOCAL_WORKERS_PORT}"),
+            (true, "localhost") => format!("http://{name}.localhost:{port}"),
+            (true, _) => format!("http://{name}.{subdomain}.localhost:{port}"),
             (false, _) => format!("https://{name}.{subdomain}.workers.dev"),
         }
     }
@@ -143,9 +154,10 @@ impl Client {
     /// The host and the URL of a bucket's development address: Cloudflare's own, or on this machine for a local cloud.
     #[must_use]
     pub fn bucket_address(&self, domain: &str) -> (String, String) {
+        let port = self.workers_port;
         match domain.strip_suffix(".r2.dev") {
             Some(name) if self.local => {
-                let host = format!("{name}.localhost:{LOCAL_WORKERS_PORT}");
+                let host = format!("{name}.localhost:{port}");
                 let url = format!("http://{host}");
                 (host, url)
             }
