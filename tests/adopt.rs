@@ -202,21 +202,6 @@ error[E0412]: `Sessions` is in state already
     cloud.refuse(None);
     assert_eq!(project.state_files(), before);
 
-    let mut other = Project::with_script(
-        r#"alchemy("other"); Worker("api", #{ script: "export default {}" });"#,
-    );
-    cloud.serve_to(&mut other);
-    other.alch(["run", "--target", "cloudflare"]).success();
-    import(&project, &["Worker", "api-dev"]).check(str![[r#"
-exit 1
--- stderr
-error[E0203]: `api-dev` (cloudflare::Worker) cannot be declared by what the account shows of it: the Worker has no code
- |
- = note: nothing was changed
- = help: declare it with what is missing, and `alch run` takes it over: `Worker("api", #{ name: "api-dev", adopt: true, .. })`
-
-"#]]);
-    assert_eq!(project.state_files(), before);
     project.env("CLOUDFLARE_API_TOKEN", "wrong");
     import(&project, &["KV", "second"]).code(3);
 }
@@ -273,7 +258,7 @@ KV("b", #{ adopt: true });
 Queue("jobs", #{ adopt: true, name: "jobs", settings: #{ deliveryDelay: 7 } });
 
 // cloudflare::Worker: 1
-// Worker("api", #{ adopt: true, compatibilityDate: "2026-07-01", name: "api-dev" }); // the Worker has no code
+// alch import Worker api-dev --target cloudflare
 -- stderr
     1  cloudflare::D1Database
     2  cloudflare::KVNamespace

@@ -78,7 +78,7 @@ fn a_consumer_is_told_what_workers_and_the_api_do_to_objects() {
     assert_eq!(
         put,
         json!({
-            "account": alch::local::ACCOUNT_ID,
+            "account": alch::local::DEFAULT_ACCOUNT,
             "action": "PutObject",
             "bucket": "files-dev",
             "object": {"key": "in/a.txt", "size": 4, "eTag": "841a2d689ad86bd1611447453c22c6fc"},

@@ -34,7 +34,7 @@ fn a_login_keeps_the_token_for_later_runs() {
     login(&project, &cloud, &[]).check(str![[r#"
 exit 0
 -- stdout
-profile `default`: account Local cloud (10ca1c10ad0000000000000000000000) at [URL]
+profile `default`: account Local cloud (local) at [URL]
 -- stderr
 the token is kept in `[ROOT]/home/.alchemy/credentials/default/cloudflare.json`, readable for you alone; `alch run` deploys to this account, `--target local` stays here
 
@@ -68,8 +68,8 @@ the token is kept in `[ROOT]/home/.alchemy/credentials/default/cloudflare.json`,
     list.replacing(&cloud.base_url(), "[URL]").check(str![[r#"
 exit 0
 -- stdout
-PROFILE    TARGET      ACCOUNT                                         SERVER                            TOKEN
-default *  cloudflare  Local cloud (10ca1c10ad0000000000000000000000)  [URL]  kept
+PROFILE    TARGET      ACCOUNT              SERVER                            TOKEN
+default *  cloudflare  Local cloud (local)  [URL]  kept
 
 "#]]);
     let json = project.alch(["profile", "list", "--json"]).success();
@@ -174,7 +174,7 @@ exit 3
 -- stderr
 error[E0303]: the token is not for an account `other`
  |
- = note: it is for Local cloud (10ca1c10ad0000000000000000000000)
+ = note: it is for Local cloud (local)
  = note: nothing was changed
  = help: choose one of these with `--account ID`, or use another token
 
@@ -279,4 +279,104 @@ fn a_typed_token_is_not_shown() {
     assert!(child.wait().unwrap().success(), "{seen}");
     assert!(seen.contains("Local cloud"), "{seen}");
     assert!(!seen.contains(&cloud.token), "{seen}");
+}
+
+/// A cloud whose token is for two accounts.
+fn two_accounts() -> ServedCloud {
+    let cloud = ServedCloud::quick();
+    let accounts = serde_json::json!([
+        { "id": "10ca1c10ad0000000000000000000000", "name": "Work" },
+        { "id": "20ca1c10ad0000000000000000000000", "name": "Home" },
+    ]);
+    cloud.pretend("/client/v4/accounts", accounts);
+    cloud
+}
+
+#[test]
+fn a_token_for_several_accounts_needs_one_named() {
+    let cloud = two_accounts();
+    let project = Project::new();
+    login(&project, &cloud, &[]).check(str![[r#"
+exit 2
+-- stderr
+error[E0303]: the token is for several accounts: Work (10ca1c10ad0000000000000000000000), Home (20ca1c10ad0000000000000000000000)
+ |
+ = note: nothing was changed
+ = help: name one: `alch login --account ID`
+
+"#]]);
+    assert!(!project.home().join(".alchemy").exists());
+    login(&project, &cloud, &["--account", "Home"]).check(str![[r#"
+exit 0
+-- stdout
+profile `default`: account Home (20ca1c10ad0000000000000000000000) at [URL]
+-- stderr
+the token is kept in `[ROOT]/home/.alchemy/credentials/default/cloudflare.json`, readable for you alone; `alch run` deploys to this account, `--target local` stays here
+
+"#]]);
+    login(
+        &project,
+        &cloud,
+        &["--account", "10ca1c10ad0000000000000000000000"],
+    )
+    .check(str![[r#"
+exit 0
+-- stdout
+profile `default`: account Work (10ca1c10ad0000000000000000000000) at [URL]
+-- stderr
+the token is kept in `[ROOT]/home/.alchemy/credentials/default/cloudflare.json`, readable for you alone; `alch run` deploys to this account, `--target local` stays here
+
+"#]]);
+}
+
+/// Logs in on a terminal, which `script` makes, and types `answer` there.
+fn on_a_terminal(project: &Project, cloud: &ServedCloud, answer: &str) -> (bool, String) {
+    let alch = project.command(["login", "--base-url", &cloud.base_url()]);
+    let words: Vec<String> = std::iter::once(alch.get_program())
+        .chain(alch.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    let mut command = std::process::Command::new("script");
+    command
+        .args(["-qec", &words.join(" "), "/dev/null"])
+        .current_dir(alch.get_current_dir().unwrap())
+        .env_clear()
+        .envs(
+            alch.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("SHELL", "/bin/sh")
+        .env("CLOUDFLARE_API_TOKEN", &cloud.token)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(format!("{answer}\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), shown)
+}
+
+#[test]
+fn on_a_terminal_the_account_is_chosen_by_its_number() {
+    let cloud = two_accounts();
+    let project = Project::new();
+    let (done, shown) = on_a_terminal(&project, &cloud, "3");
+    assert!(!done && shown.contains("`3` is none of these"), "{shown}");
+    assert!(!project.home().join(".alchemy").exists());
+    let (done, shown) = on_a_terminal(&project, &cloud, "2");
+    assert!(done, "{shown}");
+    assert!(
+        shown.contains("2  Home (20ca1c10ad0000000000000000000000)"),
+        "{shown}"
+    );
+    assert!(!shown.contains(&cloud.token));
+    let config = std::fs::read_to_string(project.home().join(".alchemy/config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(
+        config["profiles"]["default"]["cloudflare"]["accountId"],
+        "20ca1c10ad0000000000000000000000"
+    );
 }

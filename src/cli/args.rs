@@ -701,9 +701,20 @@ pub struct LocalServeArgs {
         hide_env_values = true
     )]
     pub token: Option<String>,
+    /// The id of the account that clients name, for all of this local cloud from now on; `local` when it never had another.
+    #[arg(long, value_name = "ID", value_parser = account)]
+    pub account: Option<String>,
     /// A zone that there is to be, so that routes and custom domains below it can be deployed.
     #[arg(long, value_name = "DOMAIN")]
     pub zone: Vec<String>,
+}
+
+/// The id of an account, as the local cloud takes it.
+fn account(text: &str) -> Result<String, String> {
+    match crate::local::is_account(text) {
+        true => Ok(text.to_owned()),
+        false => Err("an account is 1 to 32 letters, digits, `-` and `_`".to_owned()),
+    }
 }
 
 /// `alch trust`.

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use crate::{
     model::{Fqn, Map, ResourceId, ScopePath, StagePath, Value},
-    provider::{Access, CheckContext, Observation, PropError, Provider, validate},
+    provider::{
+        Access, CheckContext, Checked, Observation, Permissions, PropError, Provider,
+        cloudflare::worker::MARK, validate,
+    },
     script::functions_of,
 };
 
@@ -26,6 +29,8 @@ pub(super) struct Line {
     pub(super) call: String,
     /// Its props.
     pub(super) props: Map,
+    /// The same as they are recorded.
+    pub(super) checked: Checked,
 }
 
 /// The line that means this very object: without a name where the one that is made from the id is its name. `adopt` is for
@@ -52,9 +57,13 @@ pub(super) fn line(
                 props.insert("naming".to_owned(), Value::from("stage"));
             }
             match means(provider, place, props.clone()) {
-                Ok(name) if name == seen.physical_name => {
+                Ok(checked) if checked.physical_name == seen.physical_name => {
                     let call = call(function, place.id, &shown, adopt);
-                    return Ok(Line { call, props });
+                    return Ok(Line {
+                        call,
+                        props,
+                        checked,
+                    });
                 }
                 Ok(_) => {}
                 Err(errors) => problems = errors,
@@ -72,8 +81,12 @@ pub(super) fn line(
     Err(problems)
 }
 
-/// The name of the object that these props would mean.
-fn means(provider: &dyn Provider, place: &Place<'_>, props: Map) -> Result<String, Vec<PropError>> {
+/// The object that these props would mean.
+fn means(
+    provider: &dyn Provider,
+    place: &Place<'_>,
+    props: Map,
+) -> Result<Checked, Vec<PropError>> {
     let props = validate::validate(provider.schema(), props, &|_| None)?;
     let context = CheckContext {
         fqn: Fqn::new(place.stage, place.scope, place.id),
@@ -81,10 +94,10 @@ fn means(provider: &dyn Provider, place: &Place<'_>, props: Map) -> Result<Strin
         scope: place.scope.clone(),
         id: place.id.as_str().to_owned(),
         folder: Arc::from(place.folder),
-        access: Arc::<Access>::default(),
+        access: Arc::new(Access::new(place.folder, Permissions::default())),
         kept_name: None,
     };
-    Ok(provider.check(&context, props)?.physical_name)
+    provider.check(&context, props)
 }
 
 /// A call of a resource function.
@@ -130,6 +143,7 @@ pub(super) fn literal(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Map(map) if map.is_empty() => "#{}".to_owned(),
+        Value::Map(map) if map.contains_key(MARK) => bound(map),
         Value::Map(map) => {
             let items: Vec<String> = map
                 .iter()
@@ -139,6 +153,20 @@ pub(super) fn literal(value: &Value) -> String {
         }
         // Nothing that a provider shows is anything else.
         _ => "()".to_owned(),
+    }
+}
+
+/// A binding that is no value.
+fn bound(map: &Map) -> String {
+    let mut fields = map.clone();
+    let kind = fields.remove(MARK).unwrap_or_default();
+    match fields.is_empty() {
+        true => format!("Binding({})", literal(&kind)),
+        false => format!(
+            "Binding({}, {})",
+            literal(&kind),
+            literal(&Value::Map(fields))
+        ),
     }
 }
 

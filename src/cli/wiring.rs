@@ -491,8 +491,11 @@ pub(super) fn local_folder(project: &Path) -> PathBuf {
 /// The client of the embedded local cloud, which is opened at the first call.
 fn local_client(project: &Path, latency: Option<Duration>) -> Arc<Client> {
     let folder = local_folder(project);
+    // What cannot be read is told by the first call, which opens the same folder.
+    let account = crate::local::account(&folder);
+    let account = account.unwrap_or_else(|_| crate::local::DEFAULT_ACCOUNT.to_owned());
     Arc::new(Client::over_router(
-        crate::local::ACCOUNT_ID,
+        account,
         Box::new(move || {
             let cloud = Cloud::open(&folder).map_err(|error| error.to_string())?;
             let options = RouterOptions {

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod logs;
 pub mod runtime;
 
+mod account;
 mod control;
 mod data;
 mod guard;
@@ -31,15 +32,13 @@ use std::{
 use serde_json::Value;
 
 pub use self::{
+    account::{DEFAULT_ACCOUNT, account, is_account, set_account},
     api::{RouterOptions, SETTLED, router},
     control::ControlError,
     serve::{ServeOptions, Server, serve},
     zone::ensure_zone,
 };
 use crate::util::fs::FsError;
-
-/// The id of the one account of the local cloud. Requests may name any other account: there is only this one.
-pub const ACCOUNT_ID: &str = "10ca1c10ad0000000000000000000000";
 
 /// Why the local cloud cannot be opened or served.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +80,7 @@ pub enum CloudError {
 #[derive(Debug)]
 pub struct Cloud {
     folder: PathBuf,
+    account: String,
     control: control::Control,
     /// Bounds the requests in work, and with them memory: each may hold a body.
     permits: tokio::sync::Semaphore,
@@ -105,10 +105,11 @@ pub fn crons(folder: &Path, worker: &str) -> Result<Vec<String>, ControlError> {
 const REQUESTS_AT_ONCE: usize = 64;
 
 impl Cloud {
-    /// Names the folder that holds (or will hold) the data. Nothing is read or made.
+    /// Names the folder that holds (or will hold) the data. Nothing is made, and nothing read but the id
+    /// of the account.
     ///
     /// # Errors
-    /// [`CloudError::NotAFolder`] when the path exists and is no folder.
+    /// [`CloudError::NotAFolder`] when the path exists and is no folder, [`CloudError::File`] when it cannot be read.
     pub fn open(folder: &Path) -> Result<Arc<Self>, CloudError> {
         if folder.exists() && !folder.is_dir() {
             return Err(CloudError::NotAFolder {
@@ -117,6 +118,7 @@ impl Cloud {
         }
         Ok(Arc::new(Self {
             folder: folder.to_owned(),
+            account: account(folder)?,
             control: control::Control::new(folder.join("control.sqlite")),
             permits: tokio::sync::Semaphore::new(REQUESTS_AT_ONCE),
             tails: api::Tails::default(),
@@ -127,6 +129,12 @@ impl Cloud {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The id of its one account.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        &self.account
     }
 
     /// The bindings of a Worker's newest version with their secrets, for the runtime; none when there is no such Worker.

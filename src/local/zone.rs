@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::{ACCOUNT_ID, Cloud, RouterOptions, router};
+use super::{Cloud, RouterOptions, router};
 
 /// The code for a zone that is there already.
 const EXISTS: u64 = 1061;
@@ -21,7 +21,7 @@ const ANSWER_LIMIT: usize = 1024 * 1024;
 /// # Errors
 /// What the API says against it.
 pub async fn ensure_zone(cloud: &Arc<Cloud>, name: &str) -> Result<(), String> {
-    let body = json!({ "name": name, "account": { "id": ACCOUNT_ID }, "type": "full" });
+    let body = json!({ "name": name, "account": { "id": cloud.account() }, "type": "full" });
     let request = Request::post("/client/v4/zones")
         .body(Body::from(body.to_string()))
         .map_err(|error| error.to_string())?;

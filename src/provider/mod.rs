@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{Fqn, KindSchema, Map, ScopePath, StagePath, Value};
 
 pub use access::{Access, Allow, Denied, Permissions, Touch};
-pub use observe::{Difference, Observation};
+pub use observe::{Content, Difference, Observation};
 pub use registry::Registry;
 
 /// Counts calls that leave the process: HTTP requests, child processes, closures of script-defined kinds.
@@ -362,6 +362,23 @@ pub trait Provider: Send + Sync {
     /// The props with which a script declares an object that is there: what it shows, without what it has by itself.
     fn declarable(&self, seen: &Observation) -> Map {
         seen.props.clone()
+    }
+
+    /// Whether objects have [content](Provider::content), without which no script declares them.
+    fn has_content(&self) -> bool {
+        false
+    }
+
+    /// The files that an object which is there was made of; `seen` gets whatever else declares it. `None` where props say all.
+    ///
+    /// # Errors
+    /// [`ProviderError`] of kind `Refused` for an object that no script can declare by what the API shows of it.
+    async fn content(
+        &self,
+        _context: &OperationContext,
+        _seen: &mut Observation,
+    ) -> Result<Option<Content>, ProviderError> {
+        Ok(None)
     }
 
     /// One object as it is now; `None` when it is gone. The default reads it and shows no props.

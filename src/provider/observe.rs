@@ -18,6 +18,19 @@ pub struct Observation {
     pub props: Map,
 }
 
+/// Files that an object was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Path below a folder of their own, with `/`, and content.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The prop that names one of them, the main one.
+    pub prop: &'static str,
+    /// That one.
+    pub main: String,
+    /// What a script cannot say, each as a sentence for the user.
+    pub notes: Vec<String>,
+}
+
 /// A property that is not as state says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {

@@ -222,6 +222,20 @@ fn wrangler_drives_kv_r2_and_queues() {
         &["Default Multipart Abort Rule", "tmp/", "after 10 days"],
     );
     w("r2 bucket lifecycle remove files --name old");
+    w("queues create uploads");
+    w(
+        "r2 bucket notification create files --event-type object-create --queue uploads --prefix in/ --suffix .txt",
+    );
+    assert_holds(
+        &w("r2 bucket notification list files"),
+        &["uploads", "in/", ".txt", "PutObject"],
+    );
+    w("r2 bucket notification delete files --queue uploads");
+    assert_holds(
+        &session.wrangler_fails(&["r2", "bucket", "notification", "list", "files"]),
+        &["11015"],
+    );
+    w("queues delete uploads");
     assert_holds(
         &session.wrangler_fails(&["r2", "bucket", "delete", "files"]),
         &["10008"],

@@ -70,7 +70,7 @@ impl Session {
         let mut project = project;
         // Its log is shown when a client fails.
         project.env("ALCH_LOG", "alch::local=debug");
-        let served = Served::start(&project);
+        let served = Served::with(&project, &["--account", ACCOUNT]);
         Some(Self {
             installed,
             project,

@@ -45,6 +45,8 @@ fn looking_is_listing() {
             look(&["scan", "--target", "cloudflare"]),
             look(&["import", "Queue", "theirs", "theirs"]),
             look(&["import", "D1Database", "theirs", "their-db"]),
+            command(&["state", "rm", "api", "--yes"], 0),
+            look(&["import", "Worker", "api-dev"]),
             look(&["login", "--account", "Local cloud"]),
         ],
         &[
@@ -58,6 +60,8 @@ fn looking_is_listing() {
             "GET storage/kv/namespaces",
             "GET workers/domains",
             "GET workers/scripts",
+            "GET workers/scripts/{script_name}/content/v2",
+            "GET workers/scripts/{script_name}/deployments",
             "GET workers/scripts/{script_name}/schedules",
             "GET workers/scripts/{script_name}/settings",
             "GET workers/scripts/{script_name}/subdomain",

@@ -226,10 +226,11 @@ fn implemented(local: &mut Local, operations: &[String]) -> BTreeSet<String> {
         let path: Vec<&str> = path
             .split('/')
             .map(|segment| {
-                if segment.starts_with('{') {
-                    NOTHING
-                } else {
-                    segment
+                match segment {
+                    // Another account is refused before anything is looked for.
+                    "{account_id}" => "local",
+                    parameter if parameter.starts_with('{') => NOTHING,
+                    segment => segment,
                 }
             })
             .collect();

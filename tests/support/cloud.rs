@@ -42,6 +42,8 @@ struct Seen {
     shut: bool,
     /// Calls that are answered with an error instead of being passed on: a method and part of a path.
     refused: Option<(String, String)>,
+    /// Results that are answered to GET calls of these paths instead of what the cloud says.
+    canned: Vec<(String, serde_json::Value)>,
     /// Requests and answers in full, where they are kept.
     exchanges: Option<Vec<Exchange>>,
 }
@@ -191,6 +193,11 @@ impl ServedCloud {
         body["result"].take()
     }
 
+    /// From now on answers GET calls of this path with this list.
+    pub(crate) fn pretend(&self, path: &str, list: serde_json::Value) {
+        self.counter.seen().canned.push((path.to_owned(), list));
+    }
+
     /// Calls the API as another client would.
     pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         use std::io::{Read as _, Write as _};
@@ -261,8 +268,16 @@ async fn count(State(counter): State<Arc<Counter>>, request: Request, next: Next
             answer: Bytes::new(),
         }
     });
+    let canned = counter
+        .seen()
+        .canned
+        .iter()
+        .find(|(canned, _)| parts.method == "GET" && canned == path)
+        .map(|(_, list)| list.clone());
     let mut answer = if refused {
         refusal()
+    } else if let Some(list) = canned {
+        pretended(&list)
     } else {
         next.run(Request::from_parts(parts, Body::from(bytes)))
             .await
@@ -319,4 +334,17 @@ fn refusal() -> Response {
         Bytes::from_static(body.as_bytes()),
     )
         .into_response()
+}
+
+/// A list that the cloud does not have.
+fn pretended(list: &serde_json::Value) -> Response {
+    let count = list.as_array().map_or(0, Vec::len);
+    let info = serde_json::json!({
+        "page": 1, "per_page": 50, "count": count, "total_count": count, "total_pages": 1,
+    });
+    let body = serde_json::json!({
+        "success": true, "errors": [], "messages": [], "result": list, "result_info": info,
+    });
+    let body = Bytes::from(body.to_string());
+    ([("content-type", "application/json")], body).into_response()
 }

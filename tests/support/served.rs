@@ -106,6 +106,8 @@ pub(crate) struct Served {
     lines: std::io::Lines<BufReader<ChildStdout>>,
     api: String,
     pub(crate) port: u16,
+    /// The account that clients must name.
+    pub(crate) account: String,
     config: String,
 }
 
@@ -128,6 +130,7 @@ impl Served {
             lines,
             api: String::new(),
             port: 0,
+            account: String::new(),
             config: config
                 .canonicalize()
                 .unwrap_or(config)
@@ -136,6 +139,7 @@ impl Served {
         };
         let begun = served.wait_for("local_serve");
         served.api = begun["api"].as_str().unwrap().to_owned();
+        served.account = begun["account"].as_str().unwrap().to_owned();
         served.port = port_of(begun["workers"].as_str().unwrap());
         served
     }
@@ -173,7 +177,7 @@ impl Served {
     pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> String {
         let host = format!("127.0.0.1:{}", port_of(&self.api));
         let headers = [("host", host.as_str()), ("authorization", "Bearer t")];
-        let path = format!("/client/v4/accounts/local/{path}");
+        let path = format!("/client/v4/accounts/{}/{path}", self.account);
         let (status, body) = request(port_of(&self.api), method, &path, &headers, body);
         assert_eq!(status, 200, "{method} {path}: {body}");
         body
@@ -192,7 +196,7 @@ impl Served {
             ("authorization", "Bearer t"),
             ("content-type", "multipart/form-data; boundary=b"),
         ];
-        let path = format!("/client/v4/accounts/local/{path}");
+        let path = format!("/client/v4/accounts/{}/{path}", self.account);
         let (status, answer) = request(port_of(&self.api), method, &path, &headers, body);
         assert_eq!(status, 200, "{answer}");
         let answer: Value = serde_json::from_str(&answer).unwrap();

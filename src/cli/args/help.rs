@@ -30,9 +30,9 @@ Examples:
   alch destroy --stage pr-123 --yes         for machines";
 
 pub(super) const DRIFT_HELP: &str = "\
-Looks by list calls, one a kind and page, and compares what state says with what the lists show: whether
-the object is there, its name, and the properties that the script declared. It changes nothing, and ends
-with 7 when something differs. `alch run --refresh` looks, too, and then brings things to what the script says.
+Looks by list calls, one a kind (or zone, bucket, queue) and page, and three calls a Worker, whose settings no
+list shows. It compares what state says with what is there: the object, its name, and the properties that the
+script declared; secrets by name alone. It changes nothing, and ends with 7 when something differs. `alch run --refresh` looks, too, and then brings things to what the script says.
 
 Examples:
   alch drift --stage prod
@@ -42,15 +42,19 @@ Examples:
 pub(super) const IMPORT_HELP: &str = "\
 The object is looked for by id, then by name, and is not touched. State marks it as adopted: a destroy keeps it.
 The printed lines belong into the script before the next run; they were planned, and the plan was empty.
+The modules of a Worker are written into a new folder beside the script. Its secrets stay as they are
+(`keepBindings`): no call shows their values. A Worker with static assets or with Durable Object classes of
+its own is not imported, but taken over by `alch run` with `adopt: true`.
 
 Examples:
   alch import KV my-cache
+  alch import Worker api
   alch import D1Database 9cc83af6-6e1a-4f0d-9c55-92a1c03708a5 storage/orders --stage prod
   alch import R2Bucket eu/files             a bucket of a jurisdiction";
 
 pub(super) const SCAN_HELP: &str = "\
 The draft goes to stdout. Its lines have `adopt: true`, so that `alch run` takes the objects over; lines that lack
-something which no list shows, such as the code of a Worker, are comments.
+something which no list shows are comments; of a Worker the draft has the `alch import` to run.
 
 Examples:
   alch scan --target cloudflare > found.rhai
@@ -246,6 +250,7 @@ clients that send the token. Ctrl-C stops.
 Examples:
   alch local serve
   alch local serve --zone example.com
+  alch local serve --account 0123456789abcdef0123456789abcdef
   alch local serve --port 0 --token mine --json";
 
 pub(super) const TRIGGER_HELP: &str = "\

@@ -1,5 +1,7 @@
 //! `alch import`: takes an object that is there into state, untouched, and proves the script lines that declare it.
 
+mod files;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::json;
@@ -22,7 +24,9 @@ use crate::{
         ResourceOptions, Run,
     },
     model::{AppName, Fqn, Map, ResourceId, ScopePath, StagePath, Value, diagnostic::codes},
-    provider::{Existing, Observation, OperationContext, PropError, Provider, ProviderError},
+    provider::{
+        Existing, FailureKind, Observation, OperationContext, PropError, Provider, ProviderError,
+    },
     script::functions_of,
     state::{JournalEntry, LockRequest},
 };
@@ -53,7 +57,7 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
     let operation = host.operation(context)?;
     let known = inventory::known(&project, &host.registry, target.as_str())?;
     let search = find(provider.as_ref(), &operation, &args.id);
-    let seen = match project.runtime.block_on(search) {
+    let mut seen = match project.runtime.block_on(search) {
         Ok(seen) => seen,
         Err(error) => return signals.exit().ok_or(error),
     };
@@ -71,6 +75,18 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
 
     let name = place(&stage, args, &seen, &kind)?;
     let (scope, id) = (name.scope(), ResourceId::new(name.id())?);
+    let content = project
+        .runtime
+        .block_on(provider.content(&operation, &mut seen))
+        .map_err(|error| signals_or(&signals, not_importable(&kind, &seen, error)))?;
+    let notes = content
+        .as_ref()
+        .map(|content| content.notes.clone())
+        .unwrap_or_default();
+    let written = match &content {
+        Some(content) => Some(files::write(&project.folder, &id, content, &mut seen)?),
+        None => None,
+    };
     let place = Place {
         stage: &stage,
         scope: &scope,
@@ -79,6 +95,7 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
     };
     let line = draft::line(provider.as_ref(), &place, &seen, false)
         .map_err(|errors| not_declarable(&kind, &id, &seen, &errors))?;
+    differs(provider.as_ref(), &kind, &line, &seen)?;
     let lines = draft::within(&scope, &line.call);
     let declaration = Declaration {
         scope: scope.clone(),
@@ -114,6 +131,7 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
         .with_note("state is as it was")
         .with_help("declare it in the script with `adopt: true` instead"));
     }
+    let folder = written.map(files::Written::keep);
     context.ui.result(
         "imported",
         json!({
@@ -122,9 +140,18 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
             "id": seen.id,
             "physical_name": seen.physical_name,
             "script": lines,
+            "folder": folder,
         }),
         lines.trim_end(),
     );
+    if let Some(folder) = &folder {
+        context
+            .ui
+            .note(format!("its files are in `{folder}`, beside the script"));
+    }
+    for note in notes {
+        context.ui.note(note);
+    }
     context.ui.note(format!(
         "imported as `{}`, marked as adopted (a destroy keeps it); a plan with these lines is empty: put them into the script before the next run",
         name.within_stage()
@@ -277,6 +304,64 @@ fn not_declarable(
         id.as_str(),
         seen.physical_name
     ))
+}
+
+/// The lines must say all that is there, in what can be compared: else the next run would change it.
+fn differs(
+    provider: &dyn Provider,
+    kind: &str,
+    line: &draft::Line,
+    seen: &Observation,
+) -> Result<(), CliError> {
+    let declared = Existing {
+        props: line.checked.props.clone(),
+        outputs: seen.outputs.clone(),
+        physical_name: seen.physical_name.clone(),
+        settled: true,
+    };
+    let paths: Vec<String> = provider
+        .compare(&declared, seen)
+        .into_iter()
+        .map(|difference| difference.path.join("."))
+        .collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::new(
+        codes::MISSING_PROP,
+        format!(
+            "`{}` ({kind}) cannot be imported: no lines say all of it, {} would change",
+            seen.physical_name,
+            paths.join(", ")
+        ),
+    )
+    .with_note("nothing was changed")
+    .with_help("declare it in the script with `adopt: true` instead"))
+}
+
+fn signals_or(signals: &Signals, error: CliError) -> CliError {
+    match signals.exit() {
+        Some(_) => CliError::new(codes::CANCELLED, "cancelled").with_note("nothing was changed"),
+        None => error,
+    }
+}
+
+fn not_importable(kind: &str, seen: &Observation, error: ProviderError) -> CliError {
+    if error.kind != FailureKind::Refused || error.call.is_some() {
+        return unseen(kind, &error);
+    }
+    let out = CliError::new(
+        codes::MISSING_PROP,
+        format!(
+            "`{}` ({kind}) cannot be imported: {}",
+            seen.physical_name, error.message
+        ),
+    )
+    .with_note("nothing was changed");
+    match error.help {
+        Some(help) => out.with_help(help),
+        None => out,
+    }
 }
 
 fn refusal(kind: &str, error: ImportError) -> CliError {

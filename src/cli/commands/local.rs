@@ -64,7 +64,11 @@ async fn until_stopped(
     };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    if let Some(account) = &args.account {
+        local::set_account(&options.folder, account).map_err(|error| unserved(&error))?;
+    }
     let cloud = Cloud::open(&options.folder).map_err(|error| unserved(&error))?;
+    let account = cloud.account().to_owned();
     for zone in &args.zone {
         local::ensure_zone(&cloud, zone)
             .await
@@ -90,7 +94,7 @@ async fn until_stopped(
     let runtime =
         runtime::start(options, move |event| show(&ui, event)).map_err(|error| unserved(&error))?;
     let text = format!(
-        "API      {}\ntoken    {}\nWorkers  {}",
+        "API      {}\ntoken    {}\naccount  {account}\nWorkers  {}",
         server.base_url(),
         server.token,
         runtime.url("NAME")
@@ -100,7 +104,7 @@ async fn until_stopped(
         json!({
             "api": server.base_url(),
             "token": server.token,
-            "account": local::ACCOUNT_ID,
+            "account": account,
             "workers": runtime.url("NAME"),
         }),
         text,

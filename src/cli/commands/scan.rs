@@ -97,6 +97,16 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
             .first()
             .map_or("Object", |(name, _)| name);
         for seen in objects {
+            if provider.has_content() {
+                let plain = kind.rsplit("::").next().unwrap_or(kind);
+                text.push_str(&format!(
+                    "// alch import {plain} {} --target {}\n",
+                    seen.physical_name,
+                    target.as_str()
+                ));
+                shown.push(json!({ "kind": kind, "id": seen.id, "name": seen.physical_name }));
+                continue;
+            }
             let id = id_for(
                 &seen.physical_name,
                 function,

@@ -10,7 +10,7 @@ use super::{
     envelope::{ApiResult, ok, ok_with_info},
     page::Page,
 };
-use crate::local::{ACCOUNT_ID, Cloud};
+use crate::local::Cloud;
 
 /// The path that clients check their token with.
 pub(super) const VERIFY: &str = "/client/v4/user/tokens/verify";
@@ -54,9 +54,9 @@ fn user(_: &Cloud, _: &Call) -> ApiResult {
     }))
 }
 
-fn account_value() -> Value {
+fn account_value(cloud: &Cloud) -> Value {
     json!({
-        "id": ACCOUNT_ID,
+        "id": cloud.account(),
         "name": ACCOUNT_NAME,
         "type": "standard",
         "settings": {"enforce_twofactor": false},
@@ -64,21 +64,21 @@ fn account_value() -> Value {
     })
 }
 
-fn accounts(_: &Cloud, call: &Call) -> ApiResult {
-    one_item_list(call, account_value())
+fn accounts(cloud: &Cloud, call: &Call) -> ApiResult {
+    one_item_list(call, account_value(cloud))
 }
 
-fn account(_: &Cloud, _: &Call) -> ApiResult {
-    ok(&account_value())
+fn account(cloud: &Cloud, _: &Call) -> ApiResult {
+    ok(&account_value(cloud))
 }
 
-fn memberships(_: &Cloud, call: &Call) -> ApiResult {
+fn memberships(cloud: &Cloud, call: &Call) -> ApiResult {
     one_item_list(
         call,
         json!({
             "id": MEMBERSHIP_ID,
             "status": "accepted",
-            "account": account_value(),
+            "account": account_value(cloud),
             "roles": ["Super Administrator - All Privileges"],
         }),
     )
@@ -97,18 +97,18 @@ fn one_item_list(call: &Call, item: Value) -> ApiResult {
 
 #[cfg(test)]
 mod tests {
-    use crate::local::{ACCOUNT_ID, testing::Client};
+    use crate::local::{DEFAULT_ACCOUNT, testing::Client};
 
     #[tokio::test]
     async fn clients_find_the_account_once() {
         let client = Client::new();
         let accounts = client.ok("GET", "/accounts?page=1", None).await;
-        assert_eq!(accounts["result"][0]["id"], ACCOUNT_ID);
+        assert_eq!(accounts["result"][0]["id"], DEFAULT_ACCOUNT);
         let next = client.ok("GET", "/accounts?page=2", None).await;
         assert_eq!(next["result"].as_array().map(Vec::len), Some(0));
         let verify = client.ok("GET", "/user/tokens/verify", None).await;
         assert_eq!(verify["result"]["status"], "active");
         let member = client.ok("GET", "/memberships", None).await;
-        assert_eq!(member["result"][0]["account"]["id"], ACCOUNT_ID);
+        assert_eq!(member["result"][0]["account"]["id"], DEFAULT_ACCOUNT);
     }
 }

@@ -14,7 +14,7 @@ use super::{
     page::Page,
 };
 use crate::local::{
-    ACCOUNT_ID, Cloud,
+    Cloud,
     objects::{self, Object},
 };
 
@@ -35,12 +35,12 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         )
 }
 
-fn value(gateway: &Object) -> Value {
+fn value(cloud: &Cloud, gateway: &Object) -> Value {
     let mut out = gateway.body.clone();
     for (field, value) in [
         ("id", json!(gateway.name)),
         ("internal_id", json!(gateway.id)),
-        ("account_id", json!(ACCOUNT_ID)),
+        ("account_id", json!(cloud.account())),
         ("created_at", json!(gateway.created_at)),
         ("modified_at", json!(gateway.modified_at)),
     ] {
@@ -134,7 +134,7 @@ fn create(cloud: &Cloud, call: &Call) -> ApiResult {
         }
         Ok(())
     })?;
-    ok(&value(&gateway))
+    ok(&value(cloud, &gateway))
 }
 
 fn list(cloud: &Cloud, call: &Call) -> ApiResult {
@@ -146,13 +146,13 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
     let matching = gateways
         .iter()
         .filter(|gateway| gateway.name.contains(search));
-    let (items, info) = page.cut(matching.map(value).collect());
+    let (items, info) = page.cut(matching.map(|gateway| value(cloud, gateway)).collect());
     ok_with_info(&Value::Array(items), &info)
 }
 
 fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let gateway = cloud.control.run(|connection| require(connection, call))?;
-    ok(&value(&gateway))
+    ok(&value(cloud, &gateway))
 }
 
 fn replace(cloud: &Cloud, call: &Call) -> ApiResult {
@@ -164,7 +164,7 @@ fn replace(cloud: &Cloud, call: &Call) -> ApiResult {
         objects::update(transaction, &gateway)?;
         Ok::<_, ApiError>(gateway)
     })?;
-    ok(&value(&gateway))
+    ok(&value(cloud, &gateway))
 }
 
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
@@ -173,5 +173,5 @@ fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         objects::remove(transaction, KIND, &gateway.id)?;
         Ok::<_, ApiError>(gateway)
     })?;
-    ok(&value(&gateway))
+    ok(&value(cloud, &gateway))
 }

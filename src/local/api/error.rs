@@ -70,6 +70,11 @@ impl ApiError {
         }
     }
 
+    /// A request for an account that the token is not for.
+    pub(super) fn foreign_account() -> Self {
+        Self::new(StatusCode::FORBIDDEN, 10000, "Authentication error")
+    }
+
     /// A method that the endpoint does not have.
     pub(super) fn no_method(method: &Method, path: &str) -> Self {
         Self::new(

@@ -73,6 +73,7 @@ pub struct RouterOptions {
 
 /// The API as a tower service: Cloudflare's paths under `/client/v4`.
 pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
+    let entered = (Arc::new(options), Arc::from(cloud.account()));
     Router::new()
         .merge(account::routes())
         .merge(d1::routes())
@@ -95,7 +96,7 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .merge(graphql::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(Arc::new(options), enter))
+        .layer(middleware::from_fn_with_state(entered, enter))
         // Bodies are bounded where they are read.
         .layer(DefaultBodyLimit::disable())
         .with_state(cloud)
@@ -122,7 +123,7 @@ async fn no_method(method: Method, uri: Uri) -> ApiError {
 }
 
 async fn enter(
-    State(options): State<Arc<RouterOptions>>,
+    State((options, account)): State<(Arc<RouterOptions>, Arc<str>)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -141,10 +142,19 @@ async fn enter(
     {
         return error.into_response();
     }
+    if account_of(request.uri().path()).is_some_and(|id| *id != *account) {
+        return ApiError::foreign_account().into_response();
+    }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answer = next.run(request).await;
     tracing::debug!(%method, path, status = answer.status().as_u16(), "answered");
     answer
+}
+
+/// The account that a path is below.
+fn account_of(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/client/v4/accounts/")?;
+    rest.split('/').next()
 }
 
 /// Whether a path is that of the uploads of assets: all of it, as keys of objects may end with anything.

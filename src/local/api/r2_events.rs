@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde_json::{Value, json};
 
 use super::{call::now_millis, r2_notifications as rules};
-use crate::local::{ACCOUNT_ID, Cloud, control::ControlError, layout};
+use crate::local::{Cloud, control::ControlError, layout};
 
 /// How many notes become messages in one transaction.
 const BATCH: i64 = 200;
@@ -80,7 +80,7 @@ pub(in crate::local) fn deliver(cloud: &Cloud, key: &str) -> Result<usize, Contr
             let mut messages = 0;
             for event in &events {
                 for queue in rules.queues(&event.action, &event.key) {
-                    messages += send(transaction, queue, &rules, event)?;
+                    messages += send((transaction, cloud.account()), queue, &rules, event)?;
                 }
             }
             Ok((events.last().map(|event| event.id), messages))
@@ -121,7 +121,7 @@ fn read(bucket: &Connection) -> Result<Vec<Event>, ControlError> {
 }
 
 /// The message of an event.
-fn message(bucket: &str, event: &Event) -> Value {
+fn message(account: &str, bucket: &str, event: &Event) -> Value {
     let mut object = json!({ "key": event.key });
     if let (Some(size), Some(etag)) = (event.size, &event.etag) {
         object["size"] = json!(size);
@@ -130,7 +130,7 @@ fn message(bucket: &str, event: &Event) -> Value {
     let time = jiff::Timestamp::from_millisecond(event.time)
         .map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
     json!({
-        "account": ACCOUNT_ID,
+        "account": account,
         "action": event.action,
         "bucket": bucket,
         "object": object,
@@ -140,7 +140,7 @@ fn message(bucket: &str, event: &Event) -> Value {
 
 /// Puts the message of an event into a queue, once; answers how many were put there.
 fn send(
-    transaction: &Transaction<'_>,
+    (transaction, account): (&Transaction<'_>, &str),
     queue: &str,
     rules: &rules::Rules,
     event: &Event,
@@ -166,7 +166,7 @@ fn send(
         params![
             id,
             queue,
-            message(&rules.bucket, event).to_string(),
+            message(account, &rules.bucket, event).to_string(),
             now,
             now + delay * 1000,
             now + retention * 1000
@@ -250,7 +250,7 @@ mod tests {
         put(&client, "in/a.png", "no").await;
         put(&client, "out/a.txt", "no").await;
         let expected = json!({
-            "account": crate::local::ACCOUNT_ID,
+            "account": crate::local::DEFAULT_ACCOUNT,
             "action": "PutObject",
             "bucket": "files",
             "object": {"key": "in/a.txt", "size": 4, "eTag": "841a2d689ad86bd1611447453c22c6fc"},
@@ -295,7 +295,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_crash_leaves_behind_is_told_once() {
         let client = Client::new();
-        let queue = told(&client, json!([{"actions": ["PutObject"]}])).await;
+        let queue = told(&client, json!([{"actions": ["CompleteMultipartUpload"]}])).await;
         let file = crate::local::layout::r2_file(client.folder.path(), "files");
         let bucket = rusqlite::Connection::open(file).unwrap();
         let write = "INSERT OR REPLACE INTO _mf_objects VALUES('k', NULL, 'v', 1, 'e', 1, '{}', '{}', '{}')";

@@ -14,7 +14,7 @@ use super::{
     page::Page,
 };
 use crate::local::{
-    ACCOUNT_ID, Cloud,
+    Cloud,
     control::ControlError,
     objects::{self, Object},
 };
@@ -67,11 +67,11 @@ pub(super) fn reveal(
     }
 }
 
-fn store_value(store: &Object) -> Value {
+fn store_value(cloud: &Cloud, store: &Object) -> Value {
     json!({
         "id": store.id,
         "name": store.name,
-        "account_id": ACCOUNT_ID,
+        "account_id": cloud.account(),
         "created": store.created_at,
         "modified": store.modified_at,
     })
@@ -122,7 +122,7 @@ fn create(cloud: &Cloud, call: &Call) -> ApiResult {
         }
         Ok(())
     })?;
-    ok(&store_value(&store))
+    ok(&store_value(cloud, &store))
 }
 
 fn list(cloud: &Cloud, call: &Call) -> ApiResult {
@@ -130,13 +130,18 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
     let stores = cloud
         .control
         .run(|connection| Ok::<_, ApiError>(objects::below(connection, STORE, "")?))?;
-    let (items, info) = page.cut(stores.iter().map(store_value).collect());
+    let (items, info) = page.cut(
+        stores
+            .iter()
+            .map(|store| store_value(cloud, store))
+            .collect(),
+    );
     ok_with_info(&Value::Array(items), &info)
 }
 
 fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let store = cloud.control.run(|connection| require(connection, call))?;
-    ok(&store_value(&store))
+    ok(&store_value(cloud, &store))
 }
 
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {

@@ -15,7 +15,7 @@ use super::{
     page::Page,
 };
 use crate::local::{
-    ACCOUNT_ID, Cloud,
+    Cloud,
     control::ControlError,
     objects::{self, Object},
 };
@@ -45,10 +45,10 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         )
 }
 
-fn value(tunnel: &Object) -> Value {
+fn value(cloud: &Cloud, tunnel: &Object) -> Value {
     json!({
         "id": tunnel.id,
-        "account_tag": ACCOUNT_ID,
+        "account_tag": cloud.account(),
         "name": tunnel.name,
         "created_at": tunnel.created_at,
         "deleted_at": null,
@@ -106,9 +106,13 @@ fn merge(
 }
 
 /// What `cloudflared` is started with.
-fn token_of(connection: &Connection, tunnel: &Object) -> Result<String, ControlError> {
+fn token_of(
+    cloud: &Cloud,
+    connection: &Connection,
+    tunnel: &Object,
+) -> Result<String, ControlError> {
     let secret = tunnel.reveal(connection, SECRET)?;
-    let parts = json!({"a": ACCOUNT_ID, "t": tunnel.id, "s": secret});
+    let parts = json!({"a": cloud.account(), "t": tunnel.id, "s": secret});
     Ok(STANDARD.encode(parts.to_string()))
 }
 
@@ -132,9 +136,9 @@ fn create(cloud: &Cloud, call: &Call) -> ApiResult {
         if !objects::insert(transaction, KIND, &tunnel)? {
             return Err(taken());
         }
-        Ok(token_of(transaction, &tunnel)?)
+        Ok(token_of(cloud, transaction, &tunnel)?)
     })?;
-    let mut value = value(&tunnel);
+    let mut value = value(cloud, &tunnel);
     value["token"] = json!(token);
     ok(&value)
 }
@@ -152,13 +156,13 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
     let matching = tunnels
         .iter()
         .filter(|tunnel| name.is_none_or(|name| tunnel.name == name));
-    let (items, info) = page.cut(matching.map(value).collect());
+    let (items, info) = page.cut(matching.map(|tunnel| value(cloud, tunnel)).collect());
     ok_with_info(&Value::Array(items), &info)
 }
 
 fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let tunnel = cloud.control.run(|connection| require(connection, call))?;
-    ok(&value(&tunnel))
+    ok(&value(cloud, &tunnel))
 }
 
 fn update(cloud: &Cloud, call: &Call) -> ApiResult {
@@ -172,7 +176,7 @@ fn update(cloud: &Cloud, call: &Call) -> ApiResult {
         }
         Ok(tunnel)
     })?;
-    ok(&value(&tunnel))
+    ok(&value(cloud, &tunnel))
 }
 
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
@@ -181,7 +185,7 @@ fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         objects::remove(transaction, KIND, &tunnel.id)?;
         Ok::<_, ApiError>(tunnel)
     })?;
-    let mut value = value(&tunnel);
+    let mut value = value(cloud, &tunnel);
     value["deleted_at"] = json!(now());
     ok(&value)
 }
@@ -189,15 +193,15 @@ fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
 fn token(cloud: &Cloud, call: &Call) -> ApiResult {
     let token = cloud.control.run(|connection| {
         let tunnel = require(connection, call)?;
-        Ok::<_, ApiError>(token_of(connection, &tunnel)?)
+        Ok::<_, ApiError>(token_of(cloud, connection, &tunnel)?)
     })?;
     ok(&json!(token))
 }
 
-fn configuration_value(tunnel: &Object) -> Value {
+fn configuration_value(cloud: &Cloud, tunnel: &Object) -> Value {
     json!({
         "tunnel_id": tunnel.id,
-        "account_id": ACCOUNT_ID,
+        "account_id": cloud.account(),
         "version": tunnel.body.get(VERSION).and_then(Value::as_u64).unwrap_or_default(),
         "config": tunnel.body.get(CONFIG),
         "source": "cloudflare",
@@ -207,7 +211,7 @@ fn configuration_value(tunnel: &Object) -> Value {
 
 fn configuration(cloud: &Cloud, call: &Call) -> ApiResult {
     let tunnel = cloud.control.run(|connection| require(connection, call))?;
-    ok(&configuration_value(&tunnel))
+    ok(&configuration_value(cloud, &tunnel))
 }
 
 /// The last rule of `ingress` must fit every request.
@@ -243,5 +247,5 @@ fn configure(cloud: &Cloud, call: &Call) -> ApiResult {
         objects::update(transaction, &tunnel)?;
         Ok::<_, ApiError>(tunnel)
     })?;
-    ok(&configuration_value(&tunnel))
+    ok(&configuration_value(cloud, &tunnel))
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{deployments::Deployments, event::Event, inside::Inside, supervisor::Listener};
+use super::{deployments::Deployments, event::Event, inside::Inside, start::Listener};
 use crate::{
     local::api::schedules,
     util::{clock::Clock, cron::Schedule},

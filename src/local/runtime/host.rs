@@ -32,7 +32,7 @@ use super::{
     inside::{Inside, InsideError},
     settled::{Desk, PATIENCE as SETTLING},
     stacks::Stacks,
-    supervisor::Listener,
+    start::Listener,
 };
 use crate::{
     local::{

@@ -13,19 +13,22 @@ mod gate;
 mod host;
 mod inside;
 mod instances;
+mod launch;
 pub mod packages;
 mod process;
 mod queues;
 mod resume;
 mod settled;
 mod stacks;
+mod start;
 mod supervisor;
 mod trigger;
 
+pub(super) use self::start::lock;
 pub use self::{
     event::{Event, Running, RuntimeError},
     instances::{InstanceError, ask_instances},
     settled::{BrokenWorker, PATIENCE, Settled, SettledError, settled},
-    supervisor::{Runtime, RuntimeOptions, start, start_by},
+    start::{Runtime, RuntimeOptions, start, start_by},
     trigger::{TriggerError, trigger},
 };

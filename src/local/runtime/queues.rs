@@ -20,7 +20,7 @@ use super::{
     deployments::Deployments,
     event::Event,
     inside::{Called, Inside},
-    supervisor::Listener,
+    start::Listener,
 };
 use crate::local::{
     Cloud,

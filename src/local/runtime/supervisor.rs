@@ -11,7 +11,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -20,216 +19,31 @@ use axum::{
     Router,
     http::{StatusCode, header},
 };
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
-use tokio::{
-    process::Command,
-    sync::Notify,
-    time::{Instant, sleep},
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::{self, Config, FOLDERS, Setting, WORKER},
-    crons::Scheduler,
+    config::Config,
     deployments::Deployments,
-    event::{Event, Running, RuntimeError},
+    event::{Event, RuntimeError},
     gate::Gate,
-    host::{self, Host, Link},
+    host::Link,
     inside::Inside,
-    packages::{self, Packages, Places},
-    process::{Launch, Printed, Process, StartError},
-    queues::Deliverer,
+    launch::{Binary, print},
+    process::{Printed, Process},
     resume::resume,
     settled::{BrokenWorker, Desk, Settled},
-    stacks::Stacks,
+    start::{Listener, RuntimeOptions},
 };
-use crate::{
-    local::{Cloud, CloudError, api::DeployedWorker, logs::Logs},
-    util::{
-        clock::{Clock, SystemClock},
-        fs::{self, FsError},
-    },
-};
+use crate::local::api::DeployedWorker;
 
 /// How often it is looked whether somebody wrote to the control database.
 const POLL: Duration = Duration::from_millis(100);
 /// The first wait after a failure; it doubles up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(200);
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A process that ran this long is sound: the next failure starts from the first wait.
 const SOUND: Duration = Duration::from_secs(30);
-
-/// How to run Workers.
-#[derive(Debug, Clone)]
-pub struct RuntimeOptions {
-    /// The data folder of the local cloud.
-    pub folder: PathBuf,
-    /// The port on 127.0.0.1; 0 takes any free one.
-    pub port: u16,
-    /// Where the packages are.
-    pub places: Places,
-}
-
-pub(super) type Listener = Arc<dyn Fn(Event) + Send + Sync>;
-
-/// A runtime at work. Dropping it stops the process at once; [`Runtime::shutdown`] lets requests end.
-#[derive(Debug)]
-pub struct Runtime {
-    /// Where Workers answer.
-    pub address: SocketAddr,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl Runtime {
-    /// The URL of a Worker.
-    #[must_use]
-    pub fn url(&self, worker: &str) -> String {
-        url(worker, self.address)
-    }
-
-    /// Stops and waits until no process is left.
-    pub async fn shutdown(self) {
-        self.stop.cancel();
-        // A panic in a task has dropped the process, which kills it.
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-fn url(worker: &str, address: SocketAddr) -> String {
-    format!("http://{worker}.localhost:{}", address.port())
-}
-
-/// Takes the port and looks after Workers from now on. `listen` hears what happens.
-///
-/// # Errors
-/// [`CloudError`] when the port cannot be had or the folder is none.
-pub fn start(
-    options: RuntimeOptions,
-    listen: impl Fn(Event) + Send + Sync + 'static,
-) -> Result<Runtime, CloudError> {
-    start_by(options, Arc::new(SystemClock), listen)
-}
-
-/// The same with the clock that says when crons are due.
-///
-/// # Errors
-/// As [`start`].
-pub fn start_by(
-    options: RuntimeOptions,
-    clock: Arc<dyn Clock>,
-    listen: impl Fn(Event) + Send + Sync + 'static,
-) -> Result<Runtime, CloudError> {
-    let port = options.port;
-    let refused = |source| CloudError::Listen { port, source };
-    let listener = TcpListener::bind(("127.0.0.1", port)).map_err(refused)?;
-    listener.set_nonblocking(true).map_err(refused)?;
-    let address = listener.local_addr().map_err(refused)?;
-    let lock = lock(&options.folder)?;
-    let deployments = Deployments::of(&options.folder)?;
-    let stop = CancellationToken::new();
-    let listen: Listener = Arc::new(listen);
-    let (host_listener, link) = host::listen(&options.folder)?;
-    let inside = Inside::new(address, link.token.clone());
-    let inside = Arc::new(inside.map_err(|error| CloudError::Serve {
-        source: std::io::Error::other(error),
-    })?);
-    let sent = Arc::new(Notify::new());
-    let desk = Arc::new(Desk::default());
-    let tasks = TaskTracker::new();
-    let host = Arc::new(Host {
-        cloud: Cloud::open(&options.folder)?,
-        inside: Arc::clone(&inside),
-        sent: Arc::clone(&sent),
-        logs: Logs::of(&options.folder),
-        stacks: Stacks::default(),
-        listen: Arc::clone(&listen),
-        desk: Arc::clone(&desk),
-        token: link.token.clone(),
-    });
-    tasks.spawn(host::serve(
-        host,
-        host_listener,
-        options.folder.clone(),
-        stop.clone(),
-    ));
-    let scheduler = Scheduler {
-        deployments: Deployments::of(&options.folder)?,
-        inside: Arc::clone(&inside),
-        listen: Arc::clone(&listen),
-        clock,
-        stop: stop.clone(),
-    };
-    tasks.spawn(scheduler.run());
-    let deliverer = Deliverer {
-        deployments: Deployments::of(&options.folder)?,
-        inside: Arc::clone(&inside),
-        sent,
-        listen: Arc::clone(&listen),
-        stop: stop.clone(),
-    };
-    tasks.spawn(deliverer.run());
-    let supervisor = Supervisor {
-        inside,
-        options,
-        address,
-        listener,
-        link,
-        deployments,
-        listen,
-        desk,
-        stop: stop.clone(),
-        binary: None,
-        broken: BTreeMap::new(),
-        wait: FIRST_WAIT,
-        told: BTreeSet::new(),
-        counter: 0,
-        ticket: 0,
-        _lock: lock,
-    };
-    tasks.spawn(supervisor.run());
-    Ok(Runtime {
-        address,
-        stop,
-        tasks,
-    })
-}
-
-/// Takes the folder for this process: two runtimes would not see each other's writes to one storage object.
-fn lock(folder: &Path) -> Result<File, CloudError> {
-    let runtime = folder.join("runtime");
-    fs::create_dir_all(&runtime)?;
-    let path = runtime.join("lock");
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(|source| FsError::new("open", &path, source))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(CloudError::Served {
-            folder: folder.to_owned(),
-        }),
-        Err(error) => Err(FsError::new("lock", &path, error.into()).into()),
-    }
-}
-
-/// The binary that was found, and what it knows.
-#[derive(Debug, Clone)]
-struct Binary {
-    packages: Packages,
-    newest_date: String,
-}
 
 /// Why a run of one configuration is over.
 enum Next {
@@ -241,33 +55,33 @@ enum Next {
     Failed(RuntimeError),
 }
 
-struct Supervisor {
-    inside: Arc<Inside>,
-    options: RuntimeOptions,
-    address: SocketAddr,
-    listener: TcpListener,
-    link: Link,
-    deployments: Deployments,
-    listen: Listener,
+pub(super) struct Supervisor {
+    pub(super) inside: Arc<Inside>,
+    pub(super) options: RuntimeOptions,
+    pub(super) address: SocketAddr,
+    pub(super) listener: TcpListener,
+    pub(super) link: Link,
+    pub(super) deployments: Deployments,
+    pub(super) listen: Listener,
     /// Where those wait who deployed.
-    desk: Arc<Desk>,
-    stop: CancellationToken,
-    binary: Option<Binary>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) stop: CancellationToken,
+    pub(super) binary: Option<Binary>,
     /// Versions that cannot start, by the names of their services: the version that could not, and the reason.
-    broken: BTreeMap<String, (String, String)>,
-    wait: Duration,
+    pub(super) broken: BTreeMap<String, (String, String)>,
+    pub(super) wait: Duration,
     /// What the user was told already.
-    told: BTreeSet<String>,
+    pub(super) told: BTreeSet<String>,
     /// The counter of writes before what is deployed was read.
-    counter: i64,
+    pub(super) counter: i64,
     /// The newest question before it was read.
-    ticket: u64,
+    pub(super) ticket: u64,
     /// Held for as long as this runs.
-    _lock: File,
+    pub(super) _lock: File,
 }
 
 impl Supervisor {
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         loop {
             match self.once().await {
                 Next::Stop => return,
@@ -411,7 +225,7 @@ impl Supervisor {
     }
 
     /// What became of what is deployed when it runs, or when there is nothing to run.
-    fn settled(&self) -> Settled {
+    pub(super) fn settled(&self) -> Settled {
         let broken = self
             .broken
             .iter()
@@ -465,145 +279,6 @@ impl Supervisor {
         next
     }
 
-    /// Starts a process for `workers`, without those that keep it from starting.
-    async fn begin(
-        &mut self,
-        workers: &[DeployedWorker],
-    ) -> Result<(Process, Config), RuntimeError> {
-        let binary = self.binary().await?;
-        self.broken.retain(|name, (version, _)| {
-            workers
-                .iter()
-                .flat_map(DeployedWorker::versions)
-                .any(|(key, worker)| key == *name && worker.version == *version)
-        });
-        let folder = self.options.folder.join("runtime");
-        fs::create_dir_all(&folder)?;
-        for data in FOLDERS {
-            fs::create_dir_all(&self.options.folder.join(data))?;
-        }
-        let path = folder.join("config.capnp");
-        loop {
-            let config = self.config(workers, &binary);
-            fs::write_private(&path, config.text.as_bytes())?;
-            let launch = Launch {
-                workerd: &binary.packages.workerd,
-                config: &path,
-                listener: &self.listener,
-                variables: &config.variables,
-            };
-            let failure = match Process::start(&launch).await {
-                Ok(process) => {
-                    self.announce(workers, &config);
-                    self.desk.answer(self.ticket, self.settled());
-                    return Ok((process, config));
-                }
-                Err(failure) => failure,
-            };
-            let reason = match failure {
-                StartError::Spawn(error) => error.to_string(),
-                StartError::Late => "it does not answer".to_owned(),
-                StartError::Ended(printed) => match self.blame(workers, &printed) {
-                    true => continue,
-                    false => told(&printed),
-                },
-            };
-            return Err(RuntimeError::Start {
-                path: binary.packages.workerd,
-                reason,
-            });
-        }
-    }
-
-    /// Finds the Workers that `workerd` complained about. Whether there is a new one among them.
-    fn blame(&mut self, workers: &[DeployedWorker], printed: &[Printed]) -> bool {
-        let mut any = false;
-        for line in printed {
-            let complaint = line
-                .message
-                .strip_prefix("service ")
-                .and_then(|rest| rest.strip_prefix(WORKER))
-                .and_then(|rest| rest.split_once(": "));
-            let Some((name, reason)) = complaint else {
-                continue;
-            };
-            let mut versions = workers.iter().flat_map(DeployedWorker::versions);
-            let Some((_, worker)) = versions.find(|(key, _)| key == name) else {
-                continue;
-            };
-            if self.broken.contains_key(name) {
-                continue;
-            }
-            any = true;
-            self.broken
-                .insert(name.to_owned(), (worker.version.clone(), reason.to_owned()));
-            (self.listen)(Event::Broken {
-                worker: name.to_owned(),
-                reason: reason.to_owned(),
-            });
-        }
-        any
-    }
-
-    fn announce(&mut self, workers: &[DeployedWorker], config: &Config) {
-        for notice in &config.notices {
-            if self.told.insert(notice.clone()) {
-                (self.listen)(Event::Notice(notice.clone()));
-            }
-        }
-        let running = workers
-            .iter()
-            .filter(|worker| !self.broken.contains_key(&worker.name))
-            .map(|worker| Running {
-                name: worker.name.clone(),
-                url: url(&worker.name, self.address),
-            })
-            .collect::<Vec<_>>();
-        if !running.is_empty() {
-            (self.listen)(Event::Running(running));
-        }
-    }
-
-    fn config(&self, workers: &[DeployedWorker], binary: &Binary) -> Config {
-        // A new version gets a new chance.
-        let broken = workers
-            .iter()
-            .flat_map(DeployedWorker::versions)
-            .filter_map(|(key, worker)| {
-                let (version, reason) = self.broken.get(&key)?;
-                (*version == worker.version).then(|| (key, reason.clone()))
-            })
-            .collect();
-        config::write(
-            workers,
-            &Setting {
-                folder: &self.options.folder,
-                simulators: &binary.packages.simulators,
-                newest_date: &binary.newest_date,
-                broken: &broken,
-                link: &self.link,
-            },
-        )
-    }
-
-    /// The binary, found and obtained at the first use.
-    async fn binary(&mut self) -> Result<Binary, RuntimeError> {
-        if let Some(binary) = &self.binary {
-            return Ok(binary.clone());
-        }
-        let listen = Arc::clone(&self.listen);
-        let progress = move |line| listen(Event::Notice(line));
-        let obtain = packages::obtain(&self.options.places, &progress);
-        let packages = obtain.await?;
-        let newest_date = newest_date(&packages.workerd).await?;
-        let binary = Binary {
-            packages,
-            newest_date,
-        };
-        self.binary = Some(binary.clone());
-        Ok(binary)
-    }
-
     /// Answers every request with a page until `done`.
     async fn answer(&self, status: StatusCode, page: String, done: impl Future<Output = ()>) {
         let served = self
@@ -628,49 +303,4 @@ impl Supervisor {
             _ = axum::serve(listener, router).into_future() => {}
         }
     }
-}
-
-fn print(listen: &Listener, printed: Printed) {
-    if is_waiting(&printed.message) {
-        return;
-    }
-    listen(Event::Printed {
-        level: printed.level,
-        message: printed.message,
-    });
-}
-
-/// Whether a simulator or `workerd` itself complains that a file is locked: the request is sent again until it is not.
-fn is_waiting(message: &str) -> bool {
-    ["Error: NOSENTRY database is locked", "e = workerd/"]
-        .iter()
-        .any(|start| message.starts_with(start))
-        && message.contains("database is locked: SQLITE_BUSY")
-}
-
-fn told(printed: &[Printed]) -> String {
-    let lines: Vec<&str> = printed.iter().map(|line| line.message.as_str()).collect();
-    if lines.is_empty() {
-        return "it ended without a word".to_owned();
-    }
-    lines.join("\n")
-}
-
-/// The newest compatibility date that a binary knows: `workerd 2026-07-30`.
-async fn newest_date(workerd: &Path) -> Result<String, RuntimeError> {
-    let failed = |reason: String| RuntimeError::Start {
-        path: workerd.to_owned(),
-        reason,
-    };
-    let output = Command::new(workerd)
-        .arg("--version")
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.split_whitespace()
-        .find(|word| word.parse::<jiff::civil::Date>().is_ok())
-        .map(str::to_owned)
-        .ok_or_else(|| failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }

@@ -10,7 +10,7 @@ use super::{
     zone,
 };
 use crate::{
-    local::{ACCOUNT_ID, Cloud, RouterOptions, router},
+    local::{Cloud, DEFAULT_ACCOUNT, RouterOptions, router},
     model::{Fqn, Map, ResourceView, Value},
     provider::{Checked, Existing, FailureKind, OperationContext, Provider, validate::validate},
     util::fs,
@@ -19,7 +19,7 @@ use crate::{
 fn client(folder: &Path) -> Arc<Client> {
     let folder = folder.join("cloud");
     Arc::new(Client::over_router(
-        ACCOUNT_ID,
+        DEFAULT_ACCOUNT,
         Box::new(move || {
             let cloud = Cloud::open(&folder).map_err(|error| error.to_string())?;
             Ok(router(

@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
@@ -174,6 +174,33 @@ impl Client {
     /// # Errors
     /// [`CallError`] of the last try.
     pub async fn call(&self, context: &OperationContext, call: &Call) -> Result<Answer, CallError> {
+        self.repeated(context, call, envelope::open).await
+    }
+
+    /// The same for a call whose answer is no envelope when it says yes.
+    ///
+    /// # Errors
+    /// [`CallError`] of the last try.
+    pub async fn whole(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+    ) -> Result<Response<Bytes>, CallError> {
+        let taken = |call: &Call, response: &Response<Bytes>| {
+            if !response.status().is_success() {
+                envelope::open(call, response)?;
+            }
+            Ok(response.clone())
+        };
+        self.repeated(context, call, taken).await
+    }
+
+    async fn repeated<T>(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+        open: impl Fn(&Call, &Response<Bytes>) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         let cancelled = || CallError::Cancelled {
             call: call.describe(),
         };
@@ -187,7 +214,8 @@ impl Client {
                     .ok_or_else(cancelled)?;
             }
             tried += 1;
-            let error = match self.send(context, call).await {
+            let sent = self.send(context, call).await;
+            let error = match sent.and_then(|response| open(call, &response)) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -231,7 +259,11 @@ impl Client {
             .flatten())
     }
 
-    async fn send(&self, context: &OperationContext, call: &Call) -> Result<Answer, CallError> {
+    async fn send(
+        &self,
+        context: &OperationContext,
+        call: &Call,
+    ) -> Result<Response<Bytes>, CallError> {
         let failed = |error: TransportError| CallError::Transport {
             call: call.describe(),
             effect: call.effect(),
@@ -261,7 +293,7 @@ impl Client {
         if let Some(budget) = &self.budget {
             budget.observe(response.headers());
         }
-        envelope::open(call, &response)
+        Ok(response)
     }
 
     fn request(&self, call: &Call) -> Result<Request<Bytes>, TransportError> {

@@ -6,6 +6,7 @@ mod bound;
 mod bundling;
 mod changes;
 mod consumers;
+mod content;
 mod domains;
 pub(super) mod files;
 mod graph;
@@ -47,7 +48,7 @@ use crate::{
     bundle::Bundler,
     model::{KindSchema, Map, PropType, Value},
     provider::{
-        CheckContext, Checked, Claim, Declared, Difference, Existing, FailureKind, Found,
+        CheckContext, Checked, Claim, Content, Declared, Difference, Existing, FailureKind, Found,
         Observation, OperationContext, PropError, Provider, ProviderError, text_prop,
     },
 };
@@ -567,7 +568,19 @@ impl Provider for Worker {
     }
 
     fn declarable(&self, seen: &Observation) -> Map {
-        observe::declarable(seen)
+        content::declarable(seen)
+    }
+
+    fn has_content(&self) -> bool {
+        true
+    }
+
+    async fn content(
+        &self,
+        context: &OperationContext,
+        seen: &mut Observation,
+    ) -> Result<Option<Content>, ProviderError> {
+        self.content_of(context, seen).await.map(Some)
     }
 
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {

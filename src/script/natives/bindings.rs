@@ -107,6 +107,19 @@ fn service(function: &str, service: Option<Dynamic>, options: &Map) -> Outcome<D
     Ok(binding("service", fields))
 }
 
+/// A binding of any type by its fields, as the API names them: for objects that no resource of the script stands for.
+fn any(kind: &str, fields: &Map) -> Outcome<Dynamic> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if kind.is_empty() || !kind.chars().all(plain) {
+        return wrong(format!(
+            "`Binding` needs the type of the binding as Cloudflare's API calls it, such as `kv_namespace`, not `{kind}`"
+        ));
+    }
+    let mut map = fields.clone();
+    map.insert(MARK.into(), kind.into());
+    Ok(Dynamic::from_map(map))
+}
+
 /// Registers all of them.
 pub(super) fn register(engine: &mut Engine) {
     for (name, kind) in PLAIN {
@@ -131,6 +144,10 @@ pub(super) fn register(engine: &mut Engine) {
             service("Service", Some(worker.into()), &options)
         },
     );
+    engine.register_fn("Binding", |kind: ImmutableString| any(&kind, &Map::new()));
+    engine.register_fn("Binding", |kind: ImmutableString, fields: Map| {
+        any(&kind, &fields)
+    });
     engine.register_fn("Self", || service("Self", None, &Map::new()));
     engine.register_fn("Self", |options: Map| service("Self", None, &options));
 }

@@ -26,7 +26,7 @@ use super::{
     page::Page,
 };
 use crate::local::{
-    ACCOUNT_ID, Cloud,
+    Cloud,
     objects::{self, Object},
 };
 
@@ -137,7 +137,7 @@ fn no_zone() -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, NOT_FOUND, "Invalid zone identifier")
 }
 
-fn value(zone: &Object) -> Value {
+fn value(cloud: &Cloud, zone: &Object) -> Value {
     let field = |name: &str| zone.body.get(name).cloned().unwrap_or_default();
     json!({
         "id": zone.id,
@@ -159,7 +159,7 @@ fn value(zone: &Object) -> Value {
             "phishing_detected": false, "cdn_only": false, "dns_only": false, "foundation_dns": false,
         },
         "owner": {"id": null, "type": "user", "email": null},
-        "account": {"id": ACCOUNT_ID, "name": ACCOUNT_NAME},
+        "account": {"id": cloud.account(), "name": ACCOUNT_NAME},
         "tenant": {"id": null, "name": null},
         "tenant_unit": {"id": null},
         "permissions": ["#zone:read", "#zone:edit", "#dns_records:edit", "#worker:edit"],
@@ -195,6 +195,12 @@ fn merge(body: &Map<String, Value>, zone: &mut Map<String, Value>) -> Result<(),
 
 fn create(cloud: &Cloud, call: &Call) -> ApiResult {
     let body = call.object(INVALID)?;
+    let account = body
+        .get("account")
+        .and_then(|account| account["id"].as_str());
+    if account.is_some_and(|id| id != cloud.account()) {
+        return Err(ApiError::foreign_account());
+    }
     let name = body
         .get("name")
         .and_then(Value::as_str)
@@ -230,7 +236,7 @@ fn create(cloud: &Cloud, call: &Call) -> ApiResult {
             )),
         }
     })?;
-    ok(&value(&zone))
+    ok(&value(cloud, &zone))
 }
 
 fn list(cloud: &Cloud, call: &Call) -> ApiResult {
@@ -241,8 +247,12 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
         .run(|connection| Ok::<_, ApiError>(objects::below(connection, KIND, "")?))?
         .iter()
         .filter(|zone| name.as_ref().is_none_or(|name| *name == zone.name))
+        .filter(|_| {
+            call.query("account.id")
+                .is_none_or(|id| id == cloud.account())
+        })
         .filter(|_| call.query("status").is_none_or(|status| status == "active"))
-        .map(value)
+        .map(|zone| value(cloud, zone))
         .collect();
     let (items, info) = page.cut(zones);
     ok_with_info(&Value::Array(items), &info)
@@ -250,7 +260,7 @@ fn list(cloud: &Cloud, call: &Call) -> ApiResult {
 
 fn read(cloud: &Cloud, call: &Call) -> ApiResult {
     let zone = cloud.control.run(|connection| require(connection, call))?;
-    ok(&value(&zone))
+    ok(&value(cloud, &zone))
 }
 
 fn update(cloud: &Cloud, call: &Call) -> ApiResult {
@@ -262,7 +272,7 @@ fn update(cloud: &Cloud, call: &Call) -> ApiResult {
         objects::update(transaction, &zone)?;
         Ok::<_, ApiError>(zone)
     })?;
-    ok(&value(&zone))
+    ok(&value(cloud, &zone))
 }
 
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {

@@ -1,8 +1,10 @@
 //! The configuration as text: escapes, what stays out of it, what makes it another one.
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::local::api::DeployedModule;
 
 /// Reads the string at the beginning of `text` as the language's own reader does; answers it and what follows.
 fn unquoted(text: &str) -> Option<(String, &str)> {

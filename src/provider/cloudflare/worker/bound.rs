@@ -3,9 +3,9 @@
 
 use serde_json::Value as Json;
 
-use super::{super::props, assets, bindings};
+use super::{super::props, assets, bindings, plain_bindings::MARK};
 use crate::{
-    model::{Map, Value},
+    model::{Map, Value, schema::camel_case},
     provider::{Difference, Existing, Observation},
 };
 
@@ -136,4 +136,34 @@ fn brief(binding: &Value) -> Value {
         }
     }
     binding.clone()
+}
+
+/// A binding as a script writes it: text and data as they are, anything else by its type and fields; none where it is a secret.
+pub(super) fn written(binding: Value, worker: &str) -> Option<Value> {
+    let Value::Map(mut fields) = binding else {
+        return None;
+    };
+    let kind = fields.remove("type")?;
+    match kind.as_str()? {
+        "secret_text" | "secret_key" => return None,
+        "plain_text" => return fields.remove("text"),
+        "json" => match fields.remove("json") {
+            Some(data @ (Value::Map(_) | Value::Array(_) | Value::Bool(_) | Value::Int(_))) => {
+                return Some(data);
+            }
+            data => {
+                fields = Map::from([("json".to_owned(), data.unwrap_or_default())]);
+            }
+        },
+        _ => {}
+    }
+    if fields.get("script_name").and_then(Value::as_str) == Some(worker) {
+        fields.remove("script_name");
+    }
+    let mut out: Map = fields
+        .into_iter()
+        .map(|(key, value)| (camel_case(&key), value))
+        .collect();
+    out.insert(MARK.to_owned(), kind);
+    Some(Value::Map(out))
 }

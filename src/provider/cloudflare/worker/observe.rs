@@ -2,7 +2,7 @@
 //! tell the rest (settings with bindings, schedules, address), because no list does. What leads to Workers from elsewhere is in
 //! `leads`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value as Json;
@@ -15,18 +15,21 @@ use super::{
 };
 use crate::{
     model::{Map, Value, schema::camel_case},
-    provider::{Difference, Existing, Observation, OperationContext, ProviderError, observe},
+    provider::{
+        Difference, Existing, Observation, OperationContext, ProviderError, observe, text_prop,
+    },
 };
 
 /// Workers that are asked at once; each is asked three things.
 const AT_ONCE: usize = 4;
 
 /// Props that the generic comparison must leave alone: compared below, or in modules of their own.
-const APART: [&str; 7] = [
+const APART: [&str; 8] = [
     "bindings",
     "crons",
     "domains",
     "eventSources",
+    "modules",
     "routes",
     "tags",
     "tailConsumers",
@@ -213,6 +216,25 @@ pub(super) fn compare(existing: &Existing, seen: &Observation) -> Vec<Difference
             found: Value::from(found),
         });
     }
+    // Only an import sees modules.
+    let modules = |props: &Map| {
+        let list = props.get("modules").and_then(Value::as_array);
+        let mut modules = BTreeMap::new();
+        for module in list? {
+            let module = module.as_map()?;
+            modules.insert(text_prop(module, "name")?, text_prop(module, "hash")?);
+        }
+        let told = modules
+            .into_iter()
+            .map(|(name, hash)| (name.to_owned(), Value::from(hash)));
+        Some(Value::Map(told.collect()))
+    };
+    if let (Some(state), Some(found)) = (modules(&existing.props), modules(&seen.props))
+        && state != found
+    {
+        let path = vec!["modules".to_owned()];
+        out.push(Difference { path, state, found });
+    }
     for prop in ["crons", "tags", "tailConsumers"] {
         out.extend(compare_sets(existing, seen, prop));
     }
@@ -244,16 +266,7 @@ fn compare_sets(existing: &Existing, seen: &Observation, prop: &str) -> Option<D
     })
 }
 
-fn is_mark(tag: &str) -> bool {
+/// Whether a tag was set by a program and not by the user.
+pub(super) fn is_mark(tag: &str) -> bool {
     tag.starts_with(metadata::MARK) || migrations::is_mark(tag)
-}
-
-/// What the list shows, without what a Worker has by itself.
-pub(super) fn declarable(seen: &Observation) -> Map {
-    let mut props = seen.props.clone();
-    let none = |value: &Value| {
-        matches!(value, Value::Bool(false)) || value.as_array().is_some_and(<[Value]>::is_empty)
-    };
-    props.retain(|_, value| !none(value));
-    props
 }
