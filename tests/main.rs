@@ -19,6 +19,7 @@ mod cli;
 mod clients;
 mod contract;
 mod damage;
+mod damage_walk;
 mod destroy;
 mod drift;
 mod drift_kinds;

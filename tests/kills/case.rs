@@ -160,14 +160,15 @@ pub(super) fn points(sounds: &[Sound], seed: u64) -> Vec<Case> {
 
 /// The n-th case of a seed: two of three are single points while they last, the others kill twice, or at a random time.
 pub(super) fn nth(index: usize, points: &[Case], sounds: &[Sound], seed: u64) -> Case {
-    if index % 3 != 2 {
-        if let Some(case) = points.get(index - index / 3) {
-            return case.clone();
-        }
+    if index % 3 != 2
+        && let Some(case) = points.get(index - index / 3)
+    {
+        return case.clone();
     }
     let mut random = StdRng::seed_from_u64(seed ^ ((index as u64 + 1) << 20));
     let scenario = random.random_range(0..sounds.len());
     let requests = sounds[scenario].requests;
+    let inside = random.random_range(0..4) == 0;
     let mut at = |in_process: bool, up_to: usize| {
         if in_process || random.random_range(0..3) == 0 {
             return Kill::Time(random.random_range(0..1000));
@@ -175,15 +176,14 @@ pub(super) fn nth(index: usize, points: &[Case], sounds: &[Sound], seed: u64) ->
         let moment = Moment::ALL[random.random_range(0..3)];
         Kill::Request(random.random_range(1..=up_to), moment)
     };
-    let in_process = index % 4 == 0;
-    let mut kills = vec![at(in_process, requests)];
+    let mut kills = vec![at(inside, requests)];
     if index % 5 < 3 {
         // A recovery has less to do.
-        kills.push(at(in_process, requests.div_ceil(2)));
+        kills.push(at(inside, requests.div_ceil(2)));
     }
     Case {
         scenario,
-        in_process,
+        in_process: inside,
         kills,
     }
 }

@@ -7,7 +7,7 @@ use super::{
     crash_tests::{Model, Step, World, dev, request, run, same},
 };
 use crate::state::{
-    Deployment, JournalEntry, StageState, StateError, Store,
+    Deployment, JournalEntry, Snapshot, StageState, StateError, Store,
     disk::Disk,
     tests_support::{intent, put, removed},
 };
@@ -76,20 +76,22 @@ impl Class {
 /// What reading comes to.
 #[derive(Debug, PartialEq)]
 enum Read {
-    State(Option<Box<StageState>>),
+    State(Option<Box<Snapshot>>),
     Deployments(Vec<Deployment>),
 }
 
 async fn read(store: &FileStore, path: &Path, class: Class) -> Result<Read, StateError> {
-    let state = |state: Option<StageState>| Read::State(state.map(Box::new));
+    let state = |found: Option<Snapshot>| Read::State(found.map(Box::new));
     match class {
         Class::Backup => {
             let name = path.file_name().unwrap().to_string_lossy();
-            let snapshot = store.backup(&dev(), &name).await?;
-            Ok(state(Some(snapshot.into_state())))
+            Ok(state(Some(store.backup(&dev(), &name).await?)))
         }
         Class::Deployment => store.deployments(&dev(), 9).await.map(Read::Deployments),
-        _ => store.load(&dev()).await.map(state),
+        _ => {
+            let found = store.load(&dev()).await?;
+            Ok(state(found.map(|found| Snapshot::of(&dev(), &found))))
+        }
     }
 }
 
@@ -139,6 +141,7 @@ async fn every_truncation_and_every_flipped_bit_is_told_or_harmless() {
                 Ok(found) if found == good => count.harmless += 1,
                 // A write that was cut short is no damage: what it was about was never promised.
                 Ok(Read::State(Some(found))) if class == Class::Journal && cut => {
+                    let found = found.into_state();
                     assert!(prefixes.iter().any(|state| same(state, &found)), "{case}");
                     count.harmless += 1;
                 }
