@@ -161,7 +161,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 #[test]
 fn the_first_signal_lets_the_calls_in_flight_end_and_starts_no_other() {
     for (signal, first, _) in SIGNALS {
-        for nth in [1, 4, 8] {
+        for nth in [1, 3, 6] {
             let case = format!("{signal:?} at request {nth}");
             let setting = Setting::new(CHAIN);
             let mut child = setting.held(&["run", "--target", "cloudflare"], nth);
@@ -189,7 +189,7 @@ fn the_first_signal_lets_the_calls_in_flight_end_and_starts_no_other() {
 #[test]
 fn the_second_signal_ends_at_once_and_the_next_run_goes_on() {
     for (signal, _, second) in SIGNALS {
-        for nth in [1, 4, 8] {
+        for nth in [1, 3, 6] {
             let case = format!("{signal:?} twice at request {nth}");
             let setting = Setting::new(CHAIN);
             let mut child = setting.held(&["run", "--target", "cloudflare"], nth);
@@ -346,7 +346,8 @@ fn a_bundler_that_hangs_is_ended_by_the_second_signal_and_not_left_behind() {
         until("the bundler ends", || test_kill_process(id).is_err());
         let listed = project.alch(["state", "ls"]);
         assert!(matches!(listed.code, Some(0 | 6)), "{}", listed.stderr);
-        assert!(in_the_cloud(&project).is_empty());
+        let touched = project.path(".alchemy/local/control.sqlite").exists();
+        assert!(!touched || in_the_cloud(&project).is_empty());
     }
 }
 
@@ -446,7 +447,7 @@ fn a_destroy_that_nobody_can_consent_to_does_nothing() {
 
 /// A terminal: the side of the person, and the side of the program.
 fn terminal() -> (File, OwnedFd) {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&person).unwrap();
     unlockpt(&person).unwrap();
     let name = ptsname(&person, Vec::new()).unwrap();
@@ -457,6 +458,10 @@ fn terminal() -> (File, OwnedFd) {
 
 /// Starts a command at a terminal that is its own, so that Ctrl-C is typed and not sent.
 fn at(terminal: &OwnedFd, project: &Project, arguments: &[&str]) -> Child {
+    at_terminal(terminal, project, arguments).spawn().unwrap()
+}
+
+fn at_terminal(terminal: &OwnedFd, project: &Project, arguments: &[&str]) -> Command {
     let like = project.command(arguments);
     let mut command = Command::new("setsid");
     let side = || Stdio::from(terminal.try_clone().unwrap());
@@ -474,7 +479,7 @@ fn at(terminal: &OwnedFd, project: &Project, arguments: &[&str]) -> Child {
         .stdin(side())
         .stdout(side())
         .stderr(side());
-    command.spawn().unwrap()
+    command
 }
 
 /// Reads what a terminal shows until it shows `what`.

@@ -35,7 +35,7 @@ let app = alchemy("shop");
 let db = alchemy.run("data", || Database("main", #{ migrations: "./two", importFiles: ["./seed.sql"] }));
 let cache = KV("cache", #{ title: "another-title" });
 let files = Bucket("files");
-let jobs = Queue("jobs", #{ deliveryDelay: 5 });
+let jobs = Queue("jobs", #{ settings: #{ deliveryDelay: 5 } });
 Worker("api", #{
     script: "export default { fetch() { return new Response('two') } }",
     bindings: #{ DB: db, CACHE: cache, JOBS: jobs, KEY: secret("planted-two") },
@@ -68,6 +68,14 @@ app.finalize();
 const PLAIN: &str = r#"
 let app = alchemy("shop");
 KV("cache");
+Queue("jobs");
+Bucket("files");
+app.finalize();
+"#;
+
+const RETITLED: &str = r#"
+let app = alchemy("shop");
+KV("cache", #{ title: "another-title" });
 Queue("jobs");
 Bucket("files");
 app.finalize();
@@ -139,7 +147,7 @@ pub(super) const FILES: [(&str, &str); 4] = [
     ("seed.sql", "INSERT INTO items VALUES ('seed');"),
 ];
 
-pub(super) const ALL: [Scenario; 10] = [
+pub(super) const ALL: [Scenario; 11] = [
     scenario("create", None, SHOP),
     scenario("update", Some(SHOP), UPDATED),
     scenario("replace", Some(SHOP), REPLACED),
@@ -154,6 +162,10 @@ pub(super) const ALL: [Scenario; 10] = [
     Scenario {
         then: REPLACED,
         ..scenario("changed-update", Some(SHOP), UPDATED)
+    },
+    Scenario {
+        then: PLAIN,
+        ..scenario("taken-back", Some(PLAIN), RETITLED)
     },
     Scenario {
         command: &["destroy", "--yes"],
