@@ -36,6 +36,7 @@ Commands:
   stages       List the stages that have state
   state        Look at and edit what state knows of single resources
   scope        Look at stages and scopes as a whole, and at their locks
+  secrets      Change what the secrets in state are encrypted with
   logs         Show what Workers printed and threw
   local        The embedded local cloud and the runtime of its Workers
   trust        Give a project the permissions that its alch.toml asks for, until that file changes
@@ -209,7 +210,7 @@ Exit codes:
    10  waiting at a gate
    11  the saved plan is stale
    12  state is damaged
-   75  another run holds the stage; try again later
+   75  another run holds the stage, or took it over; try again later
   129  stopped at once by a second SIGHUP; the next run resolves what was in flight
   130  stopped at once by a second Ctrl-C; the next run resolves what was in flight
   143  stopped at once by a second SIGTERM

@@ -113,7 +113,7 @@ fn locks_are_listed_and_a_living_one_is_not_given_away() {
     said(project.alch(["scope", "locks"]), &waiting).check(str![[r#"
 exit 0
 -- stdout
-STAGE     HOLDER IS  LAST SIGN  HELD BY
+STAGE     HOLDER IS  HELD FOR  LAST SIGN  HELD BY
 shop/dev  alive      [..]tester@[HOST] (pid [PID], `alch run waits.rhai`, since [MOMENT])
 
 "#]]);
@@ -134,7 +134,7 @@ error[E0401]: stage shop/dev is locked by tester@[HOST] (pid [PID], `alch run wa
     project.file("go", "");
     let output = waiting.child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(output.status.code(), Some(75), "{stderr}");
     assert!(
         stderr.contains("error[E0405]: this run lost stage shop/dev"),
         "{stderr}"
@@ -197,7 +197,7 @@ fn a_process_id_that_was_given_again_is_not_the_holder() {
     // As if the holder had died and its number gone to a process that started later.
     change_lock(&project, |lock| lock["pid_start"] = json!(1));
     project.alch(["run"]).success();
-    assert_eq!(waiting.go().code(), Some(1), "it lost the stage");
+    assert_eq!(waiting.go().code(), Some(75), "it lost the stage");
 }
 
 #[test]
@@ -241,4 +241,50 @@ fn two_stages_at_once_both_work() {
     let listed = project.alch(["scope", "locks", "--json"]).success();
     assert_eq!(listed.messages()[1]["locks"].as_array().unwrap().len(), 1);
     assert!(waiting.go().success());
+}
+
+#[test]
+fn the_lock_of_a_test_is_listed_and_removed_by_the_name_of_the_test() {
+    let project = Project::with_script(
+        r#"
+let app = alchemy("shop");
+KV("cache");
+alchemy.test("smoke", || {
+    wait(KV("k"));
+    print("ready");
+    while glob("go").is_empty() { sleep(0.02); }
+});
+"#,
+    );
+    let mut child = project.start(["run"]);
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "ready\n");
+    let listed = project.alch(["scope", "locks", "--json"]).success();
+    let locks = listed.messages()[1]["locks"].clone();
+    let stages: Vec<&str> = locks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|lock| lock["stage"]["stage"].as_str().unwrap())
+        .collect();
+    assert_eq!(stages, ["dev", "test:smoke:dev"], "{locks}");
+    for lock in locks.as_array().unwrap() {
+        assert_eq!(lock["holder"]["pid"], child.id());
+        assert_eq!(lock["alive"], true);
+        assert!(lock["held_ms"].is_u64() && lock["heartbeat_age_ms"].is_u64());
+    }
+    let refused = project
+        .alch(["scope", "unlock", "--test", "smoke"])
+        .code(75);
+    let help = "`alch scope unlock --app shop --stage dev --test smoke --force`";
+    assert!(refused.stderr.contains(help), "{}", refused.stderr);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let removed = project
+        .alch(["scope", "unlock", "--test", "smoke"])
+        .success();
+    assert_eq!(removed.stdout, "removed the lock of shop/test:smoke:dev\n");
 }

@@ -3,10 +3,12 @@
 
 mod help;
 mod repair;
+mod transfer;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use transfer::{MigrateArgs, PullArgs, PushArgs};
 
 use crate::cli::{exit, settings::Target};
 
@@ -79,6 +81,9 @@ pub enum Command {
     /// Look at stages and scopes as a whole, and at their locks.
     #[command(subcommand)]
     Scope(ScopeCommand),
+    /// Change what the secrets in state are encrypted with.
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Show what Workers printed and threw.
     #[command(after_help = help::LOGS_HELP)]
     Logs(LogsArgs),
@@ -518,6 +523,15 @@ pub enum StateCommand {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Copy a stage from the store in use to another one.
+    #[command(after_help = help::PUSH_HELP)]
+    Push(PushArgs),
+    /// Copy a stage from another store to the one in use.
+    #[command(after_help = help::PULL_HELP)]
+    Pull(PullArgs),
+    /// Move all stages of an application to another store, and use that from now on.
+    #[command(after_help = help::MIGRATE_HELP)]
+    MigrateStore(MigrateArgs),
 }
 
 /// `alch scope ..`.
@@ -602,9 +616,33 @@ pub enum ScopeCommand {
         /// The stage.
         #[command(flatten)]
         stage: StageArgs,
+        /// The test of the stage, where it is the lock of one.
+        #[arg(long, value_name = "ID")]
+        test: Option<String>,
         /// Also when its holder is alive.
         #[arg(long)]
         force: bool,
+    },
+}
+
+/// `alch secrets ..`.
+#[derive(Debug, Subcommand)]
+pub enum SecretsCommand {
+    /// Seal every secret of a stage, or of all stages, with a new password.
+    #[command(after_help = help::ROTATE_HELP)]
+    Rotate {
+        /// Only this application.
+        #[arg(long, value_name = "APP")]
+        app: Option<String>,
+        /// Only this stage; all of them when none is named.
+        #[arg(short, long, value_name = "STAGE")]
+        stage: Option<String>,
+        /// How long to wait for another run of a stage; before `$ALCHEMY_LOCK_TIMEOUT`.
+        #[arg(long, value_name = "MILLISECONDS")]
+        lock_timeout: Option<u64>,
+        /// Use the key file (~/.alchemy/state.key) instead of a password.
+        #[arg(long)]
+        to_key_file: bool,
     },
 }
 

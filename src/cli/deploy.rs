@@ -138,7 +138,7 @@ pub(super) fn deploy_stage(
         start,
         &script.folder,
         runtime.handle().clone(),
-    ));
+    )?);
     let result = host.run(&program, Arc::clone(&launcher), &runtime);
     let exit = signals
         .exit()

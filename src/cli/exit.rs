@@ -69,7 +69,7 @@ exits! {
     /// State is damaged.
     Corrupt = 12, "corrupt", "state is damaged";
     /// Somebody else works on the stage.
-    Locked = 75, "locked", "another run holds the stage; try again later";
+    Locked = 75, "locked", "another run holds the stage, or took it over; try again later";
     /// A second SIGHUP.
     HungUp = 129, "hung-up", "stopped at once by a second SIGHUP; the next run resolves what was in flight";
     /// A second SIGINT.
@@ -92,7 +92,7 @@ impl Exit {
             | codes::DATA_LOSS => Self::Partial,
             codes::TIMEOUT => Self::Timeout,
             codes::CANCELLED => Self::Cancelled,
-            codes::LOCKED => Self::Locked,
+            codes::LOCKED | codes::FENCED => Self::Locked,
             codes::CORRUPT | codes::TOO_NEW => Self::Corrupt,
             codes::NO_STAGE | codes::NO_OBJECT => Self::NotFound,
             codes::STALE_PLAN => Self::StalePlan,

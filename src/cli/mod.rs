@@ -20,6 +20,7 @@ mod select;
 pub mod settings;
 mod settle;
 mod signals;
+mod stores;
 mod wiring;
 mod workers;
 
@@ -183,6 +184,7 @@ fn dispatch(context: &Context, command: Command) -> Exit {
         Command::Stages(args) => commands::stages::run(context, &args),
         Command::State(command) => commands::state::run(context, &command),
         Command::Scope(command) => commands::scope::run(context, &command),
+        Command::Secrets(command) => commands::secrets::run(context, &command),
         Command::Logs(args) => commands::logs::run(context, &args),
         Command::Local(command) => commands::local::run(context, &command),
         Command::Trust(args) => commands::trust::run(context, &args),

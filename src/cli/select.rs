@@ -10,6 +10,7 @@ use crate::{
         args::{RunFlags, StageArgs},
         error::CliError,
         settings::Settings,
+        stores::Stores,
         wiring,
     },
     model::{AppName, Fqn, StagePath, diagnostic::codes},
@@ -20,8 +21,10 @@ use crate::{
 pub(super) struct Project {
     /// The folder that holds `.alchemy`.
     pub(super) folder: PathBuf,
-    /// The state in it.
+    /// The state in it, and in the buckets that its applications use.
     pub(super) store: SharedStore,
+    /// Which of them is which.
+    pub(super) stores: Stores,
     /// Runs what the store answers later.
     pub(super) runtime: Runtime,
 }
@@ -40,8 +43,10 @@ impl Project {
             })
             .unwrap_or(start)
             .to_owned();
+        let stores = Stores::new(context, &context.environment, &folder)?;
         Ok(Self {
-            store: wiring::store(&folder),
+            store: stores.all()?,
+            stores,
             folder,
             runtime: wiring::runtime()?,
         })
@@ -82,18 +87,7 @@ impl Project {
         }
     }
 
-    /// The stage that flags and environment name.
-    pub(super) fn stage(
-        &self,
-        context: &Context,
-        args: &StageArgs,
-    ) -> Result<(StagePath, Settings), CliError> {
-        let settings = self.settings(context, args)?;
-        let path = StagePath::new(self.app(args.app.as_deref())?, settings.stage(None)?);
-        Ok((path, settings))
-    }
-
-    /// The settings that flags and environment give.
+    /// The settings of a command that works on state alone.
     pub(super) fn settings(
         &self,
         context: &Context,
@@ -105,6 +99,17 @@ impl Project {
             ..RunFlags::default()
         };
         Settings::resolve(&context.environment, &flags, None)
+    }
+
+    /// The stage that flags and environment name.
+    pub(super) fn stage(
+        &self,
+        context: &Context,
+        args: &StageArgs,
+    ) -> Result<(StagePath, Settings), CliError> {
+        let settings = self.settings(context, args)?;
+        let path = StagePath::new(self.app(args.app.as_deref())?, settings.stage(None)?);
+        Ok((path, settings))
     }
 
     /// Reads a stage; one without state is an error that lists those with.

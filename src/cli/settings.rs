@@ -16,6 +16,7 @@ use std::{
 use zeroize::Zeroizing;
 
 pub use self::profile::CloudflareCredentials;
+pub(in crate::cli) use self::variables::lock_ttl;
 use self::{
     profile::{Profile, read_profile},
     variables::{delete_options, number, with_env_files},
@@ -87,6 +88,8 @@ pub struct Settings {
     base_url: Option<String>,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
+    /// How long a lock of this run lasts without a heartbeat.
+    pub lock_ttl: Duration,
     /// How deletes go about it.
     pub delete: DeleteOptions,
     /// What the script may do.
@@ -147,6 +150,7 @@ impl Settings {
             account,
             base_url,
             lock_wait: Duration::from_millis(lock_wait),
+            lock_ttl: lock_ttl(&environment)?,
             delete,
             permissions,
             untrusted,
@@ -222,8 +226,14 @@ impl Settings {
             .or_else(|| self.environment.get("ALCHEMY_PASSWORD"))
         {
             Some(password) => KeyMaterial::Password(Zeroizing::new(password.to_owned())),
-            None => KeyMaterial::File(self.user_folder.join("state.key")),
+            None => self.key_file(),
         }
+    }
+
+    /// The key file, for stages without a password.
+    #[must_use]
+    pub fn key_file(&self) -> KeyMaterial {
+        KeyMaterial::File(self.user_folder.join("state.key"))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
         error::CliError,
         inventory, packages,
         settings::{Settings, Target},
+        stores::Stores,
     },
     engine::{Cancel, EventSink, Failure, Phase, Plan, Run, RunOptions, World},
     local::{Cloud, RouterOptions},
@@ -28,10 +29,7 @@ use crate::{
     },
     script::{self, AppOptions, HostOptions, Launcher, Limits, Program, ScriptResult},
     secret::Redactor,
-    state::{
-        SharedStore,
-        file::{FileStore, log_path},
-    },
+    state::{SharedStore, file::log_path},
     ui::{LogPath, Ui, summary::Explain},
     util::{clock::SystemClock, fs, ids::SystemIds},
 };
@@ -40,7 +38,7 @@ use crate::{
 const CONCURRENCY: usize = 10;
 
 /// The folder of a project's state.
-const STATE_FOLDER: &str = ".alchemy";
+pub(super) const STATE_FOLDER: &str = ".alchemy";
 
 /// The runtime that providers and the store work on.
 pub(super) fn runtime() -> Result<Runtime, CliError> {
@@ -52,11 +50,6 @@ pub(super) fn runtime() -> Result<Runtime, CliError> {
             CliError::new(codes::STATE_IO, "cannot start worker threads")
                 .with_note(error.to_string())
         })
-}
-
-/// The store of a project. Nothing is read or made.
-pub(super) fn store(project: &Path) -> SharedStore {
-    Arc::new(FileStore::new(project.join(STATE_FOLDER)))
 }
 
 /// Where the runs of a project are logged.
@@ -292,7 +285,9 @@ fn run_options(
 pub(super) struct RunLauncher {
     settings: Settings,
     start: Start,
+    /// With the store of the project's folder, where tests are.
     world: World,
+    stores: Stores,
     bundler: Arc<dyn Bundler>,
     redactor: Redactor,
     ui: Arc<Ui>,
@@ -312,12 +307,15 @@ impl RunLauncher {
         start: Start,
         folder: &Path,
         runtime: Handle,
-    ) -> Self {
+    ) -> Result<Self, CliError> {
         context.ui.keep_logs(logs(folder));
-        Self {
+        let stores = Stores::new(context, &settings.environment, folder)?;
+        Ok(Self {
+            // Replaced by the application's own before its run starts.
+            world: host.world(stores.files()),
             settings,
             start,
-            world: host.world(store(folder)),
+            stores,
             bundler: Arc::clone(&host.bundler),
             redactor: context.redactor.clone(),
             ui: Arc::clone(&context.ui),
@@ -326,7 +324,7 @@ impl RunLauncher {
             runtime,
             client: Mutex::new(Arc::clone(&host.client)),
             run: Mutex::default(),
-        }
+        })
     }
 
     /// The client of the target that the run was for.
@@ -375,12 +373,21 @@ impl RunLauncher {
         start.delete_adopted |= options.delete_adopted.unwrap_or(false);
         let folder = Arc::from(self.folder.as_path());
         let run_options = run_options(&self.command, &settings, target, start, folder);
-        let run = self.runtime.block_on(Run::start(
-            self.world.clone(),
-            StagePath::new(app, stage),
-            settings.key(password),
-            run_options,
-        ))?;
+        let stage = StagePath::new(app, stage);
+        let declared = options.state_store.as_ref();
+        let writes = run_options.phase.writes();
+        let run = self.runtime.block_on(async {
+            let (store, chosen) = self.stores.for_run(&stage, declared).await?;
+            let world = World {
+                store,
+                ..self.world.clone()
+            };
+            let run = Run::start(world, stage, settings.key(password), run_options).await?;
+            if writes {
+                chosen.remember()?;
+            }
+            Ok::<_, CliError>(run)
+        })?;
         *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&run));
         Ok(run)
     }
@@ -412,6 +419,7 @@ impl Launcher for RunLauncher {
                 ..Start::default()
             },
             world: self.world.clone(),
+            stores: self.stores.clone(),
             bundler: Arc::clone(&self.bundler),
             redactor: self.redactor.clone(),
             ui: Arc::clone(&self.ui),

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use crate::{
     model::Fqn,
-    provider::{FailureKind, Meter, OperationContext, ProviderError, Touch},
+    provider::{FailureKind, Leave, OperationContext, ProviderError, Touch},
+    state::Lease,
 };
 
 use super::{event::Event, failure::FailureCause, operate::Job, options::World, run::Run};
@@ -30,7 +33,7 @@ impl Run {
             idempotency_key: format!("{}-{instance}", self.stage),
             folder: Arc::clone(&self.options.folder),
             access: Arc::clone(&self.options.access),
-            meter: Meter::clone(meter),
+            meter: meter.asking(Arc::new(Lease::clone(&self.lease))),
             cancel: cancel.hard.clone(),
             progress: Arc::new(move |message| {
                 events.emit(Event::Progress {
@@ -61,13 +64,16 @@ impl Run {
         self.guarded(&job.fqn, job.provider.timeout(), future).await
     }
 
-    /// Runs a provider call under the operation's time limit and the second Ctrl-C.
+    /// Runs a provider call under the lease, the operation's time limit and the second Ctrl-C.
     pub(super) async fn guarded<T>(
         &self,
         fqn: &Fqn,
         timeout: std::time::Duration,
         future: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, FailureCause> {
+        if let Err(error) = self.lease.check().await {
+            return Err(self.poison(error).into());
+        }
         tokio::select! {
             biased;
             () = self.world.cancel.hard.cancelled() => Err(FailureCause::Cancelled),
@@ -83,6 +89,16 @@ impl Run {
                 )))
             }
         }
+    }
+}
+
+#[async_trait]
+impl Leave for Lease {
+    async fn ask(&self) -> Result<(), ProviderError> {
+        // An operation of several calls may have made some of them.
+        self.check()
+            .await
+            .map_err(|error| ProviderError::new(FailureKind::Ambiguous, error.to_string()))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     model::{Diagnostic, Label, Position, SourceFile, diagnostic::codes},
     provider::{FailureKind, ProviderError},
     secret::VaultError,
-    state::StateError,
+    state::{BucketFault, StateError},
 };
 
 use super::{
@@ -199,13 +199,36 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
             .with_help("`alch scope validate` lists all damage, and `alch scope restore` goes back to a backup"),
         StateError::Fenced { .. } => Diagnostic::error(codes::FENCED, error.to_string())
             .with_help("look at the stage with `alch scope locks` and run again"),
+        StateError::Lapsed { .. } => Diagnostic::error(codes::FENCED, error.to_string())
+            .with_note("nothing more was started; the next run resolves what was in flight")
+            .with_help("see to it that `.alchemy` can be written, then run again"),
         StateError::TooNew { .. } => Diagnostic::error(codes::TOO_NEW, error.to_string())
             .with_help("use the newer alch"),
+        StateError::Bucket { fault, .. } => bucket_diagnostic(error, *fault),
         StateError::Io { source, .. } => {
             Diagnostic::error(codes::STATE_IO, format!("{error}: {source}"))
                 .with_note("what was recorded before stays valid; nothing more was started")
                 .with_help("make room or fix the permissions of `.alchemy`, then run again")
         }
+    }
+}
+
+fn bucket_diagnostic(error: &StateError, fault: BucketFault) -> Diagnostic {
+    let told = Diagnostic::error(codes::BUCKET, error.to_string());
+    match fault {
+        BucketFault::Credentials => told
+            .with_note("nothing was changed")
+            .with_help("check `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (`R2_..` for R2): they must be those of this bucket, and may read, write, list and delete in it"),
+        BucketFault::NoBucket => told
+            .with_note("nothing was changed")
+            .with_help("make the bucket, or correct its name or endpoint where the store is declared"),
+        BucketFault::NoConditionalWrites => told
+            .with_note("without conditional writes two runs would overwrite each other's state, so nothing was changed")
+            .with_help("use a server that has them, such as Amazon S3, Cloudflare R2 or a recent MinIO"),
+        BucketFault::Unreachable => told
+            .with_note("nothing more was started after that")
+            .with_help("run again when the bucket can be reached; what was begun is finished or looked up then"),
+        BucketFault::Refused => told.with_help("look at the bucket's settings, then run again"),
     }
 }
 

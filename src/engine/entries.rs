@@ -164,14 +164,17 @@ impl Run {
                 graph.note_written(&entry);
                 Ok(())
             }
-            Err(error) => {
-                let error = Arc::new(error);
-                self.graph()
-                    .poisoned
-                    .get_or_insert_with(|| Arc::clone(&error));
-                Err(error)
-            }
+            Err(error) => Err(self.poison(error)),
         }
+    }
+
+    /// Lets nothing more start: what it did could not be recorded, or is another run's business by now.
+    pub(super) fn poison(&self, error: StateError) -> Arc<StateError> {
+        let error = Arc::new(error);
+        self.graph()
+            .poisoned
+            .get_or_insert_with(|| Arc::clone(&error));
+        error
     }
 
     pub(super) fn seal(&self, fqn: &Fqn, section: &str, map: &Map) -> Result<Map, VaultError> {

@@ -30,6 +30,7 @@ pub mod rename;
 mod renamed;
 mod repair;
 mod resolve;
+pub mod rotate;
 mod run;
 mod schedule;
 mod spelling;

@@ -205,7 +205,7 @@ fn rewrite(
     Ok(record)
 }
 
-fn fingerprint_from_hex(text: &str) -> Option<Fingerprint> {
+pub(super) fn fingerprint_from_hex(text: &str) -> Option<Fingerprint> {
     let bytes = hex::decode(text).ok()?;
     Some(Fingerprint(bytes.try_into().ok()?))
 }

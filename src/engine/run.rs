@@ -14,9 +14,11 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    model::{Fqn, StagePath},
+    model::{Diagnostic, Fqn, StagePath, diagnostic::codes},
     secret::{KeyMaterial, Keyring},
-    state::{JournalEntry, KeyCheck, LockRequest, Session, StageHeader, StageState, StateError},
+    state::{
+        JournalEntry, KeyCheck, Lease, LockRequest, Session, StageHeader, StageState, StateError,
+    },
     util::text,
 };
 
@@ -35,6 +37,8 @@ pub struct Run {
     pub(super) options: RunOptions,
     pub(super) keyring: Keyring,
     pub(super) session: Option<Box<dyn Session>>,
+    /// Asked before every call to a provider.
+    pub(super) lease: Lease,
     pub(super) lineage: String,
     pub(super) serial: u64,
     pub(super) tasks: TaskTracker,
@@ -106,6 +110,10 @@ impl Run {
         }
         let (session, mut state) = if writes {
             let session = open_session(&world, &stage, &options).await?;
+            for note in session.notes() {
+                let warning = Diagnostic::warning(codes::KEPT, note);
+                world.events.emit(Event::Diagnostic(Box::new(warning)));
+            }
             let state = session.take_state();
             (Some(session), state)
         } else {
@@ -143,6 +151,9 @@ impl Run {
             stage,
             options,
             keyring,
+            lease: session
+                .as_ref()
+                .map_or_else(Lease::always, |session| session.lease()),
             session,
             lineage,
             serial,

@@ -167,6 +167,10 @@ pub mod codes {
         OTHER_TARGET = 410, "The stage was deployed to another target.";
         NOT_IN_STATE = 411, "A resource is declared but was never deployed.";
         IN_STATE = 412, "The object is in state already, or cannot be taken into it.";
+        BUCKET = 420, "The bucket that holds state cannot be used.";
+        OTHER_HISTORY = 421, "The other store has another history of the stage, or a newer one.";
+        OTHER_STORE = 422, "The stage has state in another store than the one in use.";
+        KEPT = 423, "What a run had kept on this machine was saved.";
         USAGE = 501, "The command line does not make sense.";
         LOCAL_RUNTIME = 502, "The local cloud cannot be served, or cannot run Workers.";
     }

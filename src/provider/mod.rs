@@ -30,20 +30,60 @@ pub use access::{Access, Allow, Denied, Permissions, Touch};
 pub use observe::{Content, Difference, Observation};
 pub use registry::Registry;
 
+/// Whether a call may still leave the process.
+#[async_trait]
+pub trait Leave: Send + Sync {
+    /// Asks, right before the call.
+    ///
+    /// # Errors
+    /// Why not: another run may work on the same objects by now.
+    async fn ask(&self) -> Result<(), ProviderError>;
+}
+
 /// Counts calls that leave the process: HTTP requests, child processes, closures of script-defined kinds.
-#[derive(Debug, Clone, Default)]
-pub struct Meter(Arc<AtomicU64>);
+#[derive(Clone, Default)]
+pub struct Meter {
+    total: Arc<AtomicU64>,
+    leave: Option<Arc<dyn Leave>>,
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Meter").field(&self.total()).finish()
+    }
+}
 
 impl Meter {
+    /// A meter with the same count whose calls need `leave`.
+    #[must_use]
+    pub fn asking(&self, leave: Arc<dyn Leave>) -> Self {
+        Self {
+            total: Arc::clone(&self.total),
+            leave: Some(leave),
+        }
+    }
+
     /// Counts one call.
     pub fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one call if it may be made: for operations of several calls, between which the run may have lost its stage.
+    ///
+    /// # Errors
+    /// What [`Leave::ask`] says.
+    pub async fn begin_call(&self) -> Result<(), ProviderError> {
+        if let Some(leave) = &self.leave {
+            leave.ask().await?;
+        }
+        self.count();
+        Ok(())
     }
 
     /// Calls so far.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.total.load(Ordering::Relaxed)
     }
 }
 

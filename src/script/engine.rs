@@ -59,6 +59,9 @@ impl Default for Limits {
     }
 }
 
+/// Operations of the script between two looks at the clock and at Ctrl-C, which cost as much as an operation does.
+const OPERATIONS_PER_LOOK: u64 = 4;
+
 /// Stack of the thread that parses and runs scripts: 128 nested calls through natives need about 10 MB in a debug build.
 pub(super) const STACK_BYTES: usize = 128 << 20;
 
@@ -112,6 +115,9 @@ fn watch(engine: &mut Engine, host: &Arc<Host>) {
     let baseline = resident_bytes().unwrap_or(0);
     let previous = AtomicU64::new(0);
     engine.on_progress(move |operations| {
+        if !operations.is_multiple_of(OPERATIONS_PER_LOOK) {
+            return None;
+        }
         if on.options.cancel.soft.is_cancelled() {
             let fault = Fault::new(Diagnostic::error(codes::CANCELLED, "the run was stopped"));
             return Some(Dynamic::from(fault));

@@ -25,6 +25,7 @@ use super::{
     engine::Limits,
     fault::{self, Fault, Outcome},
     lazy::{Lazy, SecretValue, Tokens},
+    natives::store::StoreDeclaration,
     sources::Sources,
 };
 
@@ -76,6 +77,8 @@ pub struct AppOptions {
     pub concurrency: Option<usize>,
     /// `deleteAdopted`.
     pub delete_adopted: Option<bool>,
+    /// `stateStore`: a bucket for the application's state.
+    pub state_store: Option<StoreDeclaration>,
 }
 
 /// Starts runs for a script. Called on the script thread; may block on the runtime.

@@ -31,5 +31,6 @@ mod tests;
 pub use engine::Limits;
 pub use functions::{functions, functions_of};
 pub use host::{AppOptions, HostOptions, Launcher};
+pub use natives::store::StoreDeclaration;
 pub use program::{Program, load, load_text};
 pub use run::{ScriptResult, run};

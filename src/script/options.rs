@@ -16,22 +16,19 @@ use super::{
     fault::{Fault, Outcome},
     host::AppOptions,
     lazy::SecretValue,
+    natives::store::StoreDeclaration,
 };
 
 /// A map of options for `function`, taken apart key by key.
 pub(super) struct Options<'a> {
     function: &'a str,
     map: Map,
-    known: &'static [&'static str],
+    known: &'a [&'static str],
 }
 
 impl<'a> Options<'a> {
     /// Refuses every key that is not in `known` (camelCase).
-    pub(super) fn new(
-        function: &'a str,
-        map: Map,
-        known: &'static [&'static str],
-    ) -> Outcome<Self> {
+    pub(super) fn new(function: &'a str, map: Map, known: &'a [&'static str]) -> Outcome<Self> {
         for key in map.keys() {
             if known
                 .iter()
@@ -118,7 +115,8 @@ impl<'a> Options<'a> {
         }
     }
 
-    fn secret(&mut self, name: &'static str) -> Outcome<Option<Zeroizing<String>>> {
+    /// Text that may be wrapped as a secret.
+    pub(super) fn secret(&mut self, name: &'static str) -> Outcome<Option<Zeroizing<String>>> {
         match self.take(name) {
             None => Ok(None),
             Some(value) => {
@@ -163,6 +161,39 @@ impl<'a> Options<'a> {
     }
 }
 
+/// An option that there must be, and not be empty.
+pub(super) fn required(function: &str, name: &str, value: Option<String>) -> Outcome<String> {
+    value.filter(|text| !text.is_empty()).ok_or_else(|| {
+        let diagnostic = Diagnostic::error(
+            codes::MISSING_PROP,
+            format!("`{function}` needs the option `{name}`"),
+        );
+        let help = format!("`{function}(#{{ {name}: \"..\" }})`");
+        Fault::new(diagnostic.with_help(help)).raise()
+    })
+}
+
+/// The bucket that `stateStore` names.
+fn store_option(options: &mut Options<'_>) -> Outcome<Option<StoreDeclaration>> {
+    let Some(value) = options.take("stateStore") else {
+        return Ok(None);
+    };
+    match value.read_lock::<StoreDeclaration>() {
+        Some(declaration) => Ok(Some(declaration.clone())),
+        None => {
+            let diagnostic = Diagnostic::error(
+                codes::WRONG_TYPE,
+                format!(
+                    "option `stateStore` of `alchemy` must be a store, found {}",
+                    type_words(value.type_name())
+                ),
+            )
+            .with_help("write `s3(#{ bucket: \"..\" })` or `r2(#{ bucket: \"..\" })`");
+            Err(Fault::option(diagnostic, "stateStore", false).raise())
+        }
+    }
+}
+
 /// The options of `alchemy(name, #{ .. })`.
 pub(super) fn app_options(map: Map) -> Outcome<AppOptions> {
     let mut options = Options::new(
@@ -179,8 +210,10 @@ pub(super) fn app_options(map: Map) -> Outcome<AppOptions> {
             "quiet",
             "concurrency",
             "deleteAdopted",
+            "stateStore",
         ],
     )?;
+    let state_store = store_option(&mut options)?;
     let stage = match options.string("stage")? {
         None => None,
         Some(stage) => Some(StageName::new(stage).map_err(|error| {
@@ -210,6 +243,7 @@ pub(super) fn app_options(map: Map) -> Outcome<AppOptions> {
             .count("concurrency")?
             .map(|count| usize::try_from(count.max(1)).unwrap_or(usize::MAX)),
         delete_adopted: options.bool("deleteAdopted")?,
+        state_store,
     })
 }
 

@@ -91,6 +91,21 @@ impl Vault {
         })
     }
 
+    /// Opens every sealed secret of a map with `from` and seals it for the same place with this vault. Counts them.
+    ///
+    /// # Errors
+    /// [`VaultError::Tampered`].
+    pub fn reseal_map(&self, from: &Self, map: &Map, count: &mut usize) -> Result<Map, VaultError> {
+        map_leaves(map, &mut |_, leaf| match leaf {
+            Value::Secret(secret @ Secret::Sealed(sealed)) => {
+                *count += 1;
+                let sealed = self.seal(&from.open(secret)?, sealed.context.clone())?;
+                Ok(Value::Secret(Secret::Sealed(Arc::new(sealed))))
+            }
+            other => Ok(other.clone()),
+        })
+    }
+
     /// The plain text of one secret.
     ///
     /// # Errors

@@ -1,12 +1,21 @@
 //! What every [`Store`] must do, run over all of them.
 
+#[path = "../../tests/support/s3.rs"]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shared with the tests of the built program"
+)]
+mod s3;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use object_store::ObjectStore;
 
 use super::{
-    Deployment, FileStore, LockRequest, MemoryStore, Retention, Session, SharedStore, StageHeader,
-    StageState, StateError,
+    BucketStore, Deployment, FileStore, LockRequest, MemoryStore, Retention, Session, SharedStore,
+    StageHeader, StageState, StateError,
+    bucket::{BucketConfig, BucketKeys},
     disk::RealDisk,
     file::{Process, Processes},
     tests_support::{intent, put, record, removed, replaced, stage},
@@ -14,7 +23,10 @@ use super::{
 use crate::{
     model::Fqn,
     state::JournalEntry,
-    util::{clock::SystemClock, ids::SystemIds},
+    util::{
+        clock::SystemClock,
+        ids::{Ids as _, SystemIds},
+    },
 };
 
 /// A store, and what makes it look as if the process that used it had died.
@@ -55,7 +67,7 @@ fn subjects() -> Vec<Subject> {
         )
     };
     let memory = MemoryStore::new(Arc::new(SystemClock), Arc::new(SystemIds));
-    vec![
+    let mut subjects = vec![
         Subject {
             name: "file",
             reopen: Box::new(files),
@@ -66,7 +78,62 @@ fn subjects() -> Vec<Subject> {
             reopen: Box::new(move || Arc::new(memory.clone())),
             _folder: tempfile::tempdir().unwrap(),
         },
-    ]
+        bucket(
+            "bucket",
+            Arc::new(object_store::memory::InMemory::new()),
+            "",
+        ),
+    ];
+    if let Some((store, prefix)) = server() {
+        subjects.push(bucket("S3 server", store, &prefix));
+    }
+    subjects
+}
+
+fn bucket(name: &'static str, bucket: Arc<dyn ObjectStore>, prefix: &str) -> Subject {
+    let newest = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let prefix = object_store::path::Path::parse(prefix).unwrap();
+    let reopen = move || -> SharedStore {
+        let pid = newest.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+        let store = BucketStore::over(
+            Arc::clone(&bucket),
+            "s3://test",
+            prefix.clone(),
+            Arc::new(SystemClock),
+            Arc::new(SystemIds),
+            Process {
+                pid,
+                ..test_process()
+            },
+            Arc::new(OnlyNewest(Arc::clone(&newest))),
+        );
+        Arc::new(store.with_retention(Retention { backups: 2 }))
+    };
+    Subject {
+        name,
+        reopen: Box::new(reopen),
+        _folder: tempfile::tempdir().unwrap(),
+    }
+}
+
+/// A fresh folder in a real S3-compatible server, where one is installed.
+fn server() -> Option<(Arc<dyn ObjectStore>, String)> {
+    let server = s3::server()?;
+    let config = BucketConfig {
+        bucket: s3::BUCKET.to_owned(),
+        endpoint: Some(server.endpoint.clone()),
+        ..BucketConfig::default()
+    };
+    let keys = BucketKeys {
+        access_key_id: s3::ACCESS_KEY_ID.to_owned(),
+        secret_access_key: s3::SECRET_ACCESS_KEY.to_owned().into(),
+        session_token: None,
+    };
+    let folder = SystemIds.ulid(Timestamp::now());
+    Some((
+        config.client(&keys).unwrap(),
+        format!("conformance/{folder}"),
+    ))
 }
 
 fn test_process() -> Process {
@@ -323,6 +390,27 @@ conformance! {
         assert_eq!(Some(state.lineage), salvage.lineage);
         assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty(), "{}", subject.name);
         open(&store).await.release().await.unwrap();
+    }
+
+    a_stage_takes_the_state_of_another_store_with_its_serial => |subject| {
+        let lineage = "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned();
+        for serial in [7, 9] {
+            let store = (subject.reopen)();
+            let session = store.receive(&stage("app/dev"), lineage.clone(), serial, request()).await.unwrap();
+            assert!(session.take_state().is_empty());
+            session.append(vec![replaced(&stage("app/dev"), &[("app/dev/s/b", 7)])]).await.unwrap();
+            session.checkpoint(header(&["app/dev/s/b"])).await.unwrap();
+            session.release().await.unwrap();
+            let state = load(&store).await.unwrap();
+            assert_eq!(names(&state), ["app/dev/s/b"], "{}", subject.name);
+            assert_eq!((&state.lineage, state.serial), (&lineage, serial), "{}", subject.name);
+            assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty());
+        }
+        let session = open(&(subject.reopen)()).await;
+        session.append(vec![put("app/dev/a", 1)]).await.unwrap();
+        session.checkpoint(header(&[])).await.unwrap();
+        drop(session);
+        assert_eq!(load(&(subject.reopen)()).await.unwrap().serial, 10, "{}", subject.name);
     }
 
     appends_at_the_same_time_are_all_kept => |subject| {

@@ -263,6 +263,27 @@ impl Store for MemoryStore {
         }
         Ok((session, old.map(|_| "memory".to_owned())))
     }
+
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        let mut like = Snapshot::of(stage, &StageState::default());
+        like.lineage = lineage;
+        let (session, _) = self.set_aside(stage, &like, request).await?;
+        let mut data = locked(&self.data);
+        let state = StageState {
+            lineage: data.lineages.get(&stage.app).cloned().unwrap_or_default(),
+            serial: serial.saturating_sub(1),
+            ..StageState::default()
+        };
+        data.stages.insert(stage.clone(), state);
+        data.checkpoints.remove(stage);
+        Ok(session)
+    }
 }
 
 /// Counts a checkpoint.

@@ -4,10 +4,13 @@
 //! are durable when `append` returns, and folds them into a checkpoint at the end. What is torn, empty or unreadable is
 //! an error with the command that repairs it, never "no state".
 
+pub mod bucket;
 pub mod difference;
 pub mod disk;
 pub mod file;
+pub mod lease;
 pub mod memory;
+mod migrate;
 pub mod record;
 pub mod sim_disk;
 pub mod snapshot;
@@ -23,7 +26,9 @@ use async_trait::async_trait;
 
 use crate::model::{AppName, StagePath};
 
+pub use bucket::BucketStore;
 pub use file::FileStore;
+pub use lease::Lease;
 pub use memory::MemoryStore;
 pub use record::{
     Deployment, Intent, JournalEntry, KeyCheck, LockHolder, LockStatus, OldObject, Operation,
@@ -64,6 +69,19 @@ pub enum StateError {
         /// The epoch in charge now.
         theirs: u64,
     },
+    /// This run could not renew its lock, so that another one may have the stage by now: it starts nothing more.
+    #[error(
+        "this run could not renew its lock on stage {stage} for {}: {problem}",
+        crate::util::text::duration(*silent)
+    )]
+    Lapsed {
+        /// The stage.
+        stage: StagePath,
+        /// Since the last renewal.
+        silent: Duration,
+        /// Why the renewal failed.
+        problem: String,
+    },
     /// Written by a newer alch.
     #[error("`{place}` was written in format {found}; this alch reads up to {known}")]
     TooNew {
@@ -74,7 +92,19 @@ pub enum StateError {
         /// The newest format known here.
         known: u32,
     },
-    /// The file system or the bucket said no.
+    /// The bucket said no, or nothing.
+    #[error("cannot {operation} `{place}`: {problem}")]
+    Bucket {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The object.
+        place: String,
+        /// What sort of failure it is.
+        fault: BucketFault,
+        /// What the bucket, or the network, said.
+        problem: String,
+    },
+    /// The file system said no.
     #[error("cannot {operation} `{place}`")]
     Io {
         /// What was tried, as a verb.
@@ -85,6 +115,21 @@ pub enum StateError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Why a bucket could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketFault {
+    /// It does not accept the credentials, or they may not do this.
+    Credentials,
+    /// There is no such bucket.
+    NoBucket,
+    /// It does not keep to conditions of writes, without which two runs would overwrite each other.
+    NoConditionalWrites,
+    /// No answer, or none but "later", for as long as it was tried.
+    Unreachable,
+    /// Anything else that it refused.
+    Refused,
 }
 
 impl From<crate::util::fs::FsError> for StateError {
@@ -223,6 +268,20 @@ pub trait Store: Send + Sync {
         like: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError>;
+
+    /// Takes a stage for the state of another store, as [`Store::set_aside`] does for a repair: for one
+    /// [`JournalEntry::Replaced`] and a checkpoint, whose serial is then `serial`, 1 or more. `lineage` is used where the
+    /// application has none.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError>;
 }
 
 /// One run's exclusive hold on a stage. Heartbeats go on in the background until [`Session::release`] or drop.
@@ -233,6 +292,16 @@ pub trait Session: Send + Sync {
 
     /// The fencing token of this run.
     fn epoch(&self) -> u64;
+
+    /// What to ask before anything outside the store is changed. The default is for stores whose locks end with their holder.
+    fn lease(&self) -> Lease {
+        Lease::always()
+    }
+
+    /// What a person should hear of how the stage was found, such as what an earlier run had to leave on this machine.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Appends entries in order. Durable on return; calls at the same time share an fsync.
     ///

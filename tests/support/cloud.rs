@@ -38,6 +38,8 @@ struct Seen {
     held: usize,
     /// How often the gate opened.
     generations: usize,
+    /// Whether nothing is held back any more.
+    open: bool,
     /// Whether the gate was ever given up.
     shut: bool,
     /// Calls that are answered with an error instead of being passed on: a method and part of a path.
@@ -177,6 +179,25 @@ impl ServedCloud {
         seen.generations
     }
 
+    /// Waits until this many calls are held back.
+    #[track_caller]
+    pub(crate) fn wait_until_held(&self, count: usize) {
+        let begin = std::time::Instant::now();
+        while self.counter.seen().held < count {
+            assert!(begin.elapsed() < PATIENCE, "{:?}", self.counter.seen());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Lets everything through from now on.
+    pub(crate) fn open_gate(&self) {
+        let mut seen = self.counter.seen();
+        seen.open = true;
+        seen.held = 0;
+        seen.generations += 1;
+        self.counter.opened.send_replace(seen.generations);
+    }
+
     /// From now on answers these calls with an error, or none again.
     pub(crate) fn refuse(&self, calls: Option<(&str, &str)>) {
         self.counter.seen().refused =
@@ -308,6 +329,9 @@ async fn pass_gate(counter: &Counter) {
     let mut opened = counter.opened.subscribe();
     {
         let mut seen = counter.seen();
+        if seen.open {
+            return;
+        }
         seen.held += 1;
         if seen.held == counter.width {
             seen.held = 0;

@@ -13,6 +13,7 @@ use snapbox::IntoData;
 
 pub(crate) mod cloud;
 pub(crate) mod exchange;
+pub(crate) mod s3;
 pub(crate) mod served;
 
 /// The built binary: the one that `ALCH_TEST_BINARY` names, such as a release build, or the one of these tests.

@@ -156,6 +156,16 @@ Examples:
   alch scope unlock --stage prod
   alch scope unlock --stage prod --force   also when it is not known that the holder is dead";
 
+pub(super) const ROTATE_HELP: &str = "\
+The old password is `ALCHEMY_PASSWORD`, the new one `ALCHEMY_NEW_PASSWORD`; on a terminal the new one is asked for. Each
+stage has all of the old key or all of the new one, whenever this is stopped; run it again to go on with the rest.
+Backups made before stay sealed with the old key. No object is touched, and the next run changes nothing.
+
+Examples:
+  ALCHEMY_NEW_PASSWORD=.. alch secrets rotate                  every stage of the project
+  ALCHEMY_NEW_PASSWORD=.. alch secrets rotate --stage prod
+  alch secrets rotate --to-key-file                            without a password from now on";
+
 pub(super) const BACKUPS_HELP: &str = "\
 A backup is made of every checkpoint before the next one replaces it; the last ten are kept.
 
@@ -286,3 +296,31 @@ binary, and $ALCH_SIMULATORS_PATH the folder dist/src/workers of the miniflare p
 Workers in TypeScript, JSX or with npm packages are bundled by esbuild, which comes in the same way
 or is the binary that $ALCH_ESBUILD_PATH names. `alch run` uses the project's own in node_modules
 only with --allow-exec=esbuild: a program that came with a project is not run unasked.";
+
+pub(super) const PUSH_HELP: &str = "\
+Both stores are locked meanwhile. A stage is only replaced by a later state of the same history (same
+lineage, higher serial); --force replaces it all the same. What is replaced is kept aside.
+
+Examples:
+  alch state push --to \"s3://team-state/web?region=eu-west-1\" --stage prod
+  alch state push --to r2://team-state --stage prod
+  alch state push --to local         from the bucket in use into .alchemy";
+
+pub(super) const PULL_HELP: &str = "\
+Both stores are locked meanwhile. A stage is only replaced by a later state of the same history (same
+lineage, higher serial); --force replaces it all the same. What is replaced is kept aside.
+
+Examples:
+  alch state pull --from \"s3://team-state/web?region=eu-west-1\" --stage prod
+  alch state pull --from local       from .alchemy into the bucket in use";
+
+pub(super) const MIGRATE_HELP: &str = "\
+Copies every stage with its history, one after the other under both locks, and then remembers the new
+store. Doing it again goes on where it was cut short. The old store keeps what it has.
+
+Credentials of buckets are in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or
+R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY.
+
+Examples:
+  alch state migrate-store --to \"s3://team-state/web?region=eu-west-1\"
+  alch state migrate-store --to local --app shop";

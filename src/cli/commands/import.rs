@@ -424,7 +424,7 @@ fn prove(
         start,
         &project.folder,
         project.runtime.handle().clone(),
-    ));
+    )?);
     let result = host.run(&program, Arc::clone(&launcher), &project.runtime);
     if let Some(error) = result.error {
         return Ok(Some(error.message));

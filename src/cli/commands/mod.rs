@@ -19,6 +19,8 @@ mod rebuild;
 pub(super) mod run;
 pub(super) mod scan;
 pub(super) mod scope;
+pub(super) mod secrets;
 pub(super) mod stages;
 pub(super) mod state;
+pub(super) mod transfer;
 pub(super) mod trust;

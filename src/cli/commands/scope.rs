@@ -1,6 +1,6 @@
 //! `alch scope ..`: stages and scopes as a whole, and their locks.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value as Json, json};
 
@@ -16,10 +16,13 @@ use crate::{
         exit::Exit,
         select::Project,
     },
-    model::{Diagnostic, StagePath},
+    model::{Diagnostic, ResourceId, StageName, StagePath},
     state::{LockStatus, StateError},
     ui::table,
-    util::text::{duration, plural},
+    util::{
+        clock::{Clock as _, SystemClock},
+        text::{duration, plural},
+    },
 };
 
 /// Deployments that `inspect` shows.
@@ -32,7 +35,9 @@ pub(in crate::cli) fn run(context: &Context, command: &ScopeCommand) -> Result<E
         ScopeCommand::State { stage, scope } => state(context, stage, scope.as_deref()),
         ScopeCommand::Validate { stage, all } => validate(context, stage, *all),
         ScopeCommand::Locks { app, stage } => locks(context, app.as_deref(), stage.as_deref()),
-        ScopeCommand::Unlock { stage, force } => unlock(context, stage, *force),
+        ScopeCommand::Unlock { stage, test, force } => {
+            unlock(context, stage, test.as_deref(), *force)
+        }
         ScopeCommand::Backups { stage } => backups::list(context, stage),
         ScopeCommand::Restore(args) => backups::restore(context, args),
         ScopeCommand::Rebuild(args) => rebuild::run(context, args),
@@ -244,8 +249,19 @@ fn locks(context: &Context, app: Option<&str>, stage: Option<&str>) -> Result<Ex
     for app in &apps {
         found.extend(project.runtime.block_on(project.store.locks(app))?);
     }
-    found.retain(|lock| stage.is_none_or(|stage| stage == lock.stage.stage.as_str()));
-    let rows: Vec<[String; 4]> = found
+    found.retain(|lock| {
+        stage.is_none_or(|stage| {
+            let of = lock.stage.stage.test_parts().map(|(_, of)| of);
+            stage == of.unwrap_or(lock.stage.stage.as_str())
+        })
+    });
+    let now = SystemClock.now();
+    let held = |lock: &LockStatus| {
+        // Clocks of two machines may disagree; nobody holds a lock for less than no time.
+        let held = now.duration_since(lock.holder.acquired_at);
+        Duration::try_from(held).unwrap_or_default()
+    };
+    let rows: Vec<[String; 5]> = found
         .iter()
         .map(|lock| {
             let alive = match lock.alive {
@@ -256,7 +272,8 @@ fn locks(context: &Context, app: Option<&str>, stage: Option<&str>) -> Result<Ex
             [
                 lock.stage.to_string(),
                 alive.to_owned(),
-                duration(std::time::Duration::from_millis(lock.heartbeat_age_ms)),
+                duration(held(lock)),
+                duration(Duration::from_millis(lock.heartbeat_age_ms)),
                 lock.holder.to_string(),
             ]
         })
@@ -264,15 +281,40 @@ fn locks(context: &Context, app: Option<&str>, stage: Option<&str>) -> Result<Ex
     let text = if rows.is_empty() {
         "no locks".to_owned()
     } else {
-        table::render(["STAGE", "HOLDER IS", "LAST SIGN", "HELD BY"], &rows)
+        table::render(
+            ["STAGE", "HOLDER IS", "HELD FOR", "LAST SIGN", "HELD BY"],
+            &rows,
+        )
     };
-    context.ui.result("locks", json!({ "locks": found }), text);
+    let locks: Vec<Json> = found
+        .iter()
+        .map(|lock| {
+            json!({
+                "stage": lock.stage,
+                "holder": lock.holder,
+                "alive": lock.alive,
+                "held_ms": u64::try_from(held(lock).as_millis()).unwrap_or(u64::MAX),
+                "heartbeat_age_ms": lock.heartbeat_age_ms,
+            })
+        })
+        .collect();
+    context.ui.result("locks", json!({ "locks": locks }), text);
     Ok(Exit::Success)
 }
 
-fn unlock(context: &Context, args: &StageArgs, force: bool) -> Result<Exit, CliError> {
+fn unlock(
+    context: &Context,
+    args: &StageArgs,
+    test: Option<&str>,
+    force: bool,
+) -> Result<Exit, CliError> {
     let project = Project::find(context)?;
-    let (stage, _) = project.stage(context, args)?;
+    let (mut stage, _) = project.stage(context, args)?;
+    if let Some(id) = test {
+        let id = ResourceId::new(id)?;
+        stage.stage = StageName::test(&id, &stage.stage)
+            .ok_or_else(|| CliError::usage(format!("`{stage}` is the stage of a test itself")))?;
+    }
     let removed = project
         .runtime
         .block_on(project.store.unlock(&stage, force))
@@ -286,9 +328,13 @@ fn unlock(context: &Context, args: &StageArgs, force: bool) -> Result<Exit, CliE
             for diagnostic in &mut error.diagnostics {
                 diagnostic.help.clear();
             }
+            let named = match stage.stage.test_parts() {
+                Some((id, of)) => format!("--stage {of} --test {id}"),
+                None => format!("--stage {}", stage.stage),
+            };
             error.with_help(format!(
-                "if you are sure that it does no more: `alch scope unlock --app {} --stage {} --force`",
-                stage.app, stage.stage
+                "if you are sure that it does no more: `alch scope unlock --app {} {named} --force`",
+                stage.app
             ))
         })?;
     let text = if removed {

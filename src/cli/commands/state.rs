@@ -8,7 +8,7 @@ use crate::{
     cli::{
         Context,
         args::{StageArgs, StateCommand},
-        commands::{backups, history},
+        commands::{backups, history, transfer},
         error::CliError,
         exit::Exit,
         select::{Project, fqn, known},
@@ -38,6 +38,9 @@ pub(in crate::cli) fn run(context: &Context, command: &StateCommand) -> Result<E
             resource,
             yes,
         } => forget(context, stage, resource, *yes),
+        StateCommand::Push(args) => transfer::push(context, args),
+        StateCommand::Pull(args) => transfer::pull(context, args),
+        StateCommand::MigrateStore(args) => transfer::migrate(context, args),
     }
 }
 

@@ -153,6 +153,12 @@ fn variables_set_how_deletes_go_about_it() {
         refused(resolve(&[("ALCHEMY_LOCK_TIMEOUT", "soon")])),
         "`$ALCHEMY_LOCK_TIMEOUT` is `soon`, expected a whole number"
     );
+    let settings = resolve(&[("ALCHEMY_LOCK_TTL", "1000")]).unwrap();
+    assert_eq!(settings.lock_ttl, Duration::from_secs(1));
+    assert_eq!(
+        refused(resolve(&[("ALCHEMY_LOCK_TTL", "999")])),
+        "`$ALCHEMY_LOCK_TTL` is `999`, expected at least 1000 milliseconds"
+    );
 }
 
 #[test]

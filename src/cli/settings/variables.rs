@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     cli::{env_file, environment::Environment, error::CliError},
     engine::{DeleteOptions, DeleteStrategy},
+    state::file::DEFAULT_TTL,
     util::fs,
 };
 
@@ -67,6 +68,20 @@ pub(super) fn number(environment: &Environment, name: &str) -> Result<Option<u64
             })
         })
         .transpose()
+}
+
+/// The shortest lease: a heartbeat, a sixth of it, must come through on a busy machine.
+const MIN_LOCK_TTL: u64 = 1_000;
+
+/// How long a lock lasts without a heartbeat: `$ALCHEMY_LOCK_TTL` in milliseconds, else a minute.
+pub(in crate::cli) fn lock_ttl(environment: &Environment) -> Result<Duration, CliError> {
+    match number(environment, "ALCHEMY_LOCK_TTL")? {
+        None => Ok(DEFAULT_TTL),
+        Some(millis) if millis >= MIN_LOCK_TTL => Ok(Duration::from_millis(millis)),
+        Some(millis) => Err(CliError::usage(format!(
+            "`$ALCHEMY_LOCK_TTL` is `{millis}`, expected at least {MIN_LOCK_TTL} milliseconds"
+        ))),
+    }
 }
 
 fn flag(environment: &Environment, name: &str) -> Result<Option<bool>, CliError> {

@@ -275,7 +275,11 @@ impl Client {
                 call: call.describe(),
             });
         }
-        context.meter.count();
+        let refused = |error: ProviderError| CallError::NoLeave {
+            call: call.describe(),
+            reason: error.message,
+        };
+        context.meter.begin_call().await.map_err(refused)?;
         let response = tokio::select! {
             biased;
             () = context.cancel.cancelled() => {

@@ -273,6 +273,13 @@ pub enum CallError {
         /// The call.
         call: String,
     },
+    /// The run may make no more calls. This one was not made; earlier ones of the operation may have been.
+    NoLeave {
+        /// The call.
+        call: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl CallError {
@@ -372,6 +379,13 @@ impl From<CallError> for ProviderError {
                 code: None,
                 call: Some(call),
                 help: None,
+            },
+            CallError::NoLeave { call, reason } => Self {
+                kind: FailureKind::Ambiguous,
+                message: reason,
+                code: None,
+                call: Some(call),
+                help: Some(AGAIN.to_owned()),
             },
         }
     }

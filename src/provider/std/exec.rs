@@ -246,7 +246,7 @@ async fn run(context: &OperationContext, props: &Map) -> Result<Map, ProviderErr
         )
         .with_help("correct `cwd`; it is relative to the script"));
     }
-    context.meter.count();
+    context.meter.begin_call().await?;
     let mut child = command.spawn().map_err(|error| {
         ProviderError::new(
             FailureKind::Refused,

@@ -124,7 +124,7 @@ impl HttpRequest {
             };
             fail(kind, chain(&error.without_url())).with_help("check the URL and the network")
         };
-        context.meter.count();
+        context.meter.begin_call().await?;
         let exchange = async {
             let mut answer = builder.send().await.map_err(lost)?;
             let mut body = Vec::new();

@@ -8,6 +8,7 @@ pub(super) mod io;
 pub(super) mod lists;
 pub(super) mod net;
 pub(super) mod resources;
+pub(super) mod store;
 pub(super) mod time;
 
 use std::sync::Arc;
@@ -26,5 +27,6 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     io::register(engine, host);
     lists::register(engine, host);
     net::register(engine, host);
+    store::register(engine, host);
     time::register(engine, host);
 }

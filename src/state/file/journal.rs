@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::{
     JournalEntry, StateError,
+    migrate::{Role, migrate},
     record::{FORMAT, from_json},
 };
 
@@ -250,8 +251,9 @@ fn begin(bytes: &[u8]) -> Result<(Journal, u32), JournalError> {
     if version.format > FORMAT {
         return Err(JournalError::TooNew(version.format));
     }
-    let header: JournalHeader =
-        from_json(first.payload).map_err(|error| damaged(format!("its header: {error}")))?;
+    let header: JournalHeader = migrate(Role::Journal, version.format, first.payload)
+        .and_then(|json| from_json(&json))
+        .map_err(|error| damaged(format!("its header: {error}")))?;
 
     let journal = Journal {
         epoch: header.epoch,

@@ -15,9 +15,9 @@ pub(crate) const JOURNAL: &str = "journal.wal";
 pub(crate) const TEMPORARY: &str = ".tmp";
 
 /// Names within the root folder that are not applications.
-const ROOT_NAMES: [&str; 2] = ["locks", "local"];
+const ROOT_NAMES: [&str; 4] = ["locks", "local", "pending", "stores"];
 /// Within an application's folder, and within that of its locks: where its tests are.
-const TESTS: &str = "test";
+pub(crate) const TESTS: &str = "test";
 /// File name of the note that a repair is going on, or was cut short.
 pub(crate) const REPAIR: &str = "repair.json";
 /// Folder of resources within a scope, and the folders of a stage that are no scopes.

@@ -6,6 +6,7 @@
 
 use std::{
     io::{self, ErrorKind},
+    path::Path,
     time::Duration,
 };
 
@@ -13,11 +14,11 @@ use serde::de::IgnoredAny;
 
 use super::{
     envelope::io_error,
-    layout::{StageLayout, temporary},
+    layout::{self, StageLayout, temporary},
     process::{Process, Processes},
 };
 use crate::{
-    model::StagePath,
+    model::{AppName, ResourceId, StageName, StagePath},
     state::{
         LockHolder, StateError,
         disk::{Disk, Guard},
@@ -55,11 +56,8 @@ pub(crate) enum Attempt {
     Held { seen: Seen, watch: bool },
 }
 
-/// The lease that a lock without readable content is given.
-pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(60);
-
-/// How many heartbeats a lease lasts.
-pub(crate) const HEARTBEATS_PER_TTL: u32 = 6;
+/// The lease of a run that asks for no other, and of a lock without readable content.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(60);
 
 /// How long a write of ours waits for somebody who only looks at the lock.
 const WRITER_PATIENCE: Duration = Duration::from_secs(30);
@@ -257,4 +255,40 @@ pub(crate) fn release_any_epoch(
 pub(crate) fn remove(disk: &dyn Disk, layout: &StageLayout) -> Result<(), StateError> {
     disk.remove_file(&layout.lock)
         .map_err(|error| io_error("remove", &layout.lock, error))
+}
+
+/// The stages of an application, tests among them, that have a lock file.
+///
+/// # Errors
+/// [`StateError::Io`] when a folder cannot be listed.
+pub(crate) fn locked_stages(
+    disk: &dyn Disk,
+    root: &Path,
+    app: &AppName,
+) -> Result<Vec<StageName>, StateError> {
+    let list = |folder: &Path| {
+        disk.list(folder)
+            .map_err(|error| io_error("list", folder, error))
+    };
+    let locked = |folder: &Path| -> Result<Vec<StageName>, StateError> {
+        Ok(list(folder)?
+            .iter()
+            .filter_map(|entry| entry.text()?.strip_suffix(".lock"))
+            .filter_map(|name| StageName::new(layout::unescape(name)).ok())
+            .collect())
+    };
+    let folder = layout::locks_folder(root, app);
+    let mut stages = locked(&folder)?;
+    let tests = folder.join(layout::TESTS);
+    for entry in list(&tests)?.iter().filter(|entry| entry.is_folder) {
+        let Some(id) = entry
+            .text()
+            .and_then(|id| ResourceId::new(layout::unescape(id)).ok())
+        else {
+            continue;
+        };
+        let of = locked(&tests.join(&entry.name))?;
+        stages.extend(of.iter().filter_map(|of| StageName::test(&id, of)));
+    }
+    Ok(stages)
 }

@@ -27,10 +27,13 @@ mod damage_tests;
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
+mod lease_tests;
+#[cfg(test)]
 mod race_tests;
 #[cfg(test)]
 mod repair_tests;
 
+pub use lock::DEFAULT_TTL;
 pub use process::{Process, Processes, SystemProcesses};
 pub use store::FileStore;
 

@@ -21,7 +21,10 @@ use super::{
 use crate::{
     model::{AppName, Fqn, StagePath},
     state::{
-        JournalEntry, Record, StageHeader, StageState, StateError, disk::Disk, record::FORMAT,
+        JournalEntry, Record, Snapshot, StageHeader, StageState, StateError,
+        disk::Disk,
+        migrate::{Role, migrate},
+        record::FORMAT,
     },
 };
 
@@ -45,6 +48,24 @@ pub(crate) struct StageRecord {
     pub(crate) epoch: u64,
     pub(crate) header: StageHeader,
     pub(crate) records: BTreeMap<Fqn, Checksum>,
+}
+
+/// A file that states its format.
+pub(crate) trait Versioned {
+    /// What it is, for the steps from older formats.
+    const ROLE: Role;
+}
+
+impl Versioned for AppRecord {
+    const ROLE: Role = Role::Application;
+}
+
+impl Versioned for StageRecord {
+    const ROLE: Role = Role::Stage;
+}
+
+impl Versioned for Snapshot {
+    const ROLE: Role = Role::Snapshot;
 }
 
 #[derive(Deserialize)]
@@ -93,7 +114,7 @@ pub(crate) fn read_if_present(disk: &dyn Disk, path: &Path) -> Result<Option<Vec
 }
 
 /// Reads a checked file that states its format.
-pub(crate) fn read_versioned<T: DeserializeOwned>(
+pub(crate) fn read_versioned<T: DeserializeOwned + Versioned>(
     bytes: &[u8],
     stage: &str,
     path: &Path,
@@ -107,7 +128,9 @@ pub(crate) fn read_versioned<T: DeserializeOwned>(
             known: FORMAT,
         });
     }
-    parse(json).map_err(|problem| corrupt(stage, path, problem))
+    migrate(T::ROLE, version.format, json)
+        .and_then(|json| parse(&json))
+        .map_err(|problem| corrupt(stage, path, problem))
 }
 
 /// Reads the application record, if there is one.

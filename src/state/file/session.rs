@@ -7,24 +7,20 @@
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{
-    envelope::io_error,
-    journal::Payloads,
-    layout::StageLayout,
-    lock::{self, HEARTBEATS_PER_TTL},
-    writer::Writer,
-};
+use super::{envelope::io_error, journal::Payloads, layout::StageLayout, lock, writer::Writer};
 use crate::{
     model::{ResourceId, StagePath},
     state::{
-        Deployment, JournalEntry, LockHolder, Retention, Session, StageHeader, StageState,
+        Deployment, JournalEntry, Lease, LockHolder, Retention, Session, StageHeader, StageState,
         StateError,
         disk::{Disk, on_disk},
+        lease::Renewal,
     },
     util::{clock::Clock, ids::Ids},
 };
@@ -249,23 +245,34 @@ impl Drop for Leading<'_> {
 pub(crate) struct FileSession {
     core: Arc<Core>,
     handed: Mutex<Option<StageState>>,
+    lease: Lease,
     heartbeat: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl FileSession {
-    /// Starts the heartbeats.
-    pub(crate) fn start(core: Core) -> Self {
+    /// Starts the heartbeats. `confirmed`: before the lock was written last, by [`Clock::since_boot`].
+    pub(crate) fn start(core: Core, confirmed: Duration) -> Self {
         let state = locked(&core.output).writer.state().clone();
         let core = Arc::new(core);
-        let heartbeat = tokio::spawn(beat(
-            Arc::clone(&core.disk),
-            Arc::clone(&core.clock),
+        let lease = Lease::new(
             core.stage.clone(),
-            core.layout.clone(),
-            core.holder.clone(),
-        ));
+            Duration::from_millis(core.holder.ttl_ms),
+            Arc::clone(&core.clock),
+            confirmed,
+            Box::new(Heartbeat {
+                disk: Arc::clone(&core.disk),
+                stage: core.stage.clone(),
+                layout: core.layout.clone(),
+                holder: Mutex::new(core.holder.clone()),
+            }),
+        );
+        let heartbeat = tokio::spawn({
+            let lease = lease.clone();
+            async move { lease.keep().await }
+        });
         Self {
             core,
+            lease,
             handed: Mutex::new(Some(state)),
             heartbeat: Mutex::new(Some(heartbeat)),
         }
@@ -291,36 +298,29 @@ impl FileSession {
     }
 }
 
-/// Renews the lease until it is lost or the task is stopped.
-async fn beat(
+/// Writes the lock file again, with a higher count.
+struct Heartbeat {
     disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
     stage: StagePath,
     layout: StageLayout,
-    mut holder: LockHolder,
-) {
-    let ttl = std::time::Duration::from_millis(holder.ttl_ms);
-    loop {
-        clock.sleep(ttl / HEARTBEATS_PER_TTL).await;
-        let renewed = LockHolder {
-            heartbeat: holder.heartbeat + 1,
-            ..holder.clone()
+    /// As the lock file names us, and the count of the last try.
+    holder: Mutex<LockHolder>,
+}
+
+#[async_trait]
+impl Renewal for Heartbeat {
+    async fn renew(&self) -> Result<(), StateError> {
+        let renewed = {
+            let mut holder = locked(&self.holder);
+            // Counted before it is tried: no two tries write the same bytes, by whose change a taker sees that we live.
+            holder.heartbeat += 1;
+            holder.clone()
         };
-        let (ours, next) = (holder.clone(), renewed.clone());
-        let (stage_here, layout_here) = (stage.clone(), layout.clone());
-        let result = on_disk(&disk, move |disk| {
-            lock::renew(disk, &layout_here, &stage_here, &ours, &next)
+        let (stage, layout) = (self.stage.clone(), self.layout.clone());
+        on_disk(&self.disk, move |disk| {
+            lock::renew(disk, &layout, &stage, &renewed, &renewed)
         })
-        .await;
-        match result {
-            Ok(()) => holder = renewed,
-            Err(StateError::Fenced { theirs, .. }) => {
-                tracing::warn!(%stage, theirs, "the lock was taken over");
-                return;
-            }
-            // The next beat may go through; the writes check the lock anyway.
-            Err(error) => tracing::warn!(%stage, %error, "the heartbeat failed"),
-        }
+        .await
     }
 }
 
@@ -338,6 +338,10 @@ impl Session for FileSession {
 
     fn epoch(&self) -> u64 {
         self.core.holder.epoch
+    }
+
+    fn lease(&self) -> Lease {
+        self.lease.clone()
     }
 
     async fn append(&self, entries: Vec<JournalEntry>) -> Result<(), StateError> {

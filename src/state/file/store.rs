@@ -122,18 +122,19 @@ impl FileStore {
         }
     }
 
-    /// Takes the lock, waiting as long as the request allows.
+    /// Takes the lock, waiting as long as the request allows. Answers also when, at the latest, the lease begins.
     async fn acquire(
         &self,
         stage: &StagePath,
         request: &LockRequest,
-    ) -> Result<LockHolder, StateError> {
+    ) -> Result<(LockHolder, Duration), StateError> {
         let layout = self.layout(stage);
         let begin = self.clock.monotonic();
         // What a lock of unknown life read as, and since when.
         let mut watched: Option<(Vec<u8>, Duration)> = None;
         loop {
             let now = self.clock.monotonic();
+            let confirmed = self.clock.since_boot();
             let holder = self.new_holder(request);
             let lease_of = |bytes: &[u8]| {
                 serde_json::from_slice(bytes).map_or(DEFAULT_TTL, |holder: LockHolder| {
@@ -158,7 +159,7 @@ impl FileStore {
             })
             .await?;
             let (seen, watch) = match attempt {
-                Attempt::Taken(holder) => return Ok(holder),
+                Attempt::Taken(holder) => return Ok((holder, confirmed)),
                 Attempt::Held { seen, watch } => (seen, watch),
             };
             let left = request.wait.saturating_sub(now.saturating_sub(begin));
@@ -207,6 +208,7 @@ impl FileStore {
         &self,
         stage: &StagePath,
         like: &Snapshot,
+        exact: bool,
         provisional: &LockHolder,
     ) -> Result<(LockHolder, Writer, Option<String>), StateError> {
         let layout = self.layout(stage);
@@ -217,7 +219,12 @@ impl FileStore {
         let (like_epoch, like_serial) = (like.epoch, like.serial);
         on_disk(&self.disk, move |disk| {
             let (epoch, serial) = repair::highest(disk, &layout, &stage)?;
-            let (epoch, serial) = (epoch.max(like_epoch), serial.max(like_serial));
+            let epoch = epoch.max(like_epoch);
+            let serial = if exact {
+                like_serial
+            } else {
+                serial.max(like_serial)
+            };
             let mut holder = ours.clone();
             if holder.epoch <= epoch {
                 holder.epoch = epoch + 1;
@@ -232,8 +239,13 @@ impl FileStore {
         .await
     }
 
-    fn session(&self, stage: &StagePath, holder: LockHolder, writer: Writer) -> Box<dyn Session> {
-        Box::new(FileSession::start(Core::new(
+    fn session(
+        &self,
+        stage: &StagePath,
+        (holder, confirmed): (LockHolder, Duration),
+        writer: Writer,
+    ) -> Box<dyn Session> {
+        let core = Core::new(
             Arc::clone(&self.disk),
             Arc::clone(&self.clock),
             Arc::clone(&self.ids),
@@ -242,7 +254,8 @@ impl FileStore {
             self.retention,
             holder,
             writer,
-        )))
+        );
+        Box::new(FileSession::start(core, confirmed))
     }
 
     /// Gives a lock back after a failure; that failure is what the caller hears of.
@@ -337,7 +350,7 @@ impl Store for FileStore {
         stage: &StagePath,
         request: LockRequest,
     ) -> Result<Box<dyn Session>, StateError> {
-        let provisional = self.acquire(stage, &request).await?;
+        let (provisional, confirmed) = self.acquire(stage, &request).await?;
         let (holder, writer) = match self.take_over(stage, &provisional).await {
             Ok(taken) => taken,
             Err(error) => {
@@ -345,24 +358,15 @@ impl Store for FileStore {
                 return Err(error);
             }
         };
-        Ok(self.session(stage, holder, writer))
+        Ok(self.session(stage, (holder, confirmed), writer))
     }
 
     async fn locks(&self, app: &AppName) -> Result<Vec<LockStatus>, StateError> {
         let (store, app) = (self.clone(), app.clone());
         let now = self.clock.now();
         on_disk(&self.disk, move |disk| {
-            let folder = layout::locks_folder(&store.root, &app);
-            let entries = disk
-                .list(&folder)
-                .map_err(|error| io_error("list", &folder, error))?;
             let mut locks = Vec::new();
-            for entry in entries {
-                let name = entry.text().and_then(|name| name.strip_suffix(".lock"));
-                let Some(name) = name.and_then(|name| StageName::new(layout::unescape(name)).ok())
-                else {
-                    continue;
-                };
+            for name in lock::locked_stages(disk, &store.root, &app)? {
                 let stage = StagePath::new(app.clone(), name);
                 let layout = store.layout(&stage);
                 let Some(seen) = lock::read(disk, &layout)? else {
@@ -475,7 +479,7 @@ impl Store for FileStore {
             }))
         })
         .await?;
-        let holder = self.acquire(stage, &request).await?;
+        let (holder, _) = self.acquire(stage, &request).await?;
         let (layout, path, ours) = (self.layout(stage), stage.clone(), holder.clone());
         let removed = on_disk(&self.disk, move |disk| {
             let _guard = lock::guard(disk, &layout)?;
@@ -498,9 +502,31 @@ impl Store for FileStore {
         like: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
-        let provisional = self.acquire(stage, &request).await?;
-        match self.begin_anew(stage, like, &provisional).await {
-            Ok((holder, writer, aside)) => Ok((self.session(stage, holder, writer), aside)),
+        let (provisional, confirmed) = self.acquire(stage, &request).await?;
+        match self.begin_anew(stage, like, false, &provisional).await {
+            Ok((holder, writer, aside)) => {
+                Ok((self.session(stage, (holder, confirmed), writer), aside))
+            }
+            Err(error) => {
+                self.give_back(stage, provisional).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        stage: &StagePath,
+        lineage: String,
+        serial: u64,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        let (provisional, confirmed) = self.acquire(stage, &request).await?;
+        let mut like = Snapshot::of(stage, &StageState::default());
+        like.lineage = lineage;
+        like.serial = serial.saturating_sub(1);
+        match self.begin_anew(stage, &like, true, &provisional).await {
+            Ok((holder, writer, _)) => Ok(self.session(stage, (holder, confirmed), writer)),
             Err(error) => {
                 self.give_back(stage, provisional).await;
                 Err(error)

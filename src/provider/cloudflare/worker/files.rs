@@ -217,7 +217,9 @@ impl Ignored {
                 folders_only,
             })
         });
-        Ok(Self(patterns.collect::<Result<_, _>>()?))
+        Ok(Self(
+            patterns.collect::<Result<_, (String, Option<String>)>>()?,
+        ))
     }
 
     /// Whether a file is left out: by itself or with a folder that it is in. The last pattern that fits decides.

@@ -1,0 +1,467 @@
+//! Which store holds the state of an application: the `.alchemy` folder, or a bucket.
+//!
+//! What a script declares (`stateStore: s3(..)`) counts most, then what was remembered of a script or of `alch state
+//! migrate-store`, then `$ALCHEMY_STATE_STORE`, then what was remembered of that, then the folder. A bucket is remembered in
+//! `.alchemy/stores/<app>.json`, without secrets, so that commands that do not read the script find it.
+
+mod memory;
+mod routed;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use zeroize::Zeroizing;
+
+use self::{
+    memory::{DeclaredBy, Remembered},
+    routed::{Route, Routed},
+};
+use crate::{
+    cli::{Context, environment::Environment, error::CliError, settings::lock_ttl},
+    model::{AppName, StagePath, diagnostic::codes},
+    script::StoreDeclaration,
+    secret::Redactor,
+    state::{
+        BucketFault, BucketStore, FileStore, SharedStore, StateError,
+        bucket::{BucketConfig, BucketKeys, ConfigError},
+    },
+};
+
+/// What `$ALCHEMY_STATE_STORE` and `--to` call the folder.
+const LOCAL: &str = "local";
+
+/// Where state is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Location {
+    /// In the folder of the project.
+    Folder,
+    /// In a bucket.
+    Bucket(BucketConfig),
+}
+
+impl Location {
+    /// As messages name it.
+    pub(super) fn label(&self) -> String {
+        match self {
+            Self::Folder => "the project's `.alchemy` folder".to_owned(),
+            Self::Bucket(config) => {
+                let config = BucketConfig {
+                    endpoint: None,
+                    region: None,
+                    ..config.clone()
+                };
+                format!("`{}`", config.url())
+            }
+        }
+    }
+
+    /// As `--to` takes it.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::Folder => LOCAL.to_owned(),
+            Self::Bucket(config) => config.url(),
+        }
+    }
+}
+
+/// A location, who named it, and the keys that were named with it.
+#[derive(Clone)]
+struct Choice {
+    location: Location,
+    by: Option<DeclaredBy>,
+    keys: Option<BucketKeys>,
+}
+
+/// The stores of a project.
+#[derive(Clone)]
+pub(super) struct Stores {
+    root: PathBuf,
+    environment: Environment,
+    redactor: Redactor,
+    lease: Duration,
+}
+
+impl Stores {
+    /// Those of the project in `folder`. Nothing is read or made.
+    pub(super) fn new(
+        context: &Context,
+        environment: &Environment,
+        folder: &Path,
+    ) -> Result<Self, CliError> {
+        Ok(Self {
+            root: folder.join(super::wiring::STATE_FOLDER),
+            lease: lock_ttl(environment)?,
+            environment: environment.clone(),
+            redactor: context.redactor.clone(),
+        })
+    }
+
+    /// The project's folder as a store.
+    pub(super) fn files(&self) -> SharedStore {
+        Arc::new(FileStore::new(&self.root).with_ttl(self.lease))
+    }
+
+    /// The store for everything that goes by state alone: each application's own.
+    pub(super) fn all(&self) -> Result<SharedStore, CliError> {
+        let remembered = memory::all(&self.root)?;
+        let wanted = self.wanted()?;
+        let mut routes = Vec::new();
+        for (app, found) in remembered {
+            let choice = self.weigh(None, wanted.clone(), Some(found));
+            routes.push((app, self.route(&choice)?));
+        }
+        let others = match &wanted {
+            Some(choice) => self.route(choice)?,
+            None => Route::Store(self.files()),
+        };
+        Ok(Arc::new(Routed::new(self.files(), routes, others)))
+    }
+
+    /// Where the state of an application is, without a script.
+    pub(super) fn location(&self, app: &AppName) -> Result<Location, CliError> {
+        Ok(self
+            .weigh(None, self.wanted()?, memory::read(&self.root, app)?)
+            .location)
+    }
+
+    /// The store for a run of a script. Refuses one other than where the state is.
+    pub(super) async fn for_run(
+        &self,
+        stage: &StagePath,
+        declared: Option<&StoreDeclaration>,
+    ) -> Result<(SharedStore, Chosen), CliError> {
+        let app = &stage.app;
+        let declared = declared.map(|found| self.declared(found)).transpose()?;
+        let remembered = memory::read(&self.root, app)?;
+        let choice = self.weigh(declared, self.wanted()?, remembered.clone());
+        let route = self.route(&choice)?;
+        if stage.stage.test_parts().is_none() {
+            self.check_move(stage, &choice, &route, remembered.as_ref())
+                .await?;
+        }
+        let is_new = remembered
+            .as_ref()
+            .is_none_or(|found| found.location() != choice.location || Some(found.by) != choice.by);
+        let chosen = Chosen {
+            root: self.root.clone(),
+            app: app.clone(),
+            remember: match (&choice.location, choice.by) {
+                (Location::Bucket(config), Some(by)) if is_new => {
+                    Some(Remembered::new(app, config.clone(), by))
+                }
+                _ => None,
+            },
+        };
+        let others = Route::Store(self.files());
+        let routes = vec![(app.clone(), route)];
+        let store = Routed::new(self.files(), routes, others);
+        Ok((Arc::new(store), chosen))
+    }
+
+    /// A store by its address: `s3://bucket/prefix`, `r2://bucket`, `local`.
+    pub(super) fn named(&self, url: &str) -> Result<(Location, SharedStore), CliError> {
+        let location = self.parse(url)?;
+        let choice = Choice {
+            location: location.clone(),
+            by: None,
+            keys: None,
+        };
+        match self.route(&choice)? {
+            Route::Store(store) => Ok((location, store)),
+            Route::Closed(label) => Err(routed::closed(&label).into()),
+        }
+    }
+
+    /// Remembers where an application's state is from now on.
+    pub(super) fn move_to(&self, app: &AppName, location: &Location) -> Result<(), CliError> {
+        match location {
+            Location::Folder => memory::forget(&self.root, app),
+            Location::Bucket(config) => memory::write(
+                &self.root,
+                &Remembered::new(app, config.clone(), DeclaredBy::Command),
+            ),
+        }
+    }
+
+    fn weigh(
+        &self,
+        script: Option<Choice>,
+        environment: Option<Choice>,
+        remembered: Option<Remembered>,
+    ) -> Choice {
+        let remembered = remembered.map(|found| Choice {
+            location: found.location(),
+            by: Some(found.by),
+            keys: None,
+        });
+        let by_environment = |choice: &Choice| choice.by == Some(DeclaredBy::Environment);
+        let (weak, strong) = match remembered {
+            Some(choice) if by_environment(&choice) => (Some(choice), None),
+            other => (None, other),
+        };
+        script
+            .or(strong)
+            .or(environment)
+            .or(weak)
+            .unwrap_or(Choice {
+                location: Location::Folder,
+                by: None,
+                keys: None,
+            })
+    }
+
+    fn variable(&self, names: &[&str]) -> Option<String> {
+        let mut found = names.iter().filter_map(|name| self.environment.get(name));
+        found.next().map(str::to_owned)
+    }
+
+    /// What the environment asks for.
+    fn wanted(&self) -> Result<Option<Choice>, CliError> {
+        let location = match self.environment.get("ALCHEMY_STATE_STORE") {
+            Some(url) => self
+                .parse(url)
+                .map_err(|error| error.with_note("from `$ALCHEMY_STATE_STORE`"))?,
+            None => {
+                let complete = ["R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"]
+                    .iter()
+                    .all(|name| self.environment.get(name).is_some());
+                match self.environment.get("R2_BUCKET_NAME") {
+                    Some(bucket) if complete => self
+                        .parse(&format!("r2://{bucket}"))
+                        .map_err(|error| error.with_note("from `$R2_BUCKET_NAME`"))?,
+                    _ => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Choice {
+            location,
+            by: Some(DeclaredBy::Environment),
+            keys: None,
+        }))
+    }
+
+    fn parse(&self, url: &str) -> Result<Location, CliError> {
+        if matches!(url, LOCAL | "file" | ".alchemy") {
+            return Ok(Location::Folder);
+        }
+        let config = BucketConfig::parse(url).map_err(|error| config_error(&error))?;
+        self.complete(config, url.starts_with("r2://"), None)
+            .map(Location::Bucket)
+    }
+
+    fn declared(&self, declared: &StoreDeclaration) -> Result<Choice, CliError> {
+        let config = BucketConfig {
+            bucket: declared.bucket.clone(),
+            prefix: declared
+                .prefix
+                .as_deref()
+                .unwrap_or_default()
+                .trim_matches('/')
+                .to_owned(),
+            endpoint: declared.endpoint.clone(),
+            region: match declared.r2 {
+                true => Some("auto".to_owned()),
+                false => declared.region.clone(),
+            },
+        };
+        config.check().map_err(|problem| {
+            CliError::new(codes::BUCKET, format!("`stateStore`: {problem}"))
+                .with_help("correct it where `alchemy(..)` is called")
+        })?;
+        let config = self.complete(config, declared.r2, declared.account_id.as_deref())?;
+        let keys = match (&declared.access_key_id, &declared.secret_access_key) {
+            (Some(id), Some(secret)) => Some(BucketKeys {
+                access_key_id: id.to_string(),
+                secret_access_key: secret.clone(),
+                session_token: None,
+            }),
+            (None, None) => None,
+            _ => {
+                return Err(CliError::new(
+                    codes::BUCKET,
+                    "`stateStore` names one of `accessKeyId` and `secretAccessKey`",
+                )
+                .with_help("give both, or neither and set the variables of the environment"));
+            }
+        };
+        Ok(Choice {
+            location: Location::Bucket(config),
+            by: Some(DeclaredBy::Script),
+            keys,
+        })
+    }
+
+    /// Adds what the environment says of endpoint and region.
+    fn complete(
+        &self,
+        mut config: BucketConfig,
+        r2: bool,
+        account: Option<&str>,
+    ) -> Result<BucketConfig, CliError> {
+        if config.endpoint.is_none() && r2 {
+            let account = account
+                .map(str::to_owned)
+                .or_else(|| self.variable(&["R2_ACCOUNT_ID", "CLOUDFLARE_ACCOUNT_ID"]));
+            let endpoint = self
+                .variable(&["R2_ENDPOINT"])
+                .or_else(|| Some(format!("https://{}.r2.cloudflarestorage.com", account?)));
+            config.endpoint = Some(endpoint.ok_or_else(|| {
+                CliError::new(
+                    codes::BUCKET,
+                    format!(
+                        "it is not known whose R2 has the bucket `{}`",
+                        config.bucket
+                    ),
+                )
+                .with_help("set `CLOUDFLARE_ACCOUNT_ID`, or name `accountId` or `endpoint`")
+            })?);
+        } else if config.endpoint.is_none() {
+            config.endpoint = self.variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+        }
+        if config.region.is_none() {
+            config.region = self.variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]);
+        }
+        Ok(config)
+    }
+
+    /// The keys that the environment has for a bucket.
+    fn keys(&self, config: &BucketConfig) -> Option<BucketKeys> {
+        let pair = |prefix: &str| {
+            Some((
+                self.variable(&[&format!("{prefix}_ACCESS_KEY_ID")])?,
+                self.variable(&[&format!("{prefix}_SECRET_ACCESS_KEY")])?,
+            ))
+        };
+        let is_r2 = config.region.as_deref() == Some("auto");
+        let aws = pair("AWS").map(|keys| (keys, self.variable(&["AWS_SESSION_TOKEN"])));
+        let r2 = pair("R2").map(|keys| (keys, None));
+        let ((id, secret), token) = match is_r2 {
+            true => r2.or(aws)?,
+            false => aws?,
+        };
+        Some(BucketKeys {
+            access_key_id: id,
+            secret_access_key: Zeroizing::new(secret),
+            session_token: token.map(Zeroizing::new),
+        })
+    }
+
+    fn route(&self, choice: &Choice) -> Result<Route, CliError> {
+        let config = match &choice.location {
+            Location::Folder => return Ok(Route::Store(self.files())),
+            Location::Bucket(config) => config,
+        };
+        let Some(keys) = choice.keys.clone().or_else(|| self.keys(config)) else {
+            return Ok(Route::Closed(config.url()));
+        };
+        self.redactor.add(&keys.secret_access_key);
+        if let Some(token) = &keys.session_token {
+            self.redactor.add(token);
+        }
+        let client = config.client(&keys).map_err(|error| config_error(&error))?;
+        let prefix = config.prefix().map_err(|error| config_error(&error))?;
+        let store = BucketStore::new(client, &config.label(), prefix)
+            .with_ttl(self.lease)
+            .keeping_in(&self.root);
+        Ok(Route::Store(Arc::new(store)))
+    }
+
+    /// Refuses a store where the state is not: it would be taken for a stage that was never deployed.
+    async fn check_move(
+        &self,
+        stage: &StagePath,
+        choice: &Choice,
+        route: &Route,
+        remembered: Option<&Remembered>,
+    ) -> Result<(), CliError> {
+        let elsewhere = |place: &Location, why: &str| {
+            CliError::new(
+                codes::OTHER_STORE,
+                format!(
+                    "state of {} is in {}, {why} {}",
+                    match why {
+                        "not in" => stage.app.to_string(),
+                        _ => stage.to_string(),
+                    },
+                    place.label(),
+                    choice.location.label()
+                ),
+            )
+            .with_note("nothing was changed")
+            .with_help(format!(
+                "bring it over: `alch state migrate-store --app {} --to \"{}\"`",
+                stage.app,
+                choice.location.url()
+            ))
+        };
+        match remembered.map(Remembered::location) {
+            Some(before) if before == choice.location => Ok(()),
+            Some(before) => {
+                let old = self.route(&Choice {
+                    location: before.clone(),
+                    by: None,
+                    keys: choice.keys.clone(),
+                })?;
+                let stages = match &old {
+                    Route::Store(store) => store.stages(&stage.app).await,
+                    Route::Closed(label) => Err(routed::closed(label)),
+                };
+                match stages {
+                    Ok(stages) if stages.is_empty() => Ok(()),
+                    Ok(_) => Err(elsewhere(&before, "not in")),
+                    Err(error) => Err(CliError::from(error).with_help(format!(
+                        "where that store is gone for good, remove `{}`",
+                        memory::path(&self.root, &stage.app).display()
+                    ))),
+                }
+            }
+            None => {
+                let (Location::Bucket(_), Route::Store(store)) = (&choice.location, route) else {
+                    return Ok(());
+                };
+                let Some(local) = self.files().load(stage).await? else {
+                    return Ok(());
+                };
+                if local.is_empty() {
+                    return Ok(());
+                }
+                match store.load(stage).await? {
+                    None => Err(elsewhere(&Location::Folder, "and not in")),
+                    Some(there)
+                        if there.lineage == local.lineage && there.serial < local.serial =>
+                    {
+                        Err(elsewhere(&Location::Folder, "newer than in"))
+                    }
+                    Some(_) => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// What is to be remembered once a run has begun.
+pub(super) struct Chosen {
+    root: PathBuf,
+    app: AppName,
+    remember: Option<Remembered>,
+}
+
+impl Chosen {
+    /// Remembers the bucket of a run that changes something.
+    pub(super) fn remember(self) -> Result<(), CliError> {
+        let Some(remembered) = self.remember else {
+            return Ok(());
+        };
+        tracing::debug!(app = %self.app, "the bucket is remembered");
+        memory::write(&self.root, &remembered)
+    }
+}
+
+fn config_error(error: &ConfigError) -> CliError {
+    CliError::new(codes::BUCKET, error.to_string()).with_help(
+        "an address is `s3://bucket/prefix?endpoint=URL&region=NAME`, or `r2://bucket/prefix`",
+    )
+}

@@ -1,0 +1,192 @@
+//! The hold on a stage: one small object that is only ever replaced, each time on condition that it still is as we know it.
+//!
+//! The holder renews it at a sixth of the lease. It measures its own lease on its monotonic clock, and renews before it writes
+//! anything once that runs low: a process that was stopped for long finds out that it lost the stage before it goes on. That
+//! is a courtesy; what refuses it for certain is the bucket (see `recover`).
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use object_store::path::Path;
+
+use super::{
+    format::{LockRecord, LockState, encode},
+    remote::{Expect, Put, Remote, Tag},
+};
+use crate::{
+    model::StagePath,
+    state::{BucketFault, StateError},
+};
+
+/// How many heartbeats a lease lasts.
+const HEARTBEATS_PER_TTL: u32 = 6;
+
+/// A lock that is ours.
+pub(super) struct Lease {
+    remote: Remote,
+    stage: StagePath,
+    key: Path,
+    ttl: Duration,
+    epoch: u64,
+    held: tokio::sync::Mutex<Held>,
+    watch: Mutex<Watch>,
+}
+
+struct Held {
+    record: LockRecord,
+    tag: Tag,
+}
+
+/// What the holder knows of its lease without asking.
+#[derive(Clone, Copy)]
+struct Watch {
+    /// When the last renewal that went well was sent, on the monotonic clock.
+    renewed: Duration,
+    /// The epoch that took the stage over.
+    lost_to: Option<u64>,
+}
+
+impl Lease {
+    /// A lock that was written with `record`, by a request sent at `sent`.
+    pub(super) fn new(
+        remote: Remote,
+        stage: &StagePath,
+        key: Path,
+        record: LockRecord,
+        tag: Tag,
+        sent: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            remote,
+            stage: stage.clone(),
+            key,
+            ttl: Duration::from_millis(record.holder.ttl_ms),
+            epoch: record.holder.epoch,
+            held: tokio::sync::Mutex::new(Held { record, tag }),
+            watch: Mutex::new(Watch {
+                renewed: sent,
+                lost_to: None,
+            }),
+        })
+    }
+
+    fn watch(&self) -> Watch {
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Watch)) {
+        change(&mut self.watch.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn fenced(&self, theirs: u64) -> StateError {
+        StateError::Fenced {
+            stage: self.stage.clone(),
+            ours: self.epoch,
+            theirs,
+        }
+    }
+
+    /// That the lease lasts for long enough to write something; renews it where it does not.
+    pub(super) async fn ensure(&self) -> Result<(), StateError> {
+        let watch = self.watch();
+        if let Some(theirs) = watch.lost_to {
+            return Err(self.fenced(theirs));
+        }
+        let age = self.remote.clock.monotonic().saturating_sub(watch.renewed);
+        let margin = self.ttl / HEARTBEATS_PER_TTL;
+        if age < self.ttl.saturating_sub(margin) {
+            return Ok(());
+        }
+        self.renew().await
+    }
+
+    /// One heartbeat.
+    pub(super) async fn renew(&self) -> Result<(), StateError> {
+        let mut held = self.held.lock().await;
+        let mut record = held.record.clone();
+        record.holder.heartbeat += 1;
+        self.replace(&mut held, record).await
+    }
+
+    /// Gives the lock back. One that was taken over is left alone.
+    pub(super) async fn release(
+        &self,
+        status: LockState,
+        generation: u64,
+    ) -> Result<(), StateError> {
+        let mut held = self.held.lock().await;
+        if self.watch().lost_to.is_some() {
+            return Ok(());
+        }
+        let record = LockRecord {
+            status,
+            generation,
+            ..held.record.clone()
+        };
+        match self.replace(&mut held, record).await {
+            Err(StateError::Fenced { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn replace(&self, held: &mut Held, record: LockRecord) -> Result<(), StateError> {
+        if let Some(theirs) = self.watch().lost_to {
+            return Err(self.fenced(theirs));
+        }
+        let sent = self.remote.clock.monotonic();
+        let bytes = encode(&self.remote.place(&self.key), &record)?;
+        let expect = Expect::Version(held.tag.clone());
+        match self.remote.put(&self.key, &bytes, &expect).await? {
+            Put::Done(tag) => {
+                held.tag = tag;
+                held.record = record;
+                self.note(|watch| watch.renewed = sent);
+                Ok(())
+            }
+            Put::Refused(seen) => {
+                let theirs = seen
+                    .and_then(|seen| self.read(&seen.bytes).ok())
+                    .map_or(self.epoch + 1, |record| record.holder.epoch);
+                self.note(|watch| watch.lost_to = Some(theirs));
+                Err(self.fenced(theirs))
+            }
+        }
+    }
+
+    fn read(&self, bytes: &[u8]) -> Result<LockRecord, StateError> {
+        super::format::decode(
+            bytes,
+            &self.stage.to_string(),
+            &self.remote.place(&self.key),
+        )
+    }
+
+    /// Renews the lease until it is lost or the task is stopped.
+    pub(super) async fn beat(self: Arc<Self>) {
+        loop {
+            self.remote.clock.sleep(self.ttl / HEARTBEATS_PER_TTL).await;
+            match self.renew().await {
+                Ok(()) => {}
+                Err(StateError::Fenced { theirs, .. }) => {
+                    tracing::warn!(stage = %self.stage, theirs, "the lock was taken over");
+                    return;
+                }
+                // The next beat may go through; nothing is written meanwhile once the lease has run out.
+                Err(error) => tracing::warn!(stage = %self.stage, %error, "the heartbeat failed"),
+            }
+        }
+    }
+}
+
+/// Whether a failure is one of the network, after which a write may or may not have been done.
+pub(super) fn is_unreachable(error: &StateError) -> bool {
+    matches!(
+        error,
+        StateError::Bucket {
+            fault: BucketFault::Unreachable,
+            ..
+        }
+    )
+}

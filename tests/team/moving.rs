@@ -1,0 +1,141 @@
+//! `alch state push|pull|migrate-store`.
+
+use snapbox::str;
+
+use super::{SHOP, address, folder, told, with_keys};
+use crate::support::{Project, s3};
+
+#[test]
+fn an_application_moves_into_a_bucket_and_back() {
+    let Some(server) = s3::server() else { return };
+    let folder = folder();
+    let store = address(&server.endpoint, &folder);
+    let mut project = Project::with_script(SHOP);
+    with_keys(&mut project);
+    project.alch(["run"]).success();
+    project.alch(["run", "--stage", "prod"]).success();
+    let moved = project.alch(["state", "migrate-store", "--to", &store]);
+    told(moved, server, &folder).check(str![[r#"
+exit 0
+-- stdout
+shop is in `s3://team/FOLDER` now: 2 stages (dev, prod)
+what the project's `.alchemy` folder holds stays as it is, and is not used any more
+declare it in the script, for everybody else: `alchemy(.., #{ stateStore: s3(..) })`
+
+"#]]);
+    let remembered = project.read(".alchemy/stores/shop.json");
+    told(
+        project.alch(["state", "migrate-store", "--to", &store]),
+        server,
+        &folder,
+    )
+    .check(str![[r#"
+exit 2
+-- stderr
+error[E0501]: `s3://team/FOLDER` is the store in use
+ |
+ = help: name another store: `s3://bucket/prefix?endpoint=URL`, `r2://bucket/prefix` or `local`
+
+"#]]);
+    assert_eq!(project.read(".alchemy/stores/shop.json"), remembered);
+
+    // What the folder holds is not used any more.
+    std::fs::rename(project.path(".alchemy/shop"), project.path("old")).unwrap();
+    for stage in ["dev", "prod"] {
+        let run = project.alch(["run", "--stage", stage]).success();
+        assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
+    }
+    project.file(
+        "alchemy.run.rhai",
+        "alchemy(\"shop\"); KV(\"cache\"); KV(\"more\");",
+    );
+    project.alch(["run"]).success();
+
+    let back = project.alch(["state", "migrate-store", "--to", "local"]);
+    told(back, server, &folder).success();
+    assert!(!project.path(".alchemy/stores/shop.json").exists());
+    let run = project.alch(["run"]).success();
+    assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
+    project.alch(["scope", "validate", "--all"]).success();
+}
+
+#[test]
+fn a_stage_is_only_replaced_by_a_later_state_of_the_same_history() {
+    let Some(server) = s3::server() else { return };
+    let folder = folder();
+    let store = address(&server.endpoint, &folder);
+    let mut project = Project::with_script(SHOP);
+    with_keys(&mut project);
+    project.alch(["run"]).success();
+    let push = ["state", "push", "--to", &store];
+    let pull = ["state", "pull", "--from", &store];
+    told(project.alch(push), server, &folder).check(str![[r#"
+exit 0
+-- stdout
+pushed shop/dev to `s3://team/FOLDER`: 1 resource, serial 1
+
+"#]]);
+    told(project.alch(push), server, &folder).check(str![[r#"
+exit 0
+-- stdout
+shop/dev is the same in both stores: nothing to do
+
+"#]]);
+    // Work goes on in the bucket.
+    project.env("ALCHEMY_STATE_STORE", &store);
+    project.file(
+        "alchemy.run.rhai",
+        "alchemy(\"shop\"); KV(\"cache\"); KV(\"more\");",
+    );
+    project.alch(["run"]).success();
+    let mut local = Project::with_script("");
+    with_keys(&mut local);
+    let fetched = local.alch(pull);
+    told(fetched, server, &folder).check(str![[r#"
+exit 0
+-- stdout
+pulled shop/dev from `s3://team/FOLDER`: 2 resources, serial 2
+
+"#]]);
+    let listed = local.alch(["state", "ls", "--json"]).success();
+    assert_eq!(
+        listed.messages()[1]["resources"].as_array().unwrap().len(),
+        2
+    );
+    // An older one does not come back over it.
+    project.env("ALCHEMY_STATE_STORE", "local");
+    std::fs::remove_dir_all(project.path(".alchemy/stores")).unwrap();
+    told(project.alch(push), server, &folder).check(str![[r#"
+exit 1
+-- stderr
+error[E0421]: shop/dev is not older in `s3://team/FOLDER`: it is at serial 2 there, and at 1 in the project's `.alchemy` folder
+ |
+ = note: nothing was changed
+ = help: to replace it all the same, add `--force`; what is replaced is kept aside
+
+"#]]);
+    // Nor does another history.
+    let mut other = Project::with_script(SHOP);
+    with_keys(&mut other);
+    other.alch(["run"]).success();
+    let refused = other.alch(push).code(1);
+    assert!(
+        refused
+            .stderr
+            .contains("error[E0421]: shop/dev has another history in"),
+        "{}",
+        refused.stderr
+    );
+    let forced = project.alch(["state", "push", "--to", &store, "--force", "--json"]);
+    let forced = forced.success().messages();
+    assert_eq!(
+        (&forced[1]["type"], &forced[1]["changed"]),
+        (&"pushed".into(), &true.into())
+    );
+    let pulled = project.alch(pull).success();
+    assert!(
+        pulled.stdout.contains("the same in both stores"),
+        "{}",
+        pulled.stdout
+    );
+}
