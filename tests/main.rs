@@ -70,7 +70,6 @@ mod run;
 mod saved_plan;
 mod secrets;
 mod showcase;
-mod simulation;
 mod state;
 mod support;
 mod team;

@@ -452,6 +452,9 @@ fn use_target(
         return Ok(None);
     }
     let client = Arc::new(account_client(redactor, settings)?);
+    if !client.is_local() {
+        registry.set_lag(cloudflare::LAG);
+    }
     let kinds = Registry::new();
     cloudflare::register(&kinds, &client, bundler);
     for kind in kinds.kinds() {

@@ -6,6 +6,7 @@ mod errors;
 mod link;
 mod moving;
 mod network;
+mod repairs;
 
 use std::{
     io::{BufRead as _, BufReader},

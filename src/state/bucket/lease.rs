@@ -23,6 +23,9 @@ use crate::{
 /// How many heartbeats a lease lasts.
 const HEARTBEATS_PER_TTL: u32 = 6;
 
+/// How often the lock may turn out to be another version of our own.
+const REPLACE_TRIES: u32 = 5;
+
 /// A lock that is ours.
 pub(super) struct Lease {
     remote: Remote,
@@ -135,24 +138,40 @@ impl Lease {
         if let Some(theirs) = self.watch().lost_to {
             return Err(self.fenced(theirs));
         }
-        let sent = self.remote.clock.monotonic();
         let bytes = encode(&self.remote.place(&self.key), &record)?;
-        let expect = Expect::Version(held.tag.clone());
-        match self.remote.put(&self.key, &bytes, &expect).await? {
-            Put::Done(tag) => {
-                held.tag = tag;
-                held.record = record;
-                self.note(|watch| watch.renewed = sent);
-                Ok(())
-            }
-            Put::Refused(seen) => {
-                let theirs = seen
-                    .and_then(|seen| self.read(&seen.bytes).ok())
-                    .map_or(self.epoch + 1, |record| record.holder.epoch);
-                self.note(|watch| watch.lost_to = Some(theirs));
-                Err(self.fenced(theirs))
+        for _ in 0..REPLACE_TRIES {
+            let sent = self.remote.clock.monotonic();
+            let expect = Expect::Version(held.tag.clone());
+            let seen = match self.remote.put(&self.key, &bytes, &expect).await? {
+                Put::Done(tag) => {
+                    held.tag = tag;
+                    held.record = record;
+                    self.note(|watch| watch.renewed = sent);
+                    return Ok(());
+                }
+                Put::Refused(seen) => seen,
+            };
+            let found = seen.and_then(|seen| Some((self.read(&seen.bytes).ok()?, seen.tag)));
+            match found {
+                // A heartbeat of ours whose answer never came: the lock is as we left it all the same.
+                Some((found, tag))
+                    if found.session == record.session && found.status == LockState::Held =>
+                {
+                    held.tag = tag;
+                }
+                found => {
+                    let theirs = found.map_or(self.epoch + 1, |(found, _)| found.holder.epoch);
+                    self.note(|watch| watch.lost_to = Some(theirs));
+                    return Err(self.fenced(theirs));
+                }
             }
         }
+        Err(StateError::Bucket {
+            operation: "write",
+            place: self.remote.place(&self.key),
+            fault: BucketFault::Refused,
+            problem: "it changes faster than it can be written".to_owned(),
+        })
     }
 
     fn read(&self, bytes: &[u8]) -> Result<LockRecord, StateError> {

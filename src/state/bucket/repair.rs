@@ -203,9 +203,7 @@ impl Writer {
                 header: StageHeader::default(),
                 records: Vec::new(),
                 open_intents: Vec::new(),
-                backups: found
-                    .checkpoint
-                    .map_or_else(Vec::new, |found| found.record.backups),
+                backups: backup_names(hold).await?,
             };
             let key = place.state_key();
             let bytes = encode(&place.remote.place(&key), &record)?;
@@ -236,6 +234,14 @@ impl Writer {
             "it changes faster than it can be repaired",
         ))
     }
+}
+
+/// The names of the backups that there are: the checkpoint that knew them may not be readable any more.
+async fn backup_names(hold: &Hold) -> Result<Vec<String>, StateError> {
+    let place = &hold.place;
+    let listed = place.remote.list(&place.keys.backups(&place.stage)).await?;
+    let names = listed.iter().filter_map(|(key, _)| super::keys::stem(key));
+    Ok(names.map(str::to_owned).collect())
 }
 
 async fn copy_aside(hold: &Hold, found: &Found) -> Result<Option<String>, StateError> {

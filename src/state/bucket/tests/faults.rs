@@ -113,6 +113,25 @@ async fn what_was_done_when_the_network_went_away_is_saved_by_the_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn heartbeats_that_arrived_without_an_answer_are_our_own() {
+    let world = World::new();
+    let store = world.process("here");
+    let session = open(&store).await;
+    session.append(vec![put("app/dev/a", 1)]).await.unwrap();
+    // For a whole lease every heartbeat arrives, and no answer does.
+    world
+        .bucket
+        .spoil(|_, key| key.contains("/locks/").then_some(Fault::AnswerLost));
+    tokio::time::sleep(std::time::Duration::from_secs(70)).await;
+    world.bucket.mend();
+    session.append(vec![put("app/dev/b", 1)]).await.unwrap();
+    session.checkpoint(header(&[])).await.unwrap();
+    session.release().await.unwrap();
+    assert!(store.locks(&stage("app/dev").app).await.unwrap().is_empty());
+    assert_eq!(names(&load(&store).await.unwrap().unwrap()), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_kept_gives_way_where_the_stage_moved_on() {
     let world = World::new();
     let session = open(&world.process("here")).await;

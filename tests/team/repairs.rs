@@ -1,0 +1,85 @@
+//! The commands that mend state, over a bucket.
+
+use std::sync::Arc;
+
+use alch::state::bucket::{BucketConfig, BucketKeys};
+use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
+
+use super::{address, folder, project_at};
+use crate::support::s3::{self, S3Server};
+
+const TWO: &str = "alchemy(\"shop\"); KV(\"cache\"); Queue(\"jobs\");";
+const THREE: &str = "alchemy(\"shop\"); KV(\"cache\"); Queue(\"jobs\"); KV(\"more\");";
+
+fn bucket(server: &S3Server) -> Arc<dyn ObjectStore> {
+    let config = BucketConfig {
+        bucket: s3::BUCKET.to_owned(),
+        endpoint: Some(server.endpoint.clone()),
+        ..BucketConfig::default()
+    };
+    let keys = BucketKeys {
+        access_key_id: s3::ACCESS_KEY_ID.to_owned(),
+        secret_access_key: s3::SECRET_ACCESS_KEY.to_owned().into(),
+        session_token: None,
+    };
+    config.client(&keys).unwrap()
+}
+
+#[test]
+fn state_that_was_damaged_in_the_bucket_is_told_and_put_together_again() {
+    let Some(server) = s3::server() else { return };
+    let folder = folder();
+    let project = project_at(TWO, &address(&server.endpoint, &folder));
+    project.alch(["run"]).success();
+    project.file("alchemy.run.rhai", THREE);
+    project.alch(["run"]).success();
+    project.file("alchemy.run.rhai", TWO);
+    project.alch(["run"]).success();
+
+    let store = bucket(server);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let key = Path::parse(format!("{folder}/shop/states/dev.json")).unwrap();
+    let whole = runtime.block_on(async {
+        let whole = store.get(&key).await.unwrap().bytes().await.unwrap();
+        let half = whole.slice(..whole.len() / 2);
+        store.put(&key, half.into()).await.unwrap();
+        whole
+    });
+    for command in [&["run"][..], &["plan"], &["state", "ls"]] {
+        let told = project.alch(command).code(12);
+        assert!(told.stderr.contains("error[E0402]"), "{}", told.stderr);
+        assert!(told.stderr.contains("states/dev.json"), "{}", told.stderr);
+    }
+    project.alch(["scope", "validate"]).code(12);
+    project.alch(["scope", "rebuild", "--yes"]).success();
+    project.alch(["scope", "validate"]).success();
+    project.alch(["run"]).success();
+    let after = project.alch(["run"]).success();
+    assert!(
+        after.last_line().ends_with("0 API calls)"),
+        "{}",
+        after.stderr
+    );
+
+    // The old object was kept aside, as it was.
+    let aside = Path::parse(format!("{folder}/shop/backups/dev")).unwrap();
+    let kept = runtime.block_on(async {
+        let listed = store.list_with_delimiter(Some(&aside)).await.unwrap();
+        let key = listed.common_prefixes[0].clone().join("state.json");
+        store.get(&key).await.unwrap().bytes().await.unwrap()
+    });
+    assert_eq!(kept, whole.slice(..whole.len() / 2));
+
+    let backups = project.alch(["scope", "backups"]).success();
+    let name = backups
+        .stdout
+        .split_whitespace()
+        .find(|word| word.starts_with("state-"))
+        .unwrap();
+    project
+        .alch(["scope", "restore", "--backup", name, "--force", "--yes"])
+        .success();
+    project.alch(["scope", "validate"]).success();
+    project.alch(["scope", "cleanup", "--force"]).success();
+    project.alch(["state", "ls"]).success();
+}
