@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     model::{Fqn, Position, ResourceId, ScopePath},
     provider::{CheckContext, Claim, PropError, validate},
-    state::StageState,
+    state::{JournalEntry, StageState},
 };
 
 use super::{
@@ -265,6 +265,9 @@ impl Run {
         let entries = rename::rename(&state, &self.keyring, &from, &to)?;
         for entry in entries {
             state.apply(&entry);
+            if let JournalEntry::Renamed { from, record } = &entry {
+                self.graph().seen.rename(from, &record.fqn);
+            }
             if self.options.phase == Phase::Up {
                 self.append(entry).await.map_err(RunError::Journal)?;
             }

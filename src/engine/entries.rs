@@ -71,6 +71,18 @@ impl Run {
         operation: Operation,
         instance: &str,
     ) -> Result<Arc<Intent>, FailureCause> {
+        let now = self.world.clock.now();
+        self.intend_since(job, operation, instance, now).await
+    }
+
+    /// An intent that goes on with what was begun at `at`.
+    pub(super) async fn intend_since(
+        &self,
+        job: &Job,
+        operation: Operation,
+        instance: &str,
+        at: jiff::Timestamp,
+    ) -> Result<Arc<Intent>, FailureCause> {
         let intent = Arc::new(Intent {
             fqn: job.fqn.clone(),
             kind: job.kind.clone(),
@@ -79,7 +91,7 @@ impl Run {
             instance: instance.to_owned(),
             props_hash: job.props_hash.clone(),
             props: self.seal(&job.fqn, "props", &job.checked.props)?,
-            at: self.world.clock.now(),
+            at,
         });
         self.append(JournalEntry::Intent(Arc::clone(&intent)))
             .await?;
@@ -110,7 +122,8 @@ impl Run {
                 instance: old.instance.clone(),
                 props: old.props.clone(),
                 outputs: old.outputs.clone(),
-                begun_at: None,
+                // It is looked for then, and must not be older than that.
+                begun_at: (old.status == Status::Creating).then_some(old.created_at),
             });
         }
         // One that is found by its name only, and whose name the object has now, is the object.

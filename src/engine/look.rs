@@ -71,6 +71,19 @@ pub(super) struct Seen {
     pub(super) passed_over: Vec<Fqn>,
 }
 
+impl Seen {
+    /// What was found of a resource is known under its new name.
+    pub(super) fn rename(&mut self, from: &Fqn, to: &Fqn) {
+        if let Some(finding) = self.findings.remove(from) {
+            let finding = Finding {
+                fqn: to.clone(),
+                ..Finding::clone(&finding)
+            };
+            self.findings.insert(to.clone(), Arc::new(finding));
+        }
+    }
+}
+
 impl Run {
     /// What the look at the beginning of this run came to: runs with `refresh` look, and those that detect drift.
     #[must_use]

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
+
 use crate::{
     model::{Fqn, Map, Position},
     provider::{
@@ -172,7 +174,7 @@ impl Run {
                 .await?;
             if let Some(found) = found {
                 return self
-                    .take_over(job, old, &context, found.outputs, &instance, true)
+                    .take_over(job, old, &context, found.outputs, &instance, None)
                     .await;
             }
         }
@@ -193,8 +195,9 @@ impl Run {
             if let Ok(Some(found)) = job.provider.find(&context, &job.resolved).await
                 && is_ours(&found, intent.at)
             {
+                let begun = Some(intent.at);
                 return self
-                    .take_over(job, old, &context, found.outputs, &instance, false)
+                    .take_over(job, old, &context, found.outputs, &instance, begun)
                     .await;
             }
         }
@@ -210,7 +213,9 @@ impl Run {
         Err(error)
     }
 
-    /// Brings an object that is there already to the declared props and records it.
+    /// Brings an object that is there already to the declared props and records it: one that this resource began to make at
+    /// `begun`, or adopts. Until that is done state keeps saying since when it may be there, or a recovery from here would
+    /// take it for an older one of somebody else's.
     pub(super) async fn take_over(
         &self,
         job: &Job,
@@ -218,8 +223,9 @@ impl Run {
         context: &OperationContext,
         outputs: Map,
         instance: &str,
-        adopted: bool,
+        begun_at: Option<Timestamp>,
     ) -> Result<Done, FailureCause> {
+        let adopted = begun_at.is_none();
         let operation = if adopted {
             Operation::Adopt
         } else {
@@ -232,7 +238,8 @@ impl Run {
             settled: false,
         };
         self.consent(job, &existing)?;
-        let intent = self.intend(job, operation, instance).await?;
+        let at = begun_at.unwrap_or_else(|| self.world.clock.now());
+        let intent = self.intend_since(job, operation, instance, at).await?;
         match self
             .call(job, job.provider.update(context, &job.resolved, &existing))
             .await
@@ -268,13 +275,18 @@ impl Run {
         let prior = prior(job)?;
         let anew = anew || prior.physical_name != job.checked.physical_name;
         let context = self.context(&job.fqn, &prior.physical_name, &prior.instance);
+        let (provider, timeout) = (job.provider.as_ref(), job.provider.timeout());
+        let begun = prior.created_at;
+        let times = (begun, prior.updated_at);
         let found = if !anew {
-            self.call(job, job.provider.find(&context, &job.resolved))
+            self.find_begun(provider, timeout, &context, &job.resolved, times)
                 .await?
         } else {
             // It is looked for as it was asked for then, and removed.
             let props = self.open(&prior.props)?;
-            let found = self.call(job, job.provider.find(&context, &props)).await?;
+            let found = self
+                .find_begun(provider, timeout, &context, &props, times)
+                .await?;
             if let Some(found) = found
                 && (prior.adopted || is_ours(&found, prior.created_at))
                 && !prior.adopted
@@ -293,8 +305,8 @@ impl Run {
         };
         match found {
             Some(found) if prior.adopted || is_ours(&found, prior.created_at) => {
-                let adopted = prior.adopted;
-                self.take_over(job, None, &context, found.outputs, &prior.instance, adopted)
+                let begun = (!prior.adopted).then_some(begun);
+                self.take_over(job, None, &context, found.outputs, &prior.instance, begun)
                     .await
             }
             // The same object as before, as far as recovery is concerned: another crash finds it by the same name and mark.
@@ -403,8 +415,16 @@ impl Run {
         let existing = if record.status == Status::Creating {
             // It is not known whether there is an object at all.
             let props = self.open(&record.props)?;
-            let find = provider.find(&context, &props);
-            match self.guarded(&record.fqn, timeout, find).await? {
+            let found = self
+                .find_begun(
+                    provider.as_ref(),
+                    timeout,
+                    &context,
+                    &props,
+                    (record.created_at, record.updated_at),
+                )
+                .await?;
+            match found {
                 Some(found) if is_ours(&found, record.created_at) => Existing {
                     props,
                     outputs: found.outputs,

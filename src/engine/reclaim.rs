@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::{
     model::Map,
     provider::{Change, OperationContext},
@@ -30,6 +32,8 @@ pub(super) struct Taken {
     pub(super) job: Job,
     pub(super) context: OperationContext,
     pub(super) instance: String,
+    /// When its making was begun.
+    pub(super) begun: Timestamp,
     /// Its outputs, if it is there.
     pub(super) outputs: Option<Map>,
 }
@@ -46,13 +50,21 @@ impl Run {
             return Ok(Reclaimed::Removed(Box::new(job)));
         }
         let context = self.context(&job.fqn, &old.physical_name, &old.instance);
+        let (provider, timeout) = (job.provider.as_ref(), job.provider.timeout());
+        // What was recorded whole is ours however old it is.
+        let begun = match old.begun_at {
+            Some(begun) => begun,
+            None if old.outputs.is_empty() => prior.created_at,
+            None => Timestamp::UNIX_EPOCH,
+        };
         let found = self
-            .call(job, job.provider.find(&context, &job.resolved))
+            .find_begun(provider, timeout, &context, &job.resolved, (begun, begun))
             .await?;
         Ok(Reclaimed::Taken(Box::new(Taken {
             job: without(job, prior, old),
             context,
             instance: old.instance.clone(),
+            begun,
             outputs: found.map(|found| found.outputs),
         })))
     }
@@ -83,12 +95,13 @@ impl Run {
             job,
             context,
             instance,
+            begun,
             outputs,
         } = taken;
         let old = old.map(Arc::as_ref);
         match outputs {
             Some(outputs) => {
-                self.take_over(job, old, context, outputs.clone(), instance, false)
+                self.take_over(job, old, context, outputs.clone(), instance, Some(*begun))
                     .await
             }
             None => self.create_instance(job, old, instance.clone()).await,

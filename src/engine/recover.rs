@@ -6,13 +6,53 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    model::Map,
-    provider::Found,
+    model::{Fqn, Map},
+    provider::{Found, OperationContext, Provider},
     state::{Intent, JournalEntry, OldObject, Operation, Record, StageState, Status},
 };
 
+use super::{failure::FailureCause, run::Run};
+
+/// How far apart looks for an object are that may not be visible yet.
+const LOOK_PAUSE: Duration = Duration::from_secs(2);
+
 /// How much older than its intent an object may look and still be ours: the provider's clock is not this machine's.
 const CLOCK_SLACK: Duration = Duration::from_secs(300);
+
+impl Run {
+    /// Looks for an object whose making was begun at `since` and last tried at `last`. Where the target shows what was made only after a while, one that
+    /// is not there yet is looked for again until it would be; so is one behind an older object of its name, which may be gone.
+    pub(super) async fn find_begun(
+        &self,
+        provider: &dyn Provider,
+        timeout: Duration,
+        context: &OperationContext,
+        props: &Map,
+        (since, last): (Timestamp, Timestamp),
+    ) -> Result<Option<Found>, FailureCause> {
+        let fqn: &Fqn = &context.fqn;
+        let begin = self.world.clock.monotonic();
+        let age = self.world.clock.now().duration_since(last);
+        // An intent of a machine whose clock is ahead is taken for one of this moment.
+        let age = Duration::try_from(age).unwrap_or_default();
+        let patience = self.world.registry.lag().saturating_sub(age);
+        loop {
+            let find = provider.find(context, props);
+            let found = self.guarded(fqn, timeout, find).await?;
+            let waited = self.world.clock.monotonic().saturating_sub(begin);
+            let is_it = found.as_ref().is_some_and(|found| is_ours(found, since));
+            if is_it || waited >= patience {
+                return Ok(found);
+            }
+            let pause = LOOK_PAUSE.min(patience.saturating_sub(waited));
+            tokio::select! {
+                biased;
+                () = self.world.cancel.soft.cancelled() => return Err(FailureCause::Cancelled),
+                () = self.world.clock.sleep(pause) => {}
+            }
+        }
+    }
+}
 
 /// Turns every open intent into a record with a status, so that the rest of the engine has one thing to look at, and the
 /// checkpoint can empty the journal without forgetting anything. Answers the entries to append.
@@ -20,6 +60,11 @@ pub(super) fn close_open_intents(state: &mut StageState, now: Timestamp) -> Vec<
     let intents: Vec<Arc<Intent>> = state.open_intents.values().cloned().collect();
     let mut entries = Vec::with_capacity(intents.len());
     for intent in intents {
+        // What may not be visible yet was made after its intent, however late it is recovered.
+        let now = match intent.operation {
+            Operation::Create | Operation::Adopt => intent.at,
+            Operation::Update | Operation::Delete => now,
+        };
         let entry = match state.records.get(&intent.fqn) {
             Some(record) => JournalEntry::Record(Arc::new(with_intent(record, &intent, now))),
             None if intent.operation == Operation::Delete => JournalEntry::Removed {
@@ -65,8 +110,10 @@ pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> R
     match intent.operation {
         Operation::Create | Operation::Adopt if same_object => record.status = Status::Creating,
         Operation::Create | Operation::Adopt => {
-            // A replacement: the old object stands, and a new one may stand beside it.
-            record.status = Status::Updating;
+            // A replacement: the old object stands, if it was ever made, and a new one may stand beside it.
+            if record.status != Status::Creating {
+                record.status = Status::Updating;
+            }
             if !record
                 .old_objects
                 .iter()
@@ -83,7 +130,10 @@ pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> R
             }
         }
         Operation::Update => record.status = Status::Updating,
-        Operation::Delete if same_object => record.status = Status::Deleting,
+        // Of an object that may never have been made, that is all that is known: it has to be looked for.
+        Operation::Delete if same_object && record.status != Status::Creating => {
+            record.status = Status::Deleting;
+        }
         Operation::Delete => {}
     }
     record
@@ -163,6 +213,20 @@ mod tests {
         assert_eq!(
             state.records.values().next().unwrap().status,
             Status::Deleting
+        );
+    }
+
+    #[test]
+    fn a_delete_of_what_may_never_have_been_made_leaves_it_to_be_looked_for() {
+        let record = Record {
+            status: Status::Creating,
+            ..ready()
+        };
+        let mut state = state_with(Operation::Delete, "one", Some(record));
+        close_open_intents(&mut state, Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            state.records.values().next().unwrap().status,
+            Status::Creating
         );
     }
 

@@ -1,6 +1,13 @@
 //! The kinds that a run knows, by name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking::RwLock;
 
@@ -27,6 +34,8 @@ mod parking {
 #[derive(Default)]
 pub struct Registry {
     kinds: RwLock<BTreeMap<Arc<str>, Arc<dyn Provider>>>,
+    /// Milliseconds.
+    lag: AtomicU64,
 }
 
 impl Registry {
@@ -34,6 +43,19 @@ impl Registry {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says how long what was made may stay unseen by those who look for it at this target.
+    pub fn set_lag(&self, lag: Duration) {
+        let milliseconds = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+        self.lag.store(milliseconds, Ordering::Relaxed);
+    }
+
+    /// How long what was made may stay unseen: until then an object of a crashed run that is not found may be there all the
+    /// same. Zero where nobody said otherwise.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::from_millis(self.lag.load(Ordering::Relaxed))
     }
 
     /// Adds a kind. Answers `false`, and changes nothing, when the name is taken.

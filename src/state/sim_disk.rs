@@ -57,6 +57,15 @@ impl SimDisk {
         }
     }
 
+    /// Another disk that holds the same, and goes its own way from here.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            machine: Arc::new(Mutex::new(self.machine().clone())),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,6 +106,12 @@ impl SimDisk {
             Node::Folder => None,
         });
         files.collect()
+    }
+
+    /// How many changes of names and contents are not synced: what [`Loss::Subset`] chooses from.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.machine().unsynced()
     }
 
     /// Ends every open file and guard, takes away what `loss` says, and goes on without a fault.
@@ -267,10 +282,10 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.machine().effect("rename", to, |machine, share| {
-            machine.file(from)?;
+            let node = Node::File(machine.file(from)?);
             // A rename is done or not, also when the power fails.
             if share == Share::All {
-                machine.change(Change::Rename(from.to_owned(), to.to_owned()));
+                machine.change(Change::Rename(from.to_owned(), to.to_owned(), node));
             }
             Ok(())
         })

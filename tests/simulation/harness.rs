@@ -1,130 +1,67 @@
 //! Lives of the program: each is one run on a runtime of its own, over the cloud and the disk that earlier lives left.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, atomic::Ordering},
+    time::Duration,
+};
 
 use alch::{
     engine::{
-        Action, Cancel, Declaration, DeleteOptions, DeleteStrategy, Phase, Plan, ResourceOptions,
-        Run, RunError, RunOptions, Summary, World,
+        Action, Cancel, Declaration, DeleteOptions, Event, Phase, Plan, ResourceOptions, Run,
+        RunError, RunOptions, Summary, World,
     },
     model::{
-        AppName, Map, Reference, ResourceId, ScopePath, StageName, StagePath, TemplatePart, Value,
+        AppName, Fqn, Map, Reference, ResourceId, ScopePath, Secret, StageName, StagePath,
+        TemplatePart, Value,
     },
     provider::{Meter, Registry},
     secret::KeyMaterial,
-    state::{
-        SharedStore, StageState,
-        sim_disk::{Fault, Loss},
-    },
+    state::{SharedStore, StageState, StateError},
     util::{clock::Clock, ids::Ids},
 };
 
 use super::{
-    disk::SimulatedStore,
-    world::{EventLog, Fate, KIND, SimClock, SimCloud, SimIds},
+    cloud::{SimCloud, kinds},
+    disk::{AllAlive, Seat, SimulatedStore, Write},
+    scenario::{Command, Meddling, Program, Step, Thing},
+    world::{EventLog, Fate, SimClock, SimIds, line},
 };
 
-/// One declared thing.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Thing {
-    pub(crate) id: String,
-    pub(crate) value: i64,
-    pub(crate) place: String,
-    pub(crate) soil: String,
-    pub(crate) uses: Vec<String>,
-    pub(crate) protect: bool,
-    pub(crate) adopt: bool,
-}
+/// No run takes longer than this, in simulated time: all its operations one after the other, each at its time limit.
+pub(crate) const LONGEST_RUN: Duration = Duration::from_secs(48 * 3_600);
 
-/// A thing that refers to nothing.
-pub(crate) fn thing(id: &str, value: i64) -> Thing {
-    Thing {
-        id: id.to_owned(),
-        value,
-        place: "here".to_owned(),
-        soil: "sand".to_owned(),
-        uses: Vec::new(),
-        protect: false,
-        adopt: false,
-    }
-}
-
-impl Thing {
-    pub(crate) fn uses(mut self, ids: &[&str]) -> Self {
-        self.uses = ids.iter().map(|id| (*id).to_owned()).collect();
-        self
-    }
-
-    pub(crate) fn at(mut self, place: &str) -> Self {
-        self.place = place.to_owned();
-        self
-    }
-
-    pub(crate) fn on(mut self, soil: &str) -> Self {
-        self.soil = soil.to_owned();
-        self
-    }
-
-    pub(crate) fn protected(mut self) -> Self {
-        self.protect = true;
-        self
-    }
-
-    pub(crate) fn adopting(mut self) -> Self {
-        self.adopt = true;
-        self
-    }
-}
-
-/// Where a life ends early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kill {
-    Never,
-    /// At this step of a request, counted from 0: as it leaves, or as its answer arrives.
-    Cloud(u64),
-    /// At this effect of the disk, counted from 1, in this way, losing this of what was not synced.
-    Disk(u64, Fault, Loss),
-}
-
-/// How one life goes about it.
-#[derive(Clone)]
-pub(crate) struct Life {
-    pub(crate) phase: Phase,
-    pub(crate) kill: Kill,
-    pub(crate) concurrency: usize,
-    pub(crate) deletes: DeleteStrategy,
-    pub(crate) expected_plan: Option<Arc<Plan>>,
-    pub(crate) refresh: bool,
-}
-
-impl Default for Life {
-    fn default() -> Self {
-        Self {
-            phase: Phase::Up,
-            kill: Kill::Never,
-            concurrency: 4,
-            deletes: DeleteStrategy::Sequential,
-            expected_plan: None,
-            refresh: false,
-        }
-    }
-}
-
-/// What a life came to, if it did not die.
+/// What a life came to.
 pub(crate) struct Ended {
-    pub(crate) result: Result<Summary, RunError>,
+    /// None when the process died: its memory is gone, and what its disk had not synced.
+    pub(crate) result: Option<Result<Summary, RunError>>,
+    /// Why the script ended early.
+    pub(crate) script_error: Option<String>,
     pub(crate) plan: Plan,
-    pub(crate) events: Vec<String>,
+    pub(crate) events: Vec<Event>,
+    /// Requests that left.
     pub(crate) calls: u64,
+    /// Calls of the disk.
+    pub(crate) disk_calls: u64,
 }
 
 impl Ended {
-    /// The summary of a run that went well.
+    pub(crate) fn died(&self) -> bool {
+        self.result.is_none()
+    }
+
+    /// The summary of a run that came to its end.
     pub(crate) fn summary(&self) -> &Summary {
         match &self.result {
-            Ok(summary) => summary,
-            Err(error) => panic!("the run failed: {error}\n{}", self.events.join("\n")),
+            Some(Ok(summary)) => summary,
+            Some(Err(error)) => panic!("the run failed: {error}\n{}", self.lines().join("\n")),
+            None => panic!("the process died\n{}", self.lines().join("\n")),
         }
+    }
+
+    /// The events as lines.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.events.iter().filter_map(line).collect()
     }
 }
 
@@ -134,151 +71,299 @@ pub(crate) struct Simulation {
     pub(crate) disk: SimulatedStore,
     seed: u64,
     lives: u64,
+    /// Seconds of the wall clock.
+    now: i64,
+}
+
+/// Makes the clock of a process of the right one.
+pub(crate) type Sense = dyn FnOnce(Arc<dyn Clock>) -> Arc<dyn Clock>;
+
+/// Processes that want one stage.
+pub(crate) struct Contest {
+    pub(crate) actors: Vec<Actor>,
+}
+
+/// One of them.
+pub(crate) struct Actor {
+    pub(crate) step: Step,
+    pub(crate) host: &'static str,
+    /// How long after the others it starts.
+    pub(crate) starts: Duration,
+    pub(crate) lock_wait: Duration,
+    /// What it takes for the time.
+    pub(crate) clock: Box<Sense>,
 }
 
 pub(crate) fn stage() -> StagePath {
     StagePath::new(AppName::new("app").unwrap(), StageName::new("dev").unwrap())
 }
 
+pub(crate) fn fqn(id: &str) -> Fqn {
+    Fqn::parse(&format!("{}/{id}", stage())).unwrap()
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
+}
+
+/// A key file of this test process: quicker than a password, and beyond the simulated disk.
+fn key() -> KeyMaterial {
+    static FOLDER: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.key");
+        std::fs::write(&path, format!("{}\n", "5a".repeat(32))).unwrap();
+        (folder, path)
+    });
+    KeyMaterial::File(path.clone())
+}
+
 impl Simulation {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            cloud: Arc::new(SimCloud::new(seed)),
+            cloud: SimCloud::new(seed),
             disk: SimulatedStore::new(),
             seed,
             lives: 0,
+            now: 1_800_000_000,
         }
     }
 
-    /// Runs the program once. `None` when it died on the way; its memory is then gone, and what its disk had not synced.
-    pub(crate) fn live(&mut self, things: &[Thing], life: &Life) -> Option<Ended> {
-        self.lives += 1;
-        let fate = match life.kill {
-            Kill::Never => Fate::none(),
-            Kill::Cloud(step) => Fate::at(step),
-            Kill::Disk(effect, fault, loss) => {
-                self.disk.strike(effect, fault, loss);
-                Fate::none()
-            }
+    /// Another world that is as this one is now.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            cloud: self.cloud.fork(self.seed),
+            disk: self.disk.fork(),
+            ..*self
+        }
+    }
+
+    /// What somebody else does.
+    fn meddle(&self, meddling: &[Meddling]) {
+        if meddling.is_empty() {
+            return;
+        }
+        let state = self.load().ok().flatten().unwrap_or_default();
+        let name_of = |id: &String| {
+            let record = state.records.get(&fqn(id));
+            record.map(|record| record.physical_name.clone())
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        let ended = runtime.block_on(async {
-            // Lives follow one another by a thousand seconds: longer than any lease, shorter than a day.
-            let now = 1_800_000_000 + i64::try_from(self.lives).unwrap() * 1_000;
-            let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(now));
-            let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(self.seed ^ (self.lives << 32)));
-            self.cloud.begin(Arc::clone(&fate), Arc::clone(&clock));
-            let store = self.disk.open(&fate, &clock, &ids, self.lives);
-            tokio::select! {
+        let mut stock = self.cloud.stock.lock().unwrap();
+        for act in meddling {
+            match act {
+                Meddling::Make { kind, name } => {
+                    let at = jiff::Timestamp::from_second(self.now - 10_000).unwrap();
+                    stock.put_foreign(*kind, name, at);
+                }
+                Meddling::Remove { id } => {
+                    if let Some(name) = name_of(id) {
+                        stock.remove_named(&name);
+                    }
+                }
+                Meddling::GiveBack => {
+                    let records = state.records.values();
+                    let names: Vec<&str> = records
+                        .map(|record| record.physical_name.as_str())
+                        .collect();
+                    stock.give_back(&names);
+                }
+                Meddling::Change { id, value } => {
+                    if let Some(name) = name_of(id) {
+                        stock.change(&name, |object| object.value = Value::Int(*value));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a step.
+    pub(crate) fn live(&mut self, step: &Step) -> Ended {
+        self.live_with(step, None)
+    }
+
+    /// Runs a step that must keep to a plan.
+    pub(crate) fn live_with(&mut self, step: &Step, expected_plan: Option<Arc<Plan>>) -> Ended {
+        self.lives += 1;
+        // Longer than any lease, shorter than a day, unless the step says otherwise.
+        self.now += match step.pause {
+            0 => 1_000,
+            seconds => i64::from(seconds),
+        };
+        self.meddle(&step.meddling);
+        self.disk.strike(&step.blows);
+        let fate = Arc::<Fate>::default();
+        let events = Arc::<EventLog>::default();
+        let meter = Meter::default();
+        let runtime = runtime();
+        let (outcome, elapsed, disk_calls) = runtime.block_on(async {
+            let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(self.now));
+            let seed = self.seed ^ (self.lives << 32);
+            let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(seed));
+            let cloud = &self.cloud;
+            cloud.begin(Arc::clone(&fate), Arc::clone(&clock), &step.blows, seed);
+            let (store, calls) = self.disk.open(&fate, &clock, &ids, self.lives, &step.blows);
+            let world = world(
+                store,
+                cloud,
+                &clock,
+                ids,
+                Arc::clone(&events),
+                meter.clone(),
+            );
+            world.registry.set_lag(cloud.lag());
+            let outcome = tokio::select! {
                 biased;
                 () = fate.death() => None,
-                ended = drive(Arc::clone(&self.cloud), store, clock, ids, things, life) => Some(ended),
-            }
+                outcome = drive(world, step, expected_plan, Duration::ZERO) => Some(outcome),
+                () = tokio::time::sleep(LONGEST_RUN) => panic!("I10: the run does not end"),
+            };
+            (outcome, clock.monotonic(), calls.load(Ordering::SeqCst))
         });
         drop(runtime);
-        if fate.is_dead() {
-            self.disk.crash();
-            return None;
+        let died = fate.is_dead();
+        self.disk.end_process(died, &step.blows);
+        self.now += i64::try_from(elapsed.as_secs()).unwrap();
+        let events = std::mem::take(&mut *events.0.lock().unwrap());
+        let (result, script_error, plan) = match outcome {
+            Some(outcome) if !died => (Some(outcome.result), outcome.script_error, outcome.plan),
+            _ => (None, None, empty_plan()),
+        };
+        Ended {
+            result,
+            script_error,
+            plan,
+            events,
+            calls: meter.total(),
+            disk_calls,
         }
-        self.disk.calm();
-        ended
     }
 
-    /// State as a reader sees it.
-    pub(crate) fn state(&self) -> StageState {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+    /// Lets several processes run at the same time.
+    pub(crate) fn contend(
+        &mut self,
+        contest: Contest,
+        writes: &Arc<Mutex<Vec<Write>>>,
+    ) -> Vec<Result<Summary, RunError>> {
+        self.now += 1_000;
+        let runtime = runtime();
+        let (results, elapsed) = runtime.block_on(async {
+            let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(self.now));
+            let mut runs = Vec::new();
+            for actor in contest.actors {
+                self.lives += 1;
+                let seed = self.seed ^ (self.lives << 32);
+                let fate = Arc::<Fate>::default();
+                let clock = (actor.clock)(Arc::clone(&clock));
+                let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(seed));
+                let cloud = SimCloud::shared(Arc::clone(&self.cloud.stock), seed);
+                cloud.begin(Arc::clone(&fate), Arc::clone(&clock), &[], seed);
+                let seat = Seat {
+                    host: actor.host,
+                    life: self.lives,
+                    alive: Arc::new(AllAlive),
+                    writes: Arc::clone(writes),
+                };
+                let (store, _) = self.disk.open_at(&fate, &clock, &ids, seat, &[]);
+                let world = world(store, &cloud, &clock, ids, Arc::default(), Meter::default());
+                runs.push(async move {
+                    clock.sleep(actor.starts).await;
+                    drive(world, &actor.step, None, actor.lock_wait)
+                        .await
+                        .result
+                });
+            }
+            let results = tokio::select! {
+                biased;
+                results = futures::future::join_all(runs) => results,
+                () = tokio::time::sleep(LONGEST_RUN) => panic!("I10: the contest does not end"),
+            };
+            (results, clock.monotonic())
+        });
+        drop(runtime);
+        self.now += i64::try_from(elapsed.as_secs()).unwrap();
+        self.disk.end_process(false, &[]);
+        results
+    }
+
+    fn reader<T>(&self, read: impl AsyncFnOnce(SharedStore) -> T) -> T {
+        runtime().block_on(async {
             let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(1_900_000_000));
             let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(self.seed));
-            let store = self.disk.open(&Fate::none(), &clock, &ids, u64::MAX);
-            store.load(&stage()).await.unwrap().unwrap_or_default()
+            let fate = Arc::<Fate>::default();
+            read(self.disk.open(&fate, &clock, &ids, u64::MAX, &[]).0).await
         })
     }
 
-    /// I1 and I2: the cloud holds what state says, and nothing else; and state says what is declared.
-    pub(crate) fn assert_settled(&self, things: &[Thing], context: &str) {
-        let state = self.state();
-        assert!(state.open_intents.is_empty(), "{context}: open intents");
-        let recorded: BTreeSet<String> = state
-            .records
-            .values()
-            .map(|record| record.physical_name.clone())
-            .collect();
-        let existing: BTreeSet<String> =
-            self.cloud.objects.lock().unwrap().keys().cloned().collect();
-        assert_eq!(
-            recorded, existing,
-            "{context}: state on the left, cloud on the right"
-        );
-        let declared: BTreeSet<String> = things.iter().map(|thing| thing.id.clone()).collect();
-        let known: BTreeSet<String> = state
-            .records
-            .keys()
-            .map(|fqn| fqn.within_stage().to_owned())
-            .collect();
-        assert_eq!(
-            declared, known,
-            "{context}: declared on the left, state on the right"
-        );
-        for thing in things {
-            let name = format!("{}-{}", thing.id, thing.place);
-            let objects = self.cloud.objects.lock().unwrap();
-            let object = objects
-                .get(&name)
-                .unwrap_or_else(|| panic!("{context}: no {name}"));
-            assert_eq!(object.value, Value::Int(thing.value), "{context}: {name}");
-            assert_eq!(
-                object.soil,
-                Value::string(thing.soil.clone()),
-                "{context}: {name}"
-            );
-        }
-        for record in state.records.values() {
-            assert!(
-                record.old_objects.is_empty(),
-                "{context}: old objects of {}",
-                record.fqn
-            );
-        }
+    /// State as a reader sees it.
+    pub(crate) fn load(&self) -> Result<Option<StageState>, StateError> {
+        self.reader(async |store| store.load(&stage()).await)
+    }
+
+    /// State, which must be readable; empty when there is none.
+    pub(crate) fn state(&self) -> StageState {
+        self.load().unwrap().unwrap_or_default()
+    }
+
+    /// Every problem of the files.
+    pub(crate) fn problems(&self) -> Vec<StateError> {
+        self.reader(async |store| store.validate(&stage()).await)
+            .unwrap()
+    }
+}
+
+struct Outcome {
+    result: Result<Summary, RunError>,
+    script_error: Option<String>,
+    plan: Plan,
+}
+
+fn world(
+    store: SharedStore,
+    cloud: &Arc<SimCloud>,
+    clock: &Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    events: Arc<EventLog>,
+    meter: Meter,
+) -> World {
+    let registry = Arc::new(Registry::new());
+    for kind in kinds(cloud) {
+        registry.add(kind);
+    }
+    World {
+        redact: Arc::new(str::to_owned),
+        store,
+        registry,
+        clock: Arc::clone(clock),
+        ids,
+        events,
+        meter,
+        cancel: Cancel::default(),
     }
 }
 
 async fn drive(
-    cloud: Arc<SimCloud>,
-    store: SharedStore,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
-    things: &[Thing],
-    life: &Life,
-) -> Ended {
-    let events = Arc::new(EventLog::default());
-    let registry = Arc::new(Registry::new());
-    registry.add(cloud);
-    let meter = Meter::default();
-    let world = World {
-        redact: Arc::new(str::to_owned),
-        store,
-        registry,
-        clock,
-        ids,
-        events: Arc::<EventLog>::clone(&events),
-        meter: meter.clone(),
-        cancel: Cancel::default(),
+    world: World,
+    step: &Step,
+    expected_plan: Option<Arc<Plan>>,
+    lock_wait: Duration,
+) -> Outcome {
+    let phase = match step.command {
+        Command::Up | Command::Refresh => Phase::Up,
+        Command::Plan => Phase::Plan,
+        Command::Destroy => Phase::Destroy,
+        Command::Repair => Phase::Repair,
     };
     let options = RunOptions {
-        phase: life.phase,
+        phase,
         adopt: false,
         force: false,
-        refresh: life.refresh,
+        refresh: step.looks || step.command == Command::Refresh,
+        concurrency: match step.concurrency {
+            0 => 4,
+            limit => limit,
+        },
         rebuild: false,
-        concurrency: life.concurrency,
         allow_data_loss: false,
         delete_adopted: false,
         target: "sim".to_owned(),
@@ -288,39 +373,59 @@ async fn drive(
         command: "sim".to_owned(),
         actor: "sim".to_owned(),
         host: "sim".to_owned(),
-        lock_wait: Duration::ZERO,
+        lock_wait,
         delete: DeleteOptions {
-            strategy: life.deletes,
+            strategy: step.deletes.strategy(),
             ..DeleteOptions::default()
         },
-        expected_plan: life.expected_plan.clone(),
+        expected_plan,
     };
-    let key = KeyMaterial::Password("sim".to_owned().into());
-    let mut plan = empty_plan();
-    let result = match Run::start(world, stage(), key, options).await {
-        Ok(run) => {
-            if matches!(life.phase, Phase::Up | Phase::Plan | Phase::Read) {
-                for thing in things {
-                    run.declare(declaration(thing)).unwrap();
-                }
-            }
-            let result = match life.phase {
-                Phase::Destroy => run.destroy().await,
-                Phase::Repair => run.repair().await,
-                _ => run.finalize(true).await,
+    let run = match Run::start(world, stage(), key(), options).await {
+        Ok(run) => run,
+        Err(error) => {
+            return Outcome {
+                result: Err(error),
+                script_error: None,
+                plan: empty_plan(),
             };
-            plan = run.plan();
-            result
         }
-        Err(error) => Err(error),
     };
-    let events = events.0.lock().unwrap().clone();
-    Ended {
-        result,
-        plan,
-        events,
-        calls: meter.total(),
+    let mut script_error = None;
+    if matches!(phase, Phase::Up | Phase::Plan) {
+        script_error = evaluate(&run, &step.program).await.err();
     }
+    let result = match phase {
+        Phase::Destroy => run.destroy().await,
+        Phase::Repair => run.repair().await,
+        _ => run.finalize(script_error.is_none()).await,
+    };
+    Outcome {
+        result,
+        script_error,
+        plan: run.plan(),
+    }
+}
+
+/// Says to the engine what the script host would.
+async fn evaluate(run: &Arc<Run>, program: &Program) -> Result<(), String> {
+    for (from, to) in &program.moved {
+        let moved = run.moved(&ScopePath::root(), from, to).await;
+        moved.map_err(|error| error.to_string())?;
+    }
+    for thing in &program.things {
+        let mut scope = ScopePath::root();
+        let mut parts: Vec<&str> = thing.id.split('/').collect();
+        parts.pop();
+        for part in parts {
+            let id = ResourceId::new(part).map_err(|error| error.to_string())?;
+            scope = run
+                .enter_scope(&scope, &id, None)
+                .map_err(|error| error.to_string())?;
+        }
+        run.declare(declaration(thing, scope))
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 fn empty_plan() -> Plan {
@@ -341,10 +446,9 @@ fn empty_plan() -> Plan {
 }
 
 /// A declaration that refers to the things it uses in three ways: the whole handle, an attribute, and text around one.
-pub(crate) fn declaration(thing: &Thing) -> Declaration {
-    let scope = ScopePath::root();
+fn declaration(thing: &Thing, scope: ScopePath) -> Declaration {
     let reference = |id: &String, path: &[&str]| Reference {
-        fqn: alch::model::Fqn::new(&stage(), &scope, &ResourceId::new(id.clone()).unwrap()),
+        fqn: fqn(id),
         path: path.iter().map(|part| (*part).to_owned()).collect(),
     };
     let uses: Vec<Value> = thing
@@ -368,14 +472,22 @@ pub(crate) fn declaration(thing: &Thing) -> Declaration {
     if !uses.is_empty() {
         props.insert("uses".to_owned(), Value::Array(uses));
     }
+    if let Some(secret) = &thing.secret {
+        let secret = Value::Secret(Secret::plain(secret.clone()));
+        props.insert("key".to_owned(), secret);
+    }
+    if let Some(name) = &thing.name {
+        props.insert("name".to_owned(), Value::string(name.clone()));
+    }
+    let id = thing.id.rsplit('/').next().unwrap();
     Declaration {
-        id: ResourceId::new(thing.id.clone()).unwrap(),
-        kind: KIND.into(),
+        id: ResourceId::new(id).unwrap(),
+        kind: thing.kind.name().into(),
         props,
         options: ResourceOptions {
             adopt: thing.adopt.then_some(true),
             protect: thing.protect.then_some(true),
-            retain: None,
+            retain: thing.retain.then_some(true),
         },
         position: None,
         conditional: false,

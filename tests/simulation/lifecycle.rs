@@ -3,14 +3,29 @@
 use std::sync::Arc;
 
 use alch::{
-    engine::{Action, DeleteStrategy, FailureCause, Outcome, Phase, RunError},
+    engine::{Action, FailureCause, Outcome, Plan, RunError},
     state::Status,
 };
 
-use super::harness::{Life, Simulation, Thing, planned, thing};
+use super::{
+    harness::{Ended, Simulation, planned},
+    scenario::{Command, Deletes, Program, Step, Thing, thing},
+};
 
-fn up(simulation: &mut Simulation, things: &[Thing]) -> super::harness::Ended {
-    simulation.live(things, &Life::default()).unwrap()
+fn step(things: &[Thing]) -> Step {
+    Step::up(Program::of(things))
+}
+
+fn up(simulation: &mut Simulation, things: &[Thing]) -> Ended {
+    simulation.live(&step(things))
+}
+
+fn plan_of(simulation: &mut Simulation, things: &[Thing]) -> Plan {
+    let planning = Step {
+        command: Command::Plan,
+        ..step(things)
+    };
+    simulation.live(&planning).plan
 }
 
 #[test]
@@ -55,15 +70,10 @@ fn a_replacement_reaches_those_that_refer_to_it() {
     assert_eq!(ended.summary().count(Action::Replace), 1);
     assert_eq!(ended.summary().count(Action::Update), 1);
     simulation.assert_settled(&things, "after the replacement");
-    let order: Vec<&str> = ended.events.iter().map(String::as_str).collect();
-    let created = order
-        .iter()
-        .position(|e| *e == "replaced app/dev/a")
-        .unwrap();
-    let deleted = order
-        .iter()
-        .position(|e| *e == "deleted app/dev/a")
-        .unwrap();
+    let order = ended.lines();
+    let place = |line: &str| order.iter().position(|other| other == line).unwrap();
+    let created = place("replaced app/dev/a");
+    let deleted = place("deleted app/dev/a");
     assert!(
         created < deleted,
         "the new object stands before the old one goes"
@@ -72,11 +82,7 @@ fn a_replacement_reaches_those_that_refer_to_it() {
 
 #[test]
 fn what_is_no_longer_declared_goes_in_reverse_order() {
-    for deletes in [
-        DeleteStrategy::Sequential,
-        DeleteStrategy::Parallel,
-        DeleteStrategy::Batched(2),
-    ] {
+    for deletes in [Deletes::Sequential, Deletes::Parallel, Deletes::Batched] {
         let mut simulation = Simulation::new(4);
         let chain = [
             thing("a", 1),
@@ -84,16 +90,12 @@ fn what_is_no_longer_declared_goes_in_reverse_order() {
             thing("c", 3).uses(&["b"]),
         ];
         up(&mut simulation, &chain);
-        let life = Life {
+        let ended = simulation.live(&Step {
             deletes,
-            ..Life::default()
-        };
-        let ended = simulation.live(&[], &life).unwrap();
-        let deleted: Vec<&String> = ended
-            .events
-            .iter()
-            .filter(|event| event.starts_with("deleted"))
-            .collect();
+            ..Step::default()
+        });
+        let mut deleted = ended.lines();
+        deleted.retain(|line| line.starts_with("deleted"));
         assert_eq!(
             deleted,
             [
@@ -112,12 +114,12 @@ fn independent_things_run_side_by_side_and_a_chain_does_not() {
     let wide: Vec<Thing> = (0..40)
         .map(|index| thing(&format!("t{index}"), index))
         .collect();
-    let life = Life {
+    let ended = simulation.live(&Step {
         concurrency: 40,
-        ..Life::default()
-    };
-    simulation.live(&wide, &life).unwrap().summary();
-    assert_eq!(simulation.cloud.in_flight.lock().unwrap().1, 40);
+        ..step(&wide)
+    });
+    ended.summary();
+    assert_eq!(*simulation.cloud.most_in_flight.lock().unwrap(), 40);
 
     let mut simulation = Simulation::new(6);
     let chain = [
@@ -126,7 +128,7 @@ fn independent_things_run_side_by_side_and_a_chain_does_not() {
         thing("c", 3).uses(&["b"]),
     ];
     up(&mut simulation, &chain);
-    assert_eq!(simulation.cloud.in_flight.lock().unwrap().1, 1);
+    assert_eq!(*simulation.cloud.most_in_flight.lock().unwrap(), 1);
 }
 
 #[test]
@@ -155,13 +157,9 @@ fn adoption_takes_an_object_over_and_destroy_keeps_it() {
     let ended = up(&mut simulation, &things);
     assert_eq!(ended.summary().count(Action::Adopt), 1);
     simulation.assert_settled(&things, "after adoption");
-    let life = Life {
-        phase: Phase::Destroy,
-        ..Life::default()
-    };
-    let ended = simulation.live(&[], &life).unwrap();
+    let ended = simulation.live(&Step::destroy());
     assert_eq!(ended.summary().count(Action::Forget), 1);
-    assert_eq!(simulation.cloud.objects.lock().unwrap().len(), 1);
+    assert_eq!(simulation.cloud.stock.lock().unwrap().all().count(), 1);
 }
 
 #[test]
@@ -176,7 +174,7 @@ fn a_protected_thing_is_neither_replaced_nor_deleted() {
     let ended = up(&mut simulation, &[]);
     assert_eq!(ended.summary().outcome, Outcome::Partial);
     assert_eq!(ended.summary().left.len(), 1);
-    simulation.assert_settled(&[thing("a", 1)], "after two refusals");
+    simulation.assert_settled(&[thing("a", 1).protected()], "after two refusals");
 }
 
 #[test]
@@ -188,12 +186,8 @@ fn a_failed_delete_is_listed_and_tried_again() {
         .undeletable
         .lock()
         .unwrap()
-        .push("a-here".to_owned());
-    let life = Life {
-        phase: Phase::Destroy,
-        ..Life::default()
-    };
-    let ended = simulation.live(&[], &life).unwrap();
+        .insert("a-here".to_owned());
+    let ended = simulation.live(&Step::destroy());
     assert_eq!(ended.summary().outcome, Outcome::Partial);
     assert_eq!(ended.summary().left.len(), 1);
     assert_eq!(
@@ -201,20 +195,19 @@ fn a_failed_delete_is_listed_and_tried_again() {
         Status::Deleting
     );
     simulation.cloud.undeletable.lock().unwrap().clear();
-    let ended = simulation.live(&[], &life).unwrap();
+    let ended = simulation.live(&Step::destroy());
     assert_eq!(ended.summary().outcome, Outcome::Succeeded);
-    assert!(simulation.cloud.objects.lock().unwrap().is_empty());
+    assert_eq!(simulation.cloud.stock.lock().unwrap().all().count(), 0);
 }
 
 #[test]
 fn destroying_a_stage_that_has_no_state_says_so() {
     let mut simulation = Simulation::new(11);
-    let life = Life {
-        phase: Phase::Destroy,
-        ..Life::default()
-    };
-    let ended = simulation.live(&[], &life).unwrap();
-    assert!(matches!(ended.result, Err(RunError::NoSuchStage { .. })));
+    let ended = simulation.live(&Step::destroy());
+    assert!(matches!(
+        ended.result,
+        Some(Err(RunError::NoSuchStage { .. }))
+    ));
 }
 
 #[test]
@@ -234,11 +227,7 @@ fn a_plan_says_what_a_run_does_and_writes_nothing() {
         thing("b", 2).uses(&["a", "a", "a"]),
         thing("d", 4),
     ];
-    let life = Life {
-        phase: Phase::Plan,
-        ..Life::default()
-    };
-    let plan = simulation.live(&things, &life).unwrap().plan;
+    let plan = plan_of(&mut simulation, &things);
     assert_eq!(simulation.state().serial, before.serial);
     for (action, count) in [
         (Action::Create, 1),
@@ -255,7 +244,7 @@ fn a_plan_says_what_a_run_does_and_writes_nothing() {
         1,
         "the orphan; what was replaced is part of its replacement"
     );
-    let plan = simulation.live(&things, &life).unwrap().plan;
+    let plan = plan_of(&mut simulation, &things);
     assert!(plan.is_empty(), "{plan:?}");
 }
 
@@ -263,21 +252,16 @@ fn a_plan_says_what_a_run_does_and_writes_nothing() {
 fn a_saved_plan_is_kept_to_and_refused_once_state_moved_on() {
     let mut simulation = Simulation::new(13);
     let things = [thing("a", 1)];
-    let planning = Life {
-        phase: Phase::Plan,
-        ..Life::default()
-    };
-    let plan = Arc::new(simulation.live(&things, &planning).unwrap().plan);
-    let applying = Life {
-        expected_plan: Some(Arc::clone(&plan)),
-        ..Life::default()
-    };
-    let other = [thing("a", 1), thing("b", 1)];
-    let ended = simulation.live(&other, &applying).unwrap();
+    let plan = Arc::new(plan_of(&mut simulation, &things));
+    let mut apply = |things: &[Thing]| simulation.live_with(&step(things), Some(Arc::clone(&plan)));
+    let ended = apply(&[thing("a", 1), thing("b", 1)]);
     assert!(matches!(
         ended.summary().failed[0].cause,
         FailureCause::StalePlan(_)
     ));
-    let ended = simulation.live(&things, &applying).unwrap();
-    assert!(matches!(ended.result, Err(RunError::StalePlan { .. })));
+    let ended = apply(&things);
+    assert!(matches!(
+        ended.result,
+        Some(Err(RunError::StalePlan { .. }))
+    ));
 }

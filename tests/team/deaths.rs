@@ -73,7 +73,7 @@ fn a_run_that_was_stopped_past_its_lease_writes_nothing_more() {
     signal(&zombie, "-CONT");
     project.file("go", "");
     let output = project.output(zombie.wait_with_output().unwrap());
-    assert_eq!(output.code, Some(1), "{}", output.stderr);
+    assert_eq!(output.code, Some(75), "{}", output.stderr);
     assert!(
         output
             .stderr

@@ -42,7 +42,7 @@ pub mod workflow;
 mod zone;
 mod zones;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use self::object::Object;
 use super::Registry;
@@ -50,6 +50,10 @@ use crate::bundle::Bundler;
 
 pub use client::{Client, PUBLIC_BASE_URL, is_loopback};
 pub use transport::{HttpTransport, RouterTransport, Transport, TransportError};
+
+/// How long a list of Cloudflare's is taken to lack what was just made, to be cautious: a recovery that begins within
+/// a minute after a crash waits for the rest of that minute before it takes an object that it does not find for one never made.
+pub const LAG: Duration = Duration::from_secs(60);
 
 /// Adds every kind of Cloudflare to `registry`, all over one client. Workers are bundled by `bundler`.
 pub fn register(registry: &Registry, client: &Arc<Client>, bundler: &Arc<dyn Bundler>) {

@@ -128,7 +128,8 @@ impl Writer {
         let mut removed = Vec::new();
         for fqn in self.touched.keys() {
             let Some(record) = self.state.records.get(fqn) else {
-                if index.remove(fqn).is_some() {
+                // One that the index does not list may be there all the same: an earlier, crashed checkpoint wrote it.
+                if index.remove(fqn).is_some() || !self.is_on_disk(fqn) {
                     removed.push(fqn);
                 }
                 continue;

@@ -11,12 +11,17 @@ pub enum Loss {
     Everything,
     /// Some of it, by this seed: a part of each folder's changes from the first on, and of each file's new bytes any sectors.
     Some(u64),
+    /// Everything but these, by bits: the changes of names, folder by folder in their order, then the new contents of files.
+    /// File systems promise no order between them, so any may have become durable and any other not.
+    Subset(u64),
 }
 
 impl Machine {
     /// Ends every open file and guard, takes away what `loss` says, and goes on without a fault.
     pub(super) fn reboot(&mut self, loss: Loss) {
-        if loss != Loss::Nothing {
+        if let Loss::Subset(kept) = loss {
+            self.keep(kept);
+        } else if loss != Loss::Nothing {
             let mut random = Random(match loss {
                 Loss::Some(seed) => seed.wrapping_mul(2).wrapping_add(1),
                 _ => 0,
@@ -33,14 +38,7 @@ impl Machine {
                     apply(&mut tree, change);
                 }
             }
-            let folders: Tree = tree.clone();
-            tree.retain(|path, _| {
-                path.ancestors()
-                    .skip(1)
-                    .filter(|folder| !folder.as_os_str().is_empty() && folder.parent().is_some())
-                    .all(|folder| folders.get(folder) == Some(&Node::Folder))
-            });
-            self.tree = tree;
+            self.tree = reachable(tree);
             for content in self.contents.values_mut() {
                 content.bytes = if keeps_some {
                     survivors(&content.durable, &content.bytes, &mut random)
@@ -59,6 +57,50 @@ impl Machine {
         self.is_down = false;
         self.life += 1;
     }
+
+    /// How many changes of names and contents are not durable.
+    pub(super) fn unsynced(&self) -> usize {
+        let names: usize = self.pending.values().map(Vec::len).sum();
+        let contents = self.contents.values();
+        names
+            + contents
+                .filter(|content| content.bytes != content.durable)
+                .count()
+    }
+
+    /// Keeps those of the changes that are not durable whose bits are set.
+    fn keep(&mut self, kept: u64) {
+        let mut number = 0;
+        let mut is_kept = || {
+            number += 1;
+            kept >> (number - 1) & 1 == 1
+        };
+        let mut tree = std::mem::take(&mut self.durable);
+        for change in self.pending.values().flatten() {
+            if is_kept() {
+                apply(&mut tree, change);
+            }
+        }
+        self.tree = reachable(tree);
+        let contents = self.contents.values_mut();
+        for content in contents.filter(|content| content.bytes != content.durable) {
+            if !is_kept() {
+                content.bytes.clone_from(&content.durable);
+            }
+        }
+    }
+}
+
+/// What can be reached: names below folders that are there.
+fn reachable(mut tree: Tree) -> Tree {
+    let folders: Tree = tree.clone();
+    tree.retain(|path, _| {
+        path.ancestors()
+            .skip(1)
+            .filter(|folder| !folder.as_os_str().is_empty() && folder.parent().is_some())
+            .all(|folder| folders.get(folder) == Some(&Node::Folder))
+    });
+    tree
 }
 
 const SECTOR: usize = 512;

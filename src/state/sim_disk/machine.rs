@@ -30,12 +30,13 @@ pub(super) struct Content {
 pub(super) enum Change {
     Put(PathBuf, Node),
     Remove(PathBuf),
-    Rename(PathBuf, PathBuf),
+    /// From, to, and what was renamed: it may be durable under its new name though it never was under the old one.
+    Rename(PathBuf, PathBuf, Node),
 }
 
 pub(super) type Tree = BTreeMap<PathBuf, Node>;
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Machine {
     pub(super) tree: Tree,
     pub(super) durable: Tree,
@@ -76,10 +77,9 @@ pub(super) fn apply(tree: &mut Tree, change: &Change) {
             tree.insert(path.clone(), *node);
         }
         Change::Remove(path) => tree.retain(|other, _| !other.starts_with(path)),
-        Change::Rename(from, to) => {
-            if let Some(node) = tree.remove(from) {
-                tree.insert(to.clone(), node);
-            }
+        Change::Rename(from, to, node) => {
+            tree.remove(from);
+            tree.insert(to.clone(), *node);
         }
     }
 }
@@ -126,7 +126,7 @@ impl Machine {
 
     pub(super) fn change(&mut self, change: Change) {
         let folder = match &change {
-            Change::Put(path, _) | Change::Remove(path) | Change::Rename(_, path) => {
+            Change::Put(path, _) | Change::Remove(path) | Change::Rename(_, path, _) => {
                 parent_of(path)
             }
         };

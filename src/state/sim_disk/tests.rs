@@ -49,3 +49,32 @@ fn faults_strike_where_they_were_asked_to() {
     assert_eq!(disk.read(Path::new("b")).unwrap(), b"1234");
     assert_eq!(disk.trace(), ["write a", "write b", "write b"]);
 }
+
+#[test]
+fn any_subset_of_what_was_not_synced_can_survive() {
+    let before = disk();
+    before.write(Path::new("a"), b"old").unwrap();
+    before.sync_file(Path::new("a")).unwrap();
+    before.sync_dir(Path::new("")).unwrap();
+    before.write(Path::new("b"), b"new").unwrap();
+    before.rename(Path::new("b"), Path::new("a")).unwrap();
+    // The name `b`, the rename, the content.
+    assert_eq!(before.unsynced(), 3);
+    let after = |kept: u64| {
+        let disk = before.fork();
+        disk.reboot(Loss::Subset(kept));
+        let read = |name: &str| disk.read(Path::new(name)).ok();
+        (read("a"), read("b"))
+    };
+    let file = |bytes: &[u8]| Some(bytes.to_vec());
+    assert_eq!(after(0b000), (file(b"old"), None));
+    assert_eq!(after(0b001), (file(b"old"), file(b"")));
+    assert_eq!(
+        after(0b010),
+        (file(b""), None),
+        "renamed before it was whole"
+    );
+    assert_eq!(after(0b101), (file(b"old"), file(b"new")));
+    assert_eq!(after(0b111), (file(b"new"), None));
+    assert_eq!(before.unsynced(), 3, "a fork goes its own way");
+}
