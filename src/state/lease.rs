@@ -32,6 +32,12 @@ pub trait Renewal: Send + Sync {
     /// # Errors
     /// [`StateError::Fenced`] when the lock is another's by now; whatever else when that could not be told.
     async fn renew(&self) -> Result<(), StateError>;
+
+    /// When the last renewal began that succeeded without this lease's doing, by [`Clock::since_boot`]: for stores that renew
+    /// their locks themselves.
+    fn last_renewed(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// A shared handle on the lease of a session; clones are the same lease.
@@ -166,7 +172,8 @@ impl Inner {
     /// For how long no renewal succeeded.
     fn silent(&self) -> Duration {
         let now = self.clock.since_boot();
-        now.saturating_sub(self.held().confirmed)
+        let confirmed = self.held().confirmed;
+        now.saturating_sub(confirmed.max(self.renewal.last_renewed().unwrap_or_default()))
     }
 
     /// Whether the last renewal is so young that nobody needs to ask.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use object_store::path::Path;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     model::StagePath,
-    state::{BucketFault, StateError},
+    state::{self, BucketFault, StateError, lease::Renewal},
 };
 
 /// How many heartbeats a lease lasts.
@@ -47,6 +48,8 @@ struct Held {
 struct Watch {
     /// When the last renewal that went well was sent, on the monotonic clock.
     renewed: Duration,
+    /// The same moment on the clock that goes on while the machine sleeps.
+    confirmed: Duration,
     /// The epoch that took the stage over.
     lost_to: Option<u64>,
 }
@@ -61,6 +64,8 @@ impl Lease {
         tag: Tag,
         sent: Duration,
     ) -> Arc<Self> {
+        let since = remote.clock.monotonic().saturating_sub(sent);
+        let confirmed = remote.clock.since_boot().saturating_sub(since);
         Arc::new(Self {
             remote,
             stage: stage.clone(),
@@ -70,6 +75,7 @@ impl Lease {
             held: tokio::sync::Mutex::new(Held { record, tag }),
             watch: Mutex::new(Watch {
                 renewed: sent,
+                confirmed,
                 lost_to: None,
             }),
         })
@@ -141,12 +147,16 @@ impl Lease {
         let bytes = encode(&self.remote.place(&self.key), &record)?;
         for _ in 0..REPLACE_TRIES {
             let sent = self.remote.clock.monotonic();
+            let confirmed = self.remote.clock.since_boot();
             let expect = Expect::Version(held.tag.clone());
             let seen = match self.remote.put(&self.key, &bytes, &expect).await? {
                 Put::Done(tag) => {
                     held.tag = tag;
                     held.record = record;
-                    self.note(|watch| watch.renewed = sent);
+                    self.note(|watch| {
+                        watch.renewed = sent;
+                        watch.confirmed = confirmed;
+                    });
                     return Ok(());
                 }
                 Put::Refused(seen) => seen,
@@ -196,6 +206,43 @@ impl Lease {
                 Err(error) => tracing::warn!(stage = %self.stage, %error, "the heartbeat failed"),
             }
         }
+    }
+}
+
+/// The lock as a run asks for it before it changes anything outside the store.
+struct Hold(Arc<Lease>);
+
+impl Lease {
+    /// What a run asks before every call to a provider.
+    pub(super) fn for_run(self: &Arc<Self>) -> state::Lease {
+        state::Lease::new(
+            self.stage.clone(),
+            self.ttl,
+            Arc::clone(&self.remote.clock),
+            self.watch().confirmed,
+            Box::new(Hold(Arc::clone(self))),
+        )
+    }
+}
+
+#[async_trait]
+impl Renewal for Hold {
+    async fn renew(&self) -> Result<(), StateError> {
+        let lease = Arc::clone(&self.0);
+        // A task of its own: a request that is let go half-way would leave it unknown which version of the lock is ours. It ends
+        // with its tries.
+        match tokio::spawn(async move { lease.renew().await }).await {
+            Ok(result) => result,
+            Err(error) => Err(StateError::Io {
+                operation: "renew",
+                place: self.0.remote.place(&self.0.key),
+                source: std::io::Error::other(error),
+            }),
+        }
+    }
+
+    fn last_renewed(&self) -> Option<Duration> {
+        Some(self.0.watch().confirmed)
     }
 }
 

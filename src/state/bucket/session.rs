@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     model::ResourceId,
-    state::{BucketFault, Deployment, JournalEntry, Session, StageHeader, StageState, StateError},
+    state::{
+        self, BucketFault, Deployment, JournalEntry, Session, StageHeader, StageState, StateError,
+    },
 };
 
 struct Core {
@@ -339,6 +341,10 @@ impl Drop for BucketSession {
 
 #[async_trait]
 impl Session for BucketSession {
+    fn lease(&self) -> state::Lease {
+        self.core.lease.for_run()
+    }
+
     fn take_state(&self) -> StageState {
         locked(&self.handed).take().unwrap_or_default()
     }

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod fencing;
 mod flaky;
+mod leases;
 
 use std::{
     sync::{
