@@ -211,6 +211,7 @@ Exit codes:
    11  the saved plan is stale
    12  state is damaged
    75  another run holds the stage, or took it over; try again later
+  129  stopped at once by a second SIGHUP; the next run resolves what was in flight
   130  stopped at once by a second Ctrl-C; the next run resolves what was in flight
   143  stopped at once by a second SIGTERM
 

@@ -327,7 +327,7 @@ exit 0
 alch: app shop, stage dev, phase up, target cloudflare
 + creating  theirs (cloudflare::KVNamespace)
   adopted   theirs  theirs  [TIME]
-0 created, 0 updated, 0 deleted, 1 unchanged, 1 adopted in [TIME] (critical path [TIME], 1 API call)
+0 created, 0 updated, 0 deleted, 1 unchanged, 1 adopted in [TIME] (critical path [TIME], 2 API calls)
 
 "#]]);
     project.alch(["state", "ls"]).check(str![[r#"

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::{process::Command, runtime::Builder, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     bundler::{Bundle, BundleError, Bundler, Message, Request},
@@ -29,6 +30,7 @@ pub struct Esbuild {
     places: Places,
     memory: Memory,
     progress: Progress,
+    cancel: CancellationToken,
 }
 
 impl fmt::Debug for Esbuild {
@@ -52,7 +54,15 @@ impl Esbuild {
             places,
             memory: Memory::new(memory),
             progress: Box::new(progress),
+            cancel: CancellationToken::new(),
         }
+    }
+
+    /// The same, whose work ends when `cancel` does: the process that runs is killed, and is not left behind.
+    #[must_use]
+    pub fn until(mut self, cancel: CancellationToken) -> Self {
+        self.cancel = cancel;
+        self
     }
 
     fn make(
@@ -73,15 +83,71 @@ impl Esbuild {
             report: &folder.join("report.json"),
         };
         let mut arguments = command::arguments(&paths, request.options);
-        run(binary, project, &arguments)?;
+        self.run(binary, project, &arguments)?;
         let mut made = outputs::read(&paths, request.options)?;
         // What packages ask for by `require` is there only when the code has such a function.
         if request.options.node && made.requires {
             arguments.push(command::REQUIRE.to_owned());
-            run(binary, project, &arguments)?;
+            self.run(binary, project, &arguments)?;
             made = outputs::read(&paths, request.options)?;
         }
         Ok(made)
+    }
+
+    fn run(
+        &self,
+        binary: &Binary,
+        project: &Path,
+        arguments: &[String],
+    ) -> Result<(), BundleError> {
+        let failed = |reason: String| BundleError::Failed {
+            path: binary.path.clone(),
+            reason,
+        };
+        let output = self
+            .on_a_thread(timeout(
+                TIME_LIMIT,
+                Command::new(&binary.path)
+                    .args(arguments)
+                    .current_dir(project)
+                    // Would let it find packages that another machine has not.
+                    .env_remove("NODE_PATH")
+                    .stdin(Stdio::null())
+                    .kill_on_drop(true)
+                    .output(),
+            ))?
+            .map_err(|_| failed(format!("no answer after {} s", TIME_LIMIT.as_secs())))?
+            .map_err(|error| failed(error.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let messages = messages::parse(&text);
+        if messages.is_empty() {
+            let first = text.lines().find(|line| !line.trim().is_empty());
+            let reason = first.map_or_else(|| output.status.to_string(), str::to_owned);
+            return Err(failed(reason));
+        }
+        Err(BundleError::Code(messages))
+    }
+
+    /// Waits for `future` on a thread of its own, so that the caller may be on an asynchronous runtime or not.
+    fn on_a_thread<T: Send>(
+        &self,
+        future: impl Future<Output = T> + Send,
+    ) -> Result<T, BundleError> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| FsError::new("start a thread for", Path::new("esbuild"), source))?;
+        let ended = |reason: &str| BundleError::Failed {
+            path: PathBuf::from("esbuild"),
+            reason: reason.to_owned(),
+        };
+        let work = self.cancel.run_until_cancelled(future);
+        std::thread::scope(|scope| scope.spawn(|| runtime.block_on(work)).join())
+            .map_err(|_| ended("the thread that waited for it ended"))?
+            .ok_or_else(|| ended("it was stopped"))
     }
 }
 
@@ -94,7 +160,7 @@ impl Bundler for Esbuild {
         {
             return Ok(bundle);
         }
-        let binary = on_a_thread(package::obtain_binary(
+        let binary = self.on_a_thread(package::obtain_binary(
             &self.places,
             request.trusted,
             &*self.progress,
@@ -121,49 +187,4 @@ impl Bundler for Esbuild {
 fn real(path: &Path) -> Result<PathBuf, BundleError> {
     path.canonicalize()
         .map_err(|source| FsError::new("find", path, source).into())
-}
-
-fn run(binary: &Binary, project: &Path, arguments: &[String]) -> Result<(), BundleError> {
-    let failed = |reason: String| BundleError::Failed {
-        path: binary.path.clone(),
-        reason,
-    };
-    let output = on_a_thread(timeout(
-        TIME_LIMIT,
-        Command::new(&binary.path)
-            .args(arguments)
-            .current_dir(project)
-            // Would let it find packages that another machine has not.
-            .env_remove("NODE_PATH")
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output(),
-    ))?
-    .map_err(|_| failed(format!("no answer after {} s", TIME_LIMIT.as_secs())))?
-    .map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    let messages = messages::parse(&text);
-    if messages.is_empty() {
-        let first = text.lines().find(|line| !line.trim().is_empty());
-        let reason = first.map_or_else(|| output.status.to_string(), str::to_owned);
-        return Err(failed(reason));
-    }
-    Err(BundleError::Code(messages))
-}
-
-/// Waits for `future` on a thread of its own, so that the caller may be on an asynchronous runtime or not.
-fn on_a_thread<T: Send>(future: impl Future<Output = T> + Send) -> Result<T, BundleError> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| FsError::new("start a thread for", Path::new("esbuild"), source))?;
-    std::thread::scope(|scope| scope.spawn(|| runtime.block_on(future)).join()).map_err(|_| {
-        BundleError::Failed {
-            path: PathBuf::from("esbuild"),
-            reason: "the thread that waited for it ended".to_owned(),
-        }
-    })
 }

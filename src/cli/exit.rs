@@ -70,6 +70,8 @@ exits! {
     Corrupt = 12, "corrupt", "state is damaged";
     /// Somebody else works on the stage.
     Locked = 75, "locked", "another run holds the stage, or took it over; try again later";
+    /// A second SIGHUP.
+    HungUp = 129, "hung-up", "stopped at once by a second SIGHUP; the next run resolves what was in flight";
     /// A second SIGINT.
     Interrupted = 130, "interrupted", "stopped at once by a second Ctrl-C; the next run resolves what was in flight";
     /// A second SIGTERM.

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     bundle::{self, Bundler, Esbuild},
     cli::{Context, environment::Environment},
@@ -32,14 +34,19 @@ pub(super) fn esbuild(environment: &Environment, project: &Path) -> bundle::pack
     }
 }
 
-/// The bundler of a project, which is looked for when there is something to bundle.
-pub(super) fn bundler(context: &Context, project: &Path) -> Arc<dyn Bundler> {
+/// The bundler of a project, which is looked for when there is something to bundle, and works until `cancel`.
+pub(super) fn bundler(
+    context: &Context,
+    project: &Path,
+    cancel: CancellationToken,
+) -> Arc<dyn Bundler> {
     let ui = Arc::clone(&context.ui);
-    Arc::new(Esbuild::new(
+    let bundler = Esbuild::new(
         esbuild(&context.environment, project),
         cache(&context.environment).join("bundles"),
         move |line| ui.note(line),
-    ))
+    );
+    Arc::new(bundler.until(cancel))
 }
 
 fn named(environment: &Environment, variable: &str) -> Option<PathBuf> {

@@ -96,7 +96,7 @@ impl Host {
         let registry = Arc::new(Registry::new());
         let cancel = Cancel::default();
         let meter = Meter::default();
-        let bundler = packages::bundler(context, folder);
+        let bundler = packages::bundler(context, folder, cancel.hard.clone());
         let client = local_client(folder, settings.local_latency);
         cloudflare::register(&registry, &client, &bundler);
         std_kinds::register(&registry);
@@ -488,7 +488,7 @@ pub(super) fn account_client(redactor: &Redactor, settings: &Settings) -> Result
 pub(super) fn built_in_kinds(context: &Context) -> Registry {
     let folder = &context.environment.folder;
     let registry = Registry::new();
-    let bundler = packages::bundler(context, folder);
+    let bundler = packages::bundler(context, folder, Cancel::default().hard);
     cloudflare::register(&registry, &local_client(folder, None), &bundler);
     std_kinds::register(&registry);
     registry

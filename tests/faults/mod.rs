@@ -5,7 +5,7 @@
 
 mod imports;
 mod migrations;
-mod proxy;
+pub(crate) mod proxy;
 mod told;
 
 use std::sync::Mutex;

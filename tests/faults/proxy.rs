@@ -184,7 +184,8 @@ impl Drop for Proxy {
     }
 }
 
-struct Request {
+/// A request as its client sent it.
+pub(crate) struct Request {
     method: String,
     target: String,
     /// Header lines but those about the connection.
@@ -193,7 +194,7 @@ struct Request {
 }
 
 impl Request {
-    fn read(stream: &TcpStream) -> Option<Self> {
+    pub(crate) fn read(stream: &TcpStream) -> Option<Self> {
         let mut reader = BufReader::new(stream);
         let line = |reader: &mut BufReader<&TcpStream>| {
             let mut line = String::new();
@@ -225,7 +226,7 @@ impl Request {
     }
 
     /// Method and path below the account, with `{id}` for ids.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let path = self.target.split('?').next().unwrap_or_default();
         let parts: Vec<&str> = path
             .split('/')
@@ -240,7 +241,7 @@ impl Request {
     }
 
     /// The whole answer of the cloud.
-    fn forward(&self, upstream: SocketAddr) -> Option<Vec<u8>> {
+    pub(crate) fn forward(&self, upstream: SocketAddr) -> Option<Vec<u8>> {
         let mut stream = TcpStream::connect(upstream).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);

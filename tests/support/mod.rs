@@ -16,9 +16,10 @@ pub(crate) mod exchange;
 pub(crate) mod s3;
 pub(crate) mod served;
 
-/// The built binary.
+/// The built binary: the one that `ALCH_TEST_BINARY` names, such as a release build, or the one of these tests.
 pub(crate) fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_alch"))
+    std::env::var_os("ALCH_TEST_BINARY")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_alch")), PathBuf::from)
 }
 
 /// A project folder with a home of its own. Both go when it is dropped.

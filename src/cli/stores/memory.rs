@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -83,9 +84,12 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Remembered, CliError> {
 /// What is remembered of an application.
 pub(super) fn read(root: &Path, app: &AppName) -> Result<Option<Remembered>, CliError> {
     let path = path(root, app);
-    match fs::read_if_present(&path)? {
-        None => Ok(None),
-        Some(bytes) => parse(&path, &bytes).map(Some),
+    match fs::read_if_present(&path) {
+        // A file stands where the folder of state is to be: the store has words for that.
+        Err(error) if error.source.kind() == ErrorKind::NotADirectory => Ok(None),
+        Err(error) => Err(error.into()),
+        Ok(None) => Ok(None),
+        Ok(Some(bytes)) => parse(&path, &bytes).map(Some),
     }
 }
 

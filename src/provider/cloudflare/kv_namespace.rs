@@ -248,7 +248,9 @@ impl Provider for KvNamespace {
             .get("name")
             .and_then(Value::as_str)
             .unwrap_or(&context.physical_name);
-        if existing.outputs.get("title").and_then(Value::as_str) != Some(title) {
+        // An update that was cut short may have renamed it to what the script does not ask for any more.
+        let known = existing.outputs.get("title").and_then(Value::as_str);
+        if !existing.settled || known != Some(title) {
             let call = Call::put(format!("{PATH}/{}", encode(id))).json(&json!({ "title": title }));
             self.client.call(context, &call).await?;
         }

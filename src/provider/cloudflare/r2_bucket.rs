@@ -405,7 +405,9 @@ impl Provider for R2Bucket {
         let name = existing.physical_name.as_str();
         let mut outputs = existing.outputs.clone();
         let class = text_prop(props, "storageClass").unwrap_or("Standard");
-        if class != text_prop(&existing.outputs, "storageClass").unwrap_or("Standard") {
+        let known = text_prop(&existing.outputs, "storageClass").unwrap_or("Standard");
+        // An update that was cut short may have set what the script does not ask for any more.
+        if class != known || !existing.settled && !existing.props.is_empty() {
             let call = Call::patch(format!("{PATH}/{}", encode(name)))
                 .header("cf-r2-storage-class", class);
             self.client

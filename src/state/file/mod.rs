@@ -23,6 +23,10 @@ mod writer;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod lease_tests;
 #[cfg(test)]
 mod race_tests;
