@@ -65,6 +65,12 @@ fn read(folder: &Path) -> rusqlite::Result<Inventory> {
     }
     let connection = Connection::open(control)?;
     let mut out = Inventory::new();
+    // Killed between making the file and making its tables, which is one transaction: nothing is in it yet.
+    let tables: u32 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        return Ok(out);
+    }
     for (kind, query) in KINDS {
         let mut statement = connection.prepare(query)?;
         let rows = statement.query_map([], |row| {
