@@ -293,7 +293,15 @@ no logs here; `alch local serve` keeps them
     let mut served = Served::start(&project);
     served.wait_for("local_workers");
     served.ask("still-dev", "GET", "/", "");
+    let logs = |arguments: &[&str]| {
+        let mut all = vec!["logs"];
+        all.extend(arguments);
+        let output = project.output_of(&mut project.command(all));
+        (told(&output.stdout, served.port), output)
+    };
     served.ask("ticker-dev", "GET", "/", "");
+    // Events are told when they are over, each for itself: the next one could overtake this one.
+    until(|| logs(&["ticker"]).0.contains("200 ok").then_some(()));
     let (status, page) = served.ask("ticker-dev", "GET", "/boom", "");
     assert_eq!(status, 500);
     assert_told(
@@ -325,12 +333,6 @@ pre{white-space:pre-wrap;border-left:4px solid #f6821f;padding-left:1rem}</style
 "#]],
     );
 
-    let logs = |arguments: &[&str]| {
-        let mut all = vec!["logs"];
-        all.extend(arguments);
-        let output = project.output_of(&mut project.command(all));
-        (told(&output.stdout, served.port), output)
-    };
     // The page has waited for the failure; the rest comes a moment later.
     until(|| (!logs(&["still"]).0.is_empty()).then_some(()));
     assert_told(

@@ -82,7 +82,7 @@ alch: app shop, stage dev, phase up, target local
   adopted   storage/cache  cache-dev  [TIME]
 `cache` is forgotten, not deleted: its object `cache-dev` belongs to `storage/cache`
   forgotten cache  cache-dev  [TIME]
-0 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted, 1 forgotten in [TIME] (critical path [TIME], 1 API call)
+0 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted, 1 forgotten in [TIME] (critical path [TIME], 2 API calls)
 
 "#]]);
     assert_eq!(names(&project), ["cache-dev"]);

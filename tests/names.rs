@@ -210,7 +210,7 @@ error[E0302]: `files` (cloudflare::R2Bucket): create failed: The bucket you trie
   |
   = note: the call was POST /accounts/../r2/buckets, answered with HTTP 409
   = help: take it over with `adopt: true` (or `--adopt`), or choose another `name`
-1 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted, 1 failed in [TIME] (critical path [TIME], 3 API calls)
+1 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted, 1 failed in [TIME] (critical path [TIME], 4 API calls)
 
 "#]]);
 }

@@ -149,6 +149,7 @@ fn objects_of_buckets() {
             "DELETE r2/buckets/{bucket_name}/objects",
             "GET r2/buckets/{bucket_name}",
             "GET r2/buckets/{bucket_name}/objects",
+            "PATCH r2/buckets/{bucket_name}",
             "POST r2/buckets",
             "PUT r2/buckets/{bucket_name}/objects/{object_key}",
         ],
