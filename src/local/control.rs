@@ -11,7 +11,7 @@ use std::{
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, config::DbConfig, params};
 
-use super::{objects, seal};
+use super::{discarded, objects, seal};
 use crate::util::fs::{self, FsError};
 
 /// How long one process waits for another one's transaction.
@@ -103,7 +103,7 @@ const MIGRATIONS: &[&str] = &["
         class TEXT NOT NULL, limits TEXT NOT NULL, created_at TEXT NOT NULL
     ) STRICT;
     CREATE INDEX workflow_versions_workflow ON workflow_versions(workflow, number);
-"];
+", discarded::MIGRATION];
 
 /// Why the control database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -191,10 +191,18 @@ impl Control {
         })
     }
 
+    /// The folder of the local cloud.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Removes the files of the objects that are gone.
+    pub(super) fn sweep(&self) -> Result<(), ControlError> {
+        self.run(|connection| discarded::sweep(connection, self.folder()))
+    }
+
     fn connect(&self) -> Result<Connection, ControlError> {
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
-        }
+        fs::create_dir_all(self.folder())?;
         let connection = Connection::open(&self.path)?;
         if version(&connection)? == 0 {
             make_private(&self.path)?;
@@ -202,6 +210,7 @@ impl Control {
         prepare(&connection)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         self.migrate(&connection)?;
+        discarded::sweep(&connection, self.folder())?;
         Ok(connection)
     }
 

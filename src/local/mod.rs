@@ -16,6 +16,7 @@ pub mod runtime;
 mod account;
 mod control;
 mod data;
+mod discarded;
 mod guard;
 mod objects;
 mod seal;

@@ -17,7 +17,7 @@ use super::{
     error::ApiError,
     page::Page,
 };
-use crate::local::{Cloud, control::is_conflict, data, layout};
+use crate::local::{Cloud, control::is_conflict, data, discarded, layout};
 
 /// The code for a property that is wrong.
 pub(super) const INVALID: u32 = 7400;
@@ -301,15 +301,16 @@ fn update(cloud: &Cloud, call: &Call) -> ApiResult {
 
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
     let database = find(cloud, call)?;
-    let removed = cloud.control.run(|connection| {
-        connection
-            .execute("DELETE FROM d1_databases WHERE uuid = ?1", [&database.uuid])
-            .map_err(ApiError::from)
+    cloud.control.write(|transaction| {
+        let removed =
+            transaction.execute("DELETE FROM d1_databases WHERE uuid = ?1", [&database.uuid])?;
+        if removed == 0 {
+            return Err(not_found(&database.uuid));
+        }
+        let file = layout::d1_file(&cloud.folder, &database.uuid);
+        Ok(discarded::note(transaction, &cloud.folder, &file)?)
     })?;
-    if removed == 0 {
-        return Err(not_found(&database.uuid));
-    }
-    data::remove(&layout::d1_file(&cloud.folder, &database.uuid))?;
+    cloud.control.sweep()?;
     ok(&Value::Null)
 }
 

@@ -17,7 +17,7 @@ use super::{
     kv_bulk as bulk, kv_values as values,
     page::Page,
 };
-use crate::local::{Cloud, control::is_conflict, data, layout};
+use crate::local::{Cloud, control::is_conflict, discarded, layout};
 
 /// The code for a body that is wrong.
 pub(super) const INVALID: u32 = 10012;
@@ -201,16 +201,19 @@ fn rename(cloud: &Cloud, call: &Call) -> ApiResult {
 
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
     let id = namespace_id(call)?;
-    let removed = cloud.control.run(|connection| {
-        connection
-            .execute("DELETE FROM kv_namespaces WHERE id = ?1", [id])
-            .map_err(ApiError::from)
+    cloud.control.write(|transaction| {
+        if transaction.execute("DELETE FROM kv_namespaces WHERE id = ?1", [id])? == 0 {
+            return Err(not_found());
+        }
+        let folder = &cloud.folder;
+        discarded::note(transaction, folder, &layout::kv_file(folder, id))?;
+        Ok(discarded::note(
+            transaction,
+            folder,
+            &layout::kv_folder(folder, id),
+        )?)
     })?;
-    if removed == 0 {
-        return Err(not_found());
-    }
-    data::remove(&layout::kv_file(&cloud.folder, id))?;
-    crate::util::fs::remove_dir_all(&layout::kv_folder(&cloud.folder, id))?;
+    cloud.control.sweep()?;
     ok(&Value::Null)
 }
 

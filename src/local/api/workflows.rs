@@ -309,12 +309,13 @@ fn put(cloud: &Cloud, call: &Call) -> ApiResult {
 
 /// `DELETE …/workflows/{workflow}`, with its instances.
 fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
-    let workflow = cloud.control.write(|transaction| {
+    cloud.control.write(|transaction| {
         let workflow = require_called(transaction, call)?;
+        // Inside: the folder has the name of the workflow, which another one may have right after.
+        fs::remove_dir_all(&layout::instances_folder(&cloud.folder, &workflow.name))?;
         transaction.execute("DELETE FROM workflows WHERE id = ?1", [&workflow.id])?;
-        Ok::<_, ApiError>(workflow)
+        Ok::<_, ApiError>(())
     })?;
-    fs::remove_dir_all(&layout::instances_folder(&cloud.folder, &workflow.name))?;
     ok(&json!({"status": "ok", "success": true}))
 }
 

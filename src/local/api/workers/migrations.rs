@@ -16,10 +16,7 @@ use super::{
     },
     REFUSED,
 };
-use crate::{
-    local::{Cloud, layout},
-    util::fs,
-};
+use crate::local::{Cloud, discarded, layout};
 
 const CONFLICT: u32 = 10074;
 const OTHER_TAG: u32 = 10079;
@@ -72,10 +69,15 @@ pub(super) fn namespace(
         .optional()
 }
 
-/// Removes the objects of namespaces that are gone.
-pub(super) fn remove_data(cloud: &Cloud, namespaces: &[String]) -> Result<(), ApiError> {
+/// Notes, in the transaction in which namespaces go, that their objects go with them.
+pub(super) fn discard<'a>(
+    cloud: &Cloud,
+    transaction: &Connection,
+    namespaces: impl IntoIterator<Item = &'a String>,
+) -> Result<(), rusqlite::Error> {
     for id in namespaces {
-        fs::remove_dir_all(&layout::objects_folder(&cloud.folder, id))?;
+        let objects = layout::objects_folder(&cloud.folder, id);
+        discarded::note(transaction, &cloud.folder, &objects)?;
     }
     Ok(())
 }
@@ -88,15 +90,16 @@ fn conflict(message: impl Into<String>) -> ApiError {
     ApiError::bad_request(CONFLICT, message)
 }
 
-/// Carries out the `migrations` of an upload; answers the ids of the namespaces that are gone.
+/// Carries out the `migrations` of an upload; the objects of the namespaces that are gone await the next sweep.
 pub(super) fn apply(
+    cloud: &Cloud,
     connection: &Connection,
     script: &str,
     migrations: Option<&Value>,
-) -> Result<Vec<String>, ApiError> {
+) -> Result<(), ApiError> {
     let migrations = match migrations {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Object(migrations)) if migrations.is_empty() => return Ok(Vec::new()),
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Object(migrations)) if migrations.is_empty() => return Ok(()),
         Some(Value::Object(migrations)) => migrations,
         Some(_) => return Err(refused("`migrations` must be an object")),
     };
@@ -147,7 +150,7 @@ pub(super) fn apply(
             params![script, new],
         )?;
     }
-    Ok(gone)
+    Ok(discard(cloud, connection, &gone)?)
 }
 
 /// What one migration asks for.

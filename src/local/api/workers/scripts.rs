@@ -66,7 +66,7 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
         ));
     }
     let upload = upload::read(call)?;
-    let (script, version, unused, has_assets, removed) = cloud.control.write(|transaction| {
+    let (script, version, unused, has_assets) = cloud.control.write(|transaction| {
         let old = model::script(transaction, name)?;
         let previous = model::latest_version(transaction, name)?;
         let mut shared = upload::shared(&upload.metadata);
@@ -77,7 +77,7 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
             shared.insert("tags".to_owned(), tags.clone());
         }
         store::script(transaction, name, &shared)?;
-        let removed = migrations::apply(transaction, name, upload.metadata.get("migrations"))?;
+        migrations::apply(cloud, transaction, name, upload.metadata.get("migrations"))?;
         let bindings = bindings::resolve(
             &bindings::Context {
                 connection: transaction,
@@ -99,10 +99,10 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
         let unused = store::prune(transaction, name)?;
         let script = model::require(transaction, name)?;
         let has_assets = draft.assets.is_some();
-        Ok::<_, ApiError>((script, version, unused, has_assets, removed))
+        Ok::<_, ApiError>((script, version, unused, has_assets))
     })?;
     store::sweep(cloud, &unused)?;
-    migrations::remove_data(cloud, &removed)?;
+    cloud.control.sweep()?;
     let mut map = summary(&script, Some(&version));
     map.insert("has_assets".to_owned(), json!(has_assets));
     map.insert(
@@ -192,7 +192,7 @@ fn quoted(name: &str) -> String {
 /// `DELETE …/scripts/{script}` and `…/services/{script}`.
 pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
     let force = call.flag("force");
-    let (hashes, namespaces) = cloud.control.write(|transaction| {
+    let hashes = cloud.control.write(|transaction| {
         let script = model::require_called(transaction, call)?;
         if !force {
             refuse_in_use(transaction, &script.name)?;
@@ -207,15 +207,13 @@ pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         transaction.execute("DELETE FROM queue_consumers WHERE script = ?1", [&script.name])?;
         transaction.execute("DELETE FROM scripts WHERE name = ?1", [&script.name])?;
         zones::forget_script(transaction, &script.name)?;
-        Ok::<_, ApiError>((hashes, namespaces))
+        let ids = namespaces.iter().map(|namespace| &namespace.id);
+        migrations::discard(cloud, transaction, ids)?;
+        Ok::<_, ApiError>(hashes)
     })?;
     store::sweep(cloud, &hashes)?;
     assets::sweep(cloud)?;
-    let ids: Vec<String> = namespaces
-        .into_iter()
-        .map(|namespace| namespace.id)
-        .collect();
-    migrations::remove_data(cloud, &ids)?;
+    cloud.control.sweep()?;
     ok(&Value::Null)
 }
 

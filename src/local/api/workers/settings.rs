@@ -79,12 +79,12 @@ fn kept(declared: &Value, previous: &[Value]) -> Value {
 pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
     let body = body(call)?;
     upload::check_settings(&body)?;
-    let (value, unused, removed) = cloud.control.write(|transaction| {
+    let (value, unused) = cloud.control.write(|transaction| {
         let mut script = model::require_called(transaction, call)?;
         let mut version = model::require_latest(transaction, &script.name)?;
         merge(&mut script.settings, upload::shared(&body));
         store::script(transaction, &script.name, &script.settings)?;
-        let removed = migrations::apply(transaction, &script.name, body.get("migrations"))?;
+        migrations::apply(cloud, transaction, &script.name, body.get("migrations"))?;
         let versioned = upload::versioned(&body);
         let mut unused = Vec::new();
         if !versioned.is_empty() || body.contains_key("bindings") {
@@ -108,10 +108,10 @@ pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
             version = store::publish(transaction, &script.name, &draft, "settings")?;
             unused = store::prune(transaction, &script.name)?;
         }
-        Ok::<_, ApiError>((value(&script, &version), unused, removed))
+        Ok::<_, ApiError>((value(&script, &version), unused))
     })?;
     store::sweep(cloud, &unused)?;
-    migrations::remove_data(cloud, &removed)?;
+    cloud.control.sweep()?;
     ok(&value)
 }
 
