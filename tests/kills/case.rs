@@ -376,12 +376,13 @@ pub(super) fn play(case: &Case, sound: &Sound, tally: &mut Tally) -> Result<(), 
     let mut left = Inventory::new();
     for (index, kill) in case.kills.iter().enumerate() {
         let ended = place.run(scenario.command, Some(*kill), sound.duration)?;
+        // Also of a run that was quicker than its kill: a destroy may have come to its end.
+        left = place.inventory()?;
         if !ended.killed {
             tally.quicker += 1;
             break;
         }
         tally.killed(*kill, index);
-        left = place.inventory()?;
         readable(&place, &ended, &left, tally)?;
         // A changed script comes after the first kill, and is killed as well.
         place.script(scenario.then);
