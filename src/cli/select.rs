@@ -52,6 +52,17 @@ impl Project {
         })
     }
 
+    /// Every stage of which anything is kept, also of tests and of removed ones, by application.
+    pub(super) fn all_stages(&self) -> Result<Vec<StagePath>, CliError> {
+        self.runtime.block_on(async {
+            let mut out = Vec::new();
+            for app in self.store.apps().await? {
+                out.extend(self.store.all_stages(&app).await?);
+            }
+            Ok(out)
+        })
+    }
+
     /// Every stage that has state, by application.
     pub(super) fn stages(&self) -> Result<Vec<StagePath>, CliError> {
         self.runtime.block_on(async {
