@@ -59,18 +59,18 @@ pub fn main() -> ExitCode {
     let redactor = Redactor::default();
     panics::install(redactor.clone());
     let environment = Environment::of_process();
-    run_redacted(std::env::args_os(), environment, redactor).into()
+    run_redacted(std::env::args_os(), environment, &redactor).into()
 }
 
 /// Runs one command line.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment) -> Exit {
-    run_redacted(arguments, environment, Redactor::default())
+    run_redacted(arguments, environment, &Redactor::default())
 }
 
 fn run_redacted(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment,
-    redactor: Redactor,
+    redactor: &Redactor,
 ) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let (cli, refused) = match Cli::try_parse_from(&arguments) {
@@ -86,9 +86,9 @@ fn run_redacted(
         },
     };
     let detail = cli.as_ref().map_or(Detail::Normal, detail);
-    let ui = match start_ui(&globals, detail, &redactor, &environment) {
+    let ui = match start_ui(&globals, detail, redactor, &environment) {
         Ok(ui) => ui,
-        Err(error) => return without_ui(error, &redactor, &environment),
+        Err(error) => return without_ui(error, redactor, &environment),
     };
     logging::start(&environment, &ui);
     let told = environment.clone();
@@ -136,7 +136,7 @@ fn run_redacted(
         format!("cannot write the output: {problem}"),
     )
     .with_note("what the command did is done; what it had to say is lost in part");
-    let failed = without_ui(error, &redactor, &told);
+    let failed = without_ui(error, redactor, &told);
     match exit {
         Exit::Success => failed,
         _ => exit,
