@@ -247,7 +247,8 @@ conformance! {
         assert_eq!(names(&store.load(&test).await.unwrap().unwrap()), ["app/test:smoke:dev/a"]);
         assert!(load(&store).await.is_none());
         assert!(store.stages(&test.app).await.unwrap().is_empty());
-        assert_eq!(store.all_stages(&test.app).await.unwrap(), [test.clone()], "{}", subject.name);
+        let all = store.all_stages(&test.app).await.unwrap();
+        assert!(all.len() == 1 && all[0] == test, "{}: {all:?}", subject.name);
     }
 
     a_renamed_record_leaves_its_old_name => |subject| {
