@@ -73,6 +73,7 @@ mod run;
 mod saved_plan;
 mod secrets;
 mod showcase;
+mod stakes;
 mod state;
 mod support;
 mod team;
