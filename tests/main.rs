@@ -24,6 +24,7 @@ mod damage;
 mod damage_walk;
 mod destroy;
 mod drift;
+mod drift_buckets;
 mod drift_kinds;
 mod drift_workers;
 mod durable;
