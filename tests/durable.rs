@@ -372,7 +372,6 @@ alch: app rooms, stage dev, phase up, target local
   created   front  front-dev  [TIME]
   failed    api  it would lose the Durable Object class `Counter` with its data
 error[E0308]: `api` (cloudflare::Worker) would be deleted and lose the Durable Object class `Counter` with its data
- |
  = note: it was left as it is
  = help: to lose it, run again with `--allow-data-loss`; to keep it, declare it again, or tell its new id with `moved("old", "new")`
 still there:
