@@ -253,7 +253,7 @@ error[E0502]: running Workers needs the package `@cloudflare/workerd-linux-64@1.
 
 /// Puts a program named `npm` into a folder of its own; answers what `PATH` is to be.
 fn with_npm(project: &Project, script: &str) -> String {
-    project.file("bin/npm", &format!("#!/bin/sh\n{script}\n"));
+    project.file("bin/npm", format!("#!/bin/sh\n{script}\n"));
     let npm = project.path("bin/npm");
     std::fs::set_permissions(&npm, std::fs::Permissions::from_mode(0o755)).unwrap();
     let usual = std::env::var("PATH").unwrap();

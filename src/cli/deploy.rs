@@ -60,8 +60,10 @@ impl Script {
         };
         if !path.exists() {
             let error = CliError::new(codes::NO_SCRIPT, format!("there is no script `{shown}`"));
-            return Err(if file == Path::new(DEFAULT_SCRIPT) {
+            return Err(if name == Path::new(DEFAULT_SCRIPT) {
                 first_steps(error, folder)
+            } else if file == Path::new(DEFAULT_SCRIPT) {
+                error.with_help("name one: `alch run FILE`, or go to the folder that holds it")
             } else {
                 error.with_help("look for a typo in the path; it is relative to the working folder")
             });

@@ -204,7 +204,10 @@ mod tests {
     use serde_json::{Value, json};
     use tower::ServiceExt as _;
 
-    use crate::local::testing::Client;
+    use crate::{
+        local::{layout, testing::Client},
+        util::fs,
+    };
 
     const ALL: &str = "/accounts/local/d1/database";
 
@@ -315,11 +318,8 @@ CREATE TRIGGER g AFTER INSERT ON parent BEGIN SELECT 1; END;
         let failed = import(&client, &one, sql).await;
         assert_eq!(failed["status"], "error");
         assert_eq!(failed["error"], "no such table: gone: SQLITE_ERROR");
-        let kept = || {
-            std::fs::read_dir(client.folder.path().join("transfers"))
-                .unwrap()
-                .count()
-        };
+        let transfers = layout::transfers_folder(client.folder.path());
+        let kept = || fs::list(&transfers).unwrap().len();
         assert_eq!(kept(), 0);
         assert_eq!(
             rows(&client, &one, "SELECT * FROM sqlite_schema").await,
