@@ -378,6 +378,7 @@ pub struct LockStatus {
 
 /// The record of one finished run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Deployment {
     /// ULID.
     pub id: String,

@@ -85,6 +85,10 @@ impl Writer {
         match loaded.journal {
             JournalState::Whole => {}
             JournalState::Superseded => writer.replace_journal(disk)?,
+            JournalState::Older { entries } => {
+                writer.write_journal(disk, writer.state.serial, &entries)?;
+                writer.batch = 0;
+            }
             JournalState::Torn { good_length } => {
                 let path = writer.layout.journal();
                 let file = writer.open_journal(disk)?;
