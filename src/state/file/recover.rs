@@ -86,6 +86,8 @@ pub(crate) enum JournalState {
 pub(crate) struct Loaded {
     /// With the journal applied.
     pub(crate) state: StageState,
+    /// The header of the checkpoint: what a backup of its records says, whatever the journal has changed since.
+    pub(crate) header: StageHeader,
     /// The checksums of the checkpoint's records.
     pub(crate) index: BTreeMap<Fqn, Checksum>,
     /// Records that the journal names.
@@ -286,6 +288,7 @@ fn assemble(
         .filter(|(fqn, _)| touched.binary_search(fqn).is_err())
         .map(|(fqn, checksum)| (fqn, *checksum))
         .collect();
+    let header = checkpoint.header.clone();
     let mut state = StageState {
         lineage: checkpoint.lineage,
         serial: checkpoint.serial,
@@ -299,6 +302,7 @@ fn assemble(
     }
     Ok(Loaded {
         state,
+        header,
         index: checkpoint.records,
         touched,
         entries: entries.len(),
