@@ -97,7 +97,6 @@ BACKUP -> now
 exit 2
 -- stderr
 error[E0501]: this needs consent, and there is no terminal to ask on
- |
  = note: put `BACKUP` in the place of the state of shop/dev? No object is touched.
            - more (cloudflare::KVNamespace)
  = help: `alch scope restore --stage dev --backup BACKUP --yes`

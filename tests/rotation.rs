@@ -85,7 +85,6 @@ fn a_wrong_old_password_changes_nothing() {
 exit 1
 -- stderr
 error[E0407]: wrong password for stage vault/dev (key [KEY])
- |
  = note: nothing was changed
  = help: check `ALCHEMY_PASSWORD` for this stage
 
@@ -102,7 +101,6 @@ fn a_new_password_must_be_given() {
 exit 2
 -- stderr
 error[E0501]: no new password is given
- |
  = help: set `ALCHEMY_NEW_PASSWORD`, or pass `--to-key-file` to do without a password
 
 "#]]);

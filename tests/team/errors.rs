@@ -49,7 +49,6 @@ error[E0420]: cannot read `s3://nobodys/x/shop/locks/dev.json`: The specified bu
 exit 1
 -- stderr
 error[E0420]: `s3://team?region=eu&endpont=x` is no address of a bucket: it knows no `endpont`, only `endpoint` and `region`
- |
  = note: from `$ALCHEMY_STATE_STORE`
  = help: an address is `s3://bucket/prefix?endpoint=URL&region=NAME`, or `r2://bucket/prefix`
 

@@ -33,7 +33,6 @@ declare it in the script, for everybody else: `alchemy(.., #{ stateStore: s3(..)
 exit 2
 -- stderr
 error[E0501]: `s3://team/FOLDER` is the store in use
- |
  = help: name another store: `s3://bucket/prefix?endpoint=URL`, `r2://bucket/prefix` or `local`
 
 "#]]);
@@ -109,7 +108,6 @@ pulled shop/dev from `s3://team/FOLDER`: 2 resources, serial 2
 exit 1
 -- stderr
 error[E0421]: shop/dev is not older in `s3://team/FOLDER`: it is at serial 2 there, and at 1 in the project's `.alchemy` folder
- |
  = note: nothing was changed
  = help: to replace it all the same, add `--force`; what is replaced is kept aside
 
