@@ -32,7 +32,6 @@ exit 0
 exit 1
 -- stderr
 error[E0412]: `api.example.com` (cloudflare::CustomDomain) is in state already, as part of `shop/dev/api`
- |
  = note: nothing was changed
  = help: take it out of the props of `api`, run, and declare it by itself
 

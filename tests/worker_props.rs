@@ -2,7 +2,7 @@
 
 use snapbox::str;
 
-use crate::support::Project;
+use crate::support::{Output, Project};
 
 #[test]
 fn a_plan_tells_wrong_props_with_their_places() {
@@ -182,4 +182,92 @@ error[E0202]: `notifications.0.actions` of cloudflare::R2Bucket: a rule tells of
   = help: name some of PutObject, CopyObject, DeleteObject, CompleteMultipartUpload, LifecycleDeletion, or take the rule out
 
 "#]]);
+}
+
+#[test]
+fn a_worker_without_a_handler_gets_no_messages() {
+    let script = |code: &str| {
+        format!(
+            r#"alchemy("shop");
+let jobs = Queue("jobs");
+Worker("api", #{{ script: "{code}", eventSources: [jobs] }});
+"#
+        )
+    };
+    let project = Project::with_script("alchemy(\"shop\");\nQueue(\"jobs\");\n");
+    project.alch(["run"]).success();
+    project.file("alchemy.run.rhai", script("export default { fetch() {} }"));
+    without_id(project.alch(["run"])).check(str![[r#"
+exit 4
+-- stderr
+alch: app shop, stage dev, phase up, target local
++ creating  api (cloudflare::Worker)
+  failed    api  the Worker `api-dev` was changed in part: The Worker 'api-dev' has no queue() handler.
+error[E0301]: `api` (cloudflare::Worker): create failed: the Worker `api-dev` was changed in part: The Worker 'api-dev' has no queue() handler. [11001]
+ --> alchemy.run.rhai:3:1
+  |
+3 | Worker("api", #{ script: "export default { fetch() {} }", eventSources: [jobs] });
+  | ^^^^^^ declared here
+  |
+  = note: the call was POST /accounts/../queues/[ID]/consumers, answered with HTTP 400
+  = help: export a `queue` handler from the Worker: `export default { async queue(batch, env) { .. } }`
+0 created, 0 updated, 0 deleted, 1 unchanged, 1 failed in [TIME] (critical path [TIME], 13 API calls)
+
+"#]]);
+    project.file(
+        "alchemy.run.rhai",
+        script("export default { fetch() {}, async queue(batch) {} }"),
+    );
+    project.alch(["run"]).success();
+    project.alch(["run"]).check(str![[r#"
+exit 0
+-- stderr
+alch: app shop, stage dev, phase up, target local
+0 created, 0 updated, 0 deleted, 2 unchanged in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
+}
+
+#[test]
+fn a_consumer_wants_a_worker_with_a_handler() {
+    let script = |code: &str| {
+        format!(
+            r#"alchemy("shop");
+let jobs = Queue("jobs");
+let api = Worker("api", #{{ script: "{code}" }});
+QueueConsumer("consumer", #{{ queue: jobs, scriptName: api }});
+"#
+        )
+    };
+    let project = Project::with_script("alchemy(\"shop\");\nQueue(\"jobs\");\n");
+    project.alch(["run"]).success();
+    project.file("alchemy.run.rhai", script("export default { fetch() {} }"));
+    without_id(project.alch(["run"])).check(str![[r#"
+exit 4
+-- stderr
+alch: app shop, stage dev, phase up, target local
++ creating  api (cloudflare::Worker)
+  created   api  api-dev  [TIME]
++ creating  consumer (cloudflare::QueueConsumer)
+  failed    consumer  The Worker 'api-dev' has no queue() handler.
+error[E0301]: `consumer` (cloudflare::QueueConsumer): create failed: The Worker 'api-dev' has no queue() handler. [11001]
+ --> alchemy.run.rhai:4:1
+  |
+4 | QueueConsumer("consumer", #{ queue: jobs, scriptName: api });
+  | ^^^^^^^^^^^^^ declared here
+  |
+  = note: the call was POST /accounts/../queues/[ID]/consumers, answered with HTTP 400
+  = help: export a `queue` handler from the Worker: `export default { async queue(batch, env) { .. } }`
+1 created, 0 updated, 0 deleted, 1 unchanged, 1 failed in [TIME] (critical path [TIME], 5 API calls)
+
+"#]]);
+    project.file("alchemy.run.rhai", script("export default { queue() {} }"));
+    project.alch(["run"]).success();
+}
+
+/// An output with the id of the queue that a call names taken out.
+fn without_id(output: Output) -> Output {
+    let (_, rest) = output.stderr.split_once("queues/").expect("a queue");
+    let id = rest.split('/').next().unwrap_or_default().to_owned();
+    output.replacing(&id, "[ID]")
 }
