@@ -136,3 +136,26 @@ error[E0422]: state of shop/dev is in the project's `.alchemy` folder, and not i
 "#]]);
     told(project.alch(["explain", "E0422"]), server, &folder).success();
 }
+
+#[test]
+fn a_bucket_that_ignores_conditions_is_refused_before_anything_is_made() {
+    for header in ["If-None-Match", "If-Match"] {
+        let Some(server) = s3::server_without(header) else {
+            return;
+        };
+        let project = project_at(SHOP, &address(&server.endpoint, "x"));
+        let refused = project.alch(["run"]).code(1);
+        let told = format!(
+            "error[E0420]: cannot use `s3://team/x/store.json`: it does not keep to `{header}`"
+        );
+        assert!(refused.stderr.contains(&told), "{}", refused.stderr);
+        for line in [
+            "= note: without conditional writes two runs would overwrite each other's state, so nothing was changed",
+            "= help: use a server that has them, such as Amazon S3, Cloudflare R2 or a recent MinIO",
+        ] {
+            assert!(refused.stderr.contains(line), "{}", refused.stderr);
+        }
+        let made = project.path(".alchemy/local/control.sqlite");
+        assert!(!made.exists() || crate::kill::in_the_cloud(&project).is_empty());
+    }
+}

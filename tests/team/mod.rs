@@ -6,6 +6,7 @@ mod errors;
 mod link;
 mod moving;
 mod network;
+mod races;
 mod repairs;
 
 use std::{
