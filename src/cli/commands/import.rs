@@ -209,12 +209,14 @@ async fn find(
             outputs: seen.outputs.clone(),
             physical_name: seen.physical_name.clone(),
             settled: false,
+            attempted: Map::new(),
         },
         None => Existing {
             props: Map::new(),
             outputs: Map::from([("id".to_owned(), Value::from(wanted))]),
             physical_name: wanted.to_owned(),
             settled: false,
+            attempted: Map::new(),
         },
     };
     let alone = provider
@@ -318,6 +320,7 @@ fn differs(
         outputs: seen.outputs.clone(),
         physical_name: seen.physical_name.clone(),
         settled: true,
+        attempted: Map::new(),
     };
     let paths: Vec<String> = provider
         .compare(&declared, seen)

@@ -264,10 +264,10 @@ impl Provider for D1Database {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         migrations::refuse_rewritten(&existing.props, props)?;
         imports::refuse_rewritten(&existing.props, props)?;
-        let before = props::json_prop(&existing.props, "readReplication")?;
+        let before = existing.widest().contains_key("readReplication");
         let now = props::json_prop(props, "readReplication")?;
         // Sent even when it looks unchanged: an update that failed half-way may have left another mode behind.
-        if now.is_some() || before.is_some() {
+        if now.is_some() || before {
             let replication = now.unwrap_or_else(|| json!({ "mode": "disabled" }));
             let call = Call::patch(format!("{PATH}/{}", encode(id)))
                 .json(&json!({ "read_replication": replication }));

@@ -265,6 +265,11 @@ impl<S: Shape> Provider for Object<S> {
         let item = self.shape.item(context, existing)?;
         let collection = Self::above(&item).to_owned();
         let mut outputs = existing.outputs.clone();
+        // What an update that was cut short may have set is taken away like what is known to be there.
+        let existing = &Existing {
+            props: existing.widest(),
+            ..existing.clone()
+        };
         if let Some(call) = self.shape.change(context, item, props, existing)? {
             let answer = self.client.call(context, &call).await?;
             outputs = self

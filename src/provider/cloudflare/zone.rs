@@ -369,7 +369,8 @@ impl Shape for Zone {
         let path = format!("{PATH}/{}", encode(&id));
         let new = before.is_none();
         let paused = props.get("paused").and_then(Value::as_bool) == Some(true);
-        if paused != (outputs.get("paused").and_then(Value::as_bool) == Some(true)) {
+        let unsure = before.is_some_and(|before| before.attempted.contains_key("paused"));
+        if unsure || paused != (outputs.get("paused").and_then(Value::as_bool) == Some(true)) {
             let call = Call::patch(path.as_str())
                 .json(&json!({ "paused": paused }))
                 .visible_late(new);

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::{
     super::{
         client::{Call, Client, encode},
-        error::after_creation,
+        error::{ApiError, missing},
         props, queue, queue_consumer,
     },
     Worker, handover,
@@ -98,13 +98,16 @@ pub(super) fn source(value: &Value) -> Result<(&str, Option<&Map>), ProviderErro
     }
 }
 
-/// The queues that the last run made this Worker a consumer of.
-fn before(outputs: &Map) -> Vec<&str> {
-    let list = outputs.get(OUTPUT).and_then(Value::as_array);
-    list.unwrap_or_default()
-        .iter()
-        .filter_map(Value::as_str)
-        .collect()
+/// The queues that the last run made this Worker a consumer of, and those of which one that was cut short may have.
+fn before(existing: Option<&Existing>) -> Vec<&str> {
+    let Some(existing) = existing else {
+        return Vec::new();
+    };
+    let list = existing.outputs.get(OUTPUT).and_then(Value::as_array);
+    let list = list.unwrap_or_default().iter().filter_map(Value::as_str);
+    let attempted = sources(&existing.attempted).into_iter();
+    let attempted = attempted.filter_map(|value| Some(source(value).ok()?.0));
+    list.chain(attempted).collect()
 }
 
 /// Keeps in mind, over a look at the Worker, what only this program knows.
@@ -142,12 +145,13 @@ impl Worker {
             return Ok(());
         }
         let mut queues = Vec::new();
-        for (queue, body) in wanted {
-            let had = before(prior).contains(&queue);
-            set(&self.client, context, queue, name, &body, had).await?;
+        for (value, (queue, body)) in sources(props).into_iter().zip(wanted) {
+            let had = before(existing).contains(&queue);
+            let set = set(&self.client, context, queue, name, &body, had).await;
+            set.map_err(|error| no_queue(value, error))?;
             queues.push(Value::from(queue));
         }
-        for queue in before(prior) {
+        for queue in before(existing) {
             if !queues.contains(&Value::from(queue)) {
                 remove(&self.client, context, queue, name).await?;
             }
@@ -167,12 +171,23 @@ impl Worker {
         &self,
         context: &OperationContext,
         name: &str,
-        outputs: &Map,
+        existing: &Existing,
     ) -> Result<(), ProviderError> {
-        for queue in before(outputs) {
+        for queue in before(Some(existing)) {
             remove(&self.client, context, queue, name).await?;
         }
         Ok(())
+    }
+}
+
+/// A queue that is missing is told by its name.
+fn no_queue(source: &Value, error: ProviderError) -> ProviderError {
+    let queue = source
+        .as_map()
+        .map_or(Some(source), |map| map.get("queue"));
+    match queue::is_missing(&error) {
+        true => missing("queue", queue, error),
+        false => error,
     }
 }
 
@@ -184,9 +199,14 @@ async fn set(
     body: &Json,
     had: bool,
 ) -> Result<(), ProviderError> {
+    // The Worker may not be visible yet, and neither may a queue that this run made.
+    let passes: fn(&ApiError) -> bool = match context.made.has(queue) {
+        true => |error| error.status == 404,
+        false => |error| error.status == 404 && !queue::is_missing_there(error),
+    };
     let create = Call::post(queue_consumer::path(queue))
         .json(body)
-        .settling(|error| error.status == 404);
+        .settling(passes);
     if !had {
         match client.call(context, &create).await {
             Ok(_) => return Ok(()),
@@ -218,11 +238,10 @@ async fn set(
             Ok(())
         }
         // Somebody took it away since.
-        Ok(None) => client
-            .call(context, &create)
-            .await
-            .map(drop)
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error)),
+        Ok(None) => {
+            client.call(context, &create).await?;
+            Ok(())
+        }
     }
 }
 
