@@ -46,6 +46,11 @@ fn notifications(cloud: &ServedCloud) -> (String, serde_json::Value) {
     (format!("{path}/queues/{queue}"), found["rules"].clone())
 }
 
+fn queue(cloud: &ServedCloud) -> String {
+    let queues = cloud.ask("GET", "queues", "");
+    queues[0]["queue_id"].as_str().expect("an id").to_owned()
+}
+
 /// Changes everything that the script declares of the bucket, as another client would.
 fn tamper(cloud: &ServedCloud) {
     for (path, body) in [
@@ -128,7 +133,26 @@ fn what_another_client_changed_is_told_and_repaired() {
     let cloud = ServedCloud::quick();
     let project = deployed(&cloud);
     tamper(&cloud);
-    project.alch(["drift"]).check(str![[""]]);
+    let queue = queue(&cloud);
+    project.alch(["drift"]).replacing(&queue, "[QUEUE]").check(str![[r#"
+exit 7
+-- stdout
+changed   files (cloudflare::R2Bucket)  files-dev
+            devDomain: state has true, the provider false
+            cors.0.allowed.headers: state has null, the provider ["*"]
+            lifecycle.0.enabled: state has true, the provider false
+            lifecycle.1.deleteObjectsTransition.condition.maxAge: state has 86400, the provider 600
+            lock: state has [{"condition":{"maxAgeSeconds":60,"type":"Age"},"enabled":true,"id":"keep","pref .., the provider []
+            domains.0: state has {"domain":"files.example.com"}, the provider null
+            domains.1.enabled: state has true, the provider false
+            domains.1.minTls: state has "1.2", the provider "1.0"
+            notifications.[QUEUE]: state has [{"actions":["PutObject","CopyObject"],"prefix":"a/"},{"actions":["DeleteObject" .., the provider [{"actions":["DeleteObject"],"description":"gone"}]
+1 of 4 objects drifted (9 API calls)
+-- stderr
+alch: app shop, stage dev, phase drift, target cloudflare
+`alch drift --repair --app shop --stage dev` brings them back to what state says, `alch run --refresh` to what the script says
+
+"#]]);
     project.alch(["drift", "--repair"]).success();
     is_as_declared(&cloud, &project);
 }
@@ -139,7 +163,25 @@ fn a_run_that_refreshes_plans_it_and_brings_it_back() {
     let project = deployed(&cloud);
     tamper(&cloud);
     let plan = ["plan", "--refresh", "--target", "cloudflare"];
-    project.alch(plan).check(str![[""]]);
+    let queue = queue(&cloud);
+    project.alch(plan).replacing(&queue, "[QUEUE]").check(str![[r#"
+exit 0
+-- stdout
+  ~ files (cloudflare::R2Bucket)  files-dev  # devDomain, cors.0.allowed.headers, lifecycle.0.enabled, lifecycle.1.deleteObjectsTransition.condition.maxAge, lock, domains.0, domains.1.enabled, domains.1.minTls, notifications.[QUEUE] changed at the provider
+      ~ devDomain: false -> true
+      ~ cors[0].allowed.headers: ["*"] -> null
+      ~ lifecycle[0].enabled: false -> true
+      ~ lifecycle[1].deleteObjectsTransition.condition.maxAge: 600 -> 86400
+      ~ lock: [] -> [{"condition":{"maxAgeSeconds":60,"type":"Age"},"enabled":true,"id":"keep","prefix":"a/"}]
+      ~ domains[0]: null -> {"domain":"files.example.com"}
+      ~ domains[1].enabled: false -> true
+      ~ domains[1].minTls: "1.0" -> "1.2"
+      ~ notifications.[QUEUE]: [{"actions":["DeleteObject"],"description":"gone"}] -> [{"actions":["PutObject","CopyObject"],"prefix":"a/"},{"actions":["DeleteObject"],"description":"gon ..
+Plan: 0 to create, 1 to update, 0 to delete, 3 unchanged
+-- stderr
+alch: app shop, stage dev, phase plan, target cloudflare
+
+"#]]);
     let run = ["run", "--refresh", "--target", "cloudflare"];
     project.alch(run).success();
     is_as_declared(&cloud, &project);
@@ -151,7 +193,19 @@ fn settings_that_are_gone_altogether_are_set_again() {
     let project = deployed(&cloud);
     cloud.ask("DELETE", &format!("{BUCKET}/cors"), "");
     cloud.ask("DELETE", &notifications(&cloud).0, "");
-    project.alch(["drift"]).check(str![[""]]);
+    let queue = queue(&cloud);
+    project.alch(["drift"]).replacing(&queue, "[QUEUE]").check(str![[r#"
+exit 7
+-- stdout
+changed   files (cloudflare::R2Bucket)  files-dev
+            cors: state has [{"allowed":{"methods":["GET"],"origins":["https://example.com"]},"maxAgeSeconds .., the provider []
+            notifications.[QUEUE]: state has [{"actions":["PutObject","CopyObject"],"prefix":"a/"},{"actions":["DeleteObject" .., the provider []
+1 of 4 objects drifted (9 API calls)
+-- stderr
+alch: app shop, stage dev, phase drift, target cloudflare
+`alch drift --repair --app shop --stage dev` brings them back to what state says, `alch run --refresh` to what the script says
+
+"#]]);
     project.alch(["drift", "--repair"]).success();
     is_as_declared(&cloud, &project);
 }

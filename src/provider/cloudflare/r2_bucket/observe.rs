@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{Timestamp, civil};
+use jiff::{Timestamp, civil, tz::TimeZone};
 use serde_json::Value as Json;
 
 use super::{
@@ -173,7 +173,12 @@ fn compare_rules(
 fn same(one: &Value, other: &Value) -> bool {
     let moment = |value: &Value| {
         let text = value.as_str()?;
-        let day = || text.parse::<civil::Date>().ok()?.in_tz("UTC").ok();
+        let day = || {
+            text.parse::<civil::Date>()
+                .ok()?
+                .to_zoned(TimeZone::UTC)
+                .ok()
+        };
         let at = text.parse::<Timestamp>().ok();
         at.or_else(|| Some(day()?.timestamp()))
     };
