@@ -210,7 +210,10 @@ impl Run {
             outputs: self.open(&record.outputs)?,
             physical_name: record.physical_name.clone(),
             settled: record.status == Status::Ready && !self.options.force,
-            attempted: recorded::put_into(&record.attempted, &self.graph().prior),
+            attempted: match record.attempted.is_empty() {
+                true => Map::new(),
+                false => recorded::put_into(&record.attempted, &self.graph().prior),
+            },
         })
     }
 }

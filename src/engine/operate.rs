@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use crate::{
     model::{Fqn, Map, Position},
     provider::{
-        Checked, Existing, FailureKind, OperationContext, Provider, ProviderError, observe,
-        overlay,
+        Checked, Existing, FailureKind, OperationContext, Provider, ProviderError, observe, overlay,
     },
     secret::VaultError,
     state::{Intent, JournalEntry, Operation, Record, StateError, Status},
@@ -34,8 +33,7 @@ use super::{
 };
 
 /// What to do about something that an update names and does not find.
-const GONE_BESIDE: &str =
-    "something that it names is not there: correct it, or let `alch run --refresh` make it again where state knows it";
+const GONE_BESIDE: &str = "something that it names is not there: correct it, or let `alch run --refresh` make it again where state knows it";
 
 /// Everything an operation needs, taken out of the graph so that no lock is held while it runs.
 #[derive(Clone)]

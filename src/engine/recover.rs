@@ -240,10 +240,15 @@ mod tests {
         first.insert("password".to_owned(), Value::Secret(secret));
         let once = open(first, ready());
         assert_eq!(once.status, Status::Updating);
-        let twice = open(map(serde_json::json!({ "settings": { "paused": true }, "list": ["b"] })), once);
+        let twice = open(
+            map(serde_json::json!({ "settings": { "paused": true }, "list": ["b"] })),
+            once,
+        );
         assert_eq!(
             twice.attempted,
-            map(serde_json::json!({ "settings": { "delay": 5, "paused": true }, "list": ["a", "b"], "password": null }))
+            map(
+                serde_json::json!({ "settings": { "delay": 5, "paused": true }, "list": ["a", "b"], "password": null })
+            )
         );
         assert_eq!(twice.props, ready().props);
     }

@@ -460,6 +460,11 @@ pub trait Provider: Send + Sync {
         seen.props.clone()
     }
 
+    /// Props of which no look at an object tells anything: who imports one must know that its lines lack them.
+    fn unseen(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether objects have [content](Provider::content), without which no script declares them.
     fn has_content(&self) -> bool {
         false

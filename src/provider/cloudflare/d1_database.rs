@@ -200,16 +200,7 @@ impl Provider for D1Database {
         let imports = imports::normalise(&context.folder, &context.access, &mut props);
         errors.extend([files, imports].into_iter().filter_map(Result::err));
         match NAMES.resolve(context, &mut props, "name") {
-            Ok(name) if errors.is_empty() => Ok(Checked {
-                props,
-                known: Map::from([
-                    ("name".to_owned(), Value::from(name.physical.as_str())),
-                    ("type".to_owned(), Value::from("d1")),
-                ]),
-                identity: Some(format!("{KIND}:{}", name.physical)),
-                physical_name: name.physical,
-                explicit_name: name.explicit,
-            }),
+            Ok(name) if errors.is_empty() => Ok(name.checked(KIND, "d1", &["name"], props)),
             Ok(_) => Err(errors),
             Err(error) => {
                 errors.push(error);
@@ -323,6 +314,10 @@ impl Provider for D1Database {
             props.remove("readReplication");
         }
         props
+    }
+
+    fn unseen(&self) -> &'static [&'static str] {
+        &["migrations", "importFiles"]
     }
 
     async fn find(

@@ -405,7 +405,9 @@ pub fn missing(what: &str, given: Option<&Value>, error: ProviderError) -> Provi
                 "there is no {what} `{}`",
                 given.and_then(Value::as_str).unwrap_or_default()
             ),
-            format!("give a {what} of the script, or one that is there; where state knows it, `alch run --refresh` makes it again"),
+            format!(
+                "give a {what} of the script, or one that is there; where state knows it, `alch run --refresh` makes it again"
+            ),
         ),
     };
     ProviderError {

@@ -180,16 +180,7 @@ impl Provider for Queue {
         let name = NAMES
             .resolve(context, &mut props, "name")
             .map_err(|error| vec![error])?;
-        Ok(Checked {
-            props,
-            known: Map::from([
-                ("name".to_owned(), Value::from(name.physical.as_str())),
-                ("type".to_owned(), Value::from("queue")),
-            ]),
-            identity: Some(format!("{KIND}:{}", name.physical)),
-            physical_name: name.physical,
-            explicit_name: name.explicit,
-        })
+        Ok(name.checked(KIND, "queue", &["name"], props))
     }
 
     async fn read(

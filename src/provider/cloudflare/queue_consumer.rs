@@ -114,6 +114,18 @@ fn shown(consumer: &Json) -> Map {
     shown
 }
 
+/// The settings of a consumer of the API's answer without those that it has by itself.
+pub(super) fn declarable(consumer: &Json) -> Map {
+    let mut shown = shown(consumer);
+    for (prop, _, default) in settings() {
+        if shown.get(prop) == Some(&Value::from_plain_json(default)) {
+            shown.remove(prop);
+        }
+    }
+    shown.retain(|_, value| *value != Value::Null && value.as_str() != Some(""));
+    shown
+}
+
 /// What only one resource can have: the messages of a queue, given as a handle or by its id.
 pub(super) fn claim(queue: &Value) -> Option<Claim> {
     let queue = match queue {

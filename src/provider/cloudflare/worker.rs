@@ -11,6 +11,7 @@ mod domains;
 pub(super) mod files;
 mod graph;
 mod handover;
+mod import;
 mod imports;
 mod leads;
 mod metadata;
@@ -547,8 +548,7 @@ impl Provider for Worker {
         let name = existing.physical_name.as_str();
         self.lead_here(context, name, &Map::new(), Some(&existing.widest()))
             .await?;
-        self.consume_no_more(context, name, existing)
-            .await?;
+        self.consume_no_more(context, name, existing).await?;
         if !crons(&existing.widest()).is_empty() {
             let call = Call::put(path(name, "/schedules")).json(&json!([]));
             self.client.look(context, &call).await?;

@@ -16,8 +16,10 @@ use crate::{
     provider::{Claim, Existing, FailureKind, OperationContext, PropError, ProviderError},
 };
 
+pub(super) const PROP: &str = "eventSources";
+
 /// The output that names the queues this resource has made the Worker a consumer of.
-const OUTPUT: &str = "eventSources";
+const OUTPUT: &str = PROP;
 
 /// The output that says how they were set, as a hash.
 const HASH: &str = "eventSourcesHash";
@@ -25,12 +27,14 @@ const HASH: &str = "eventSourcesHash";
 /// The prop.
 pub(super) fn prop() -> Prop {
     let handle = || PropType::Resource(&[queue::KIND]);
+    let queue = PropType::Either(vec![handle(), PropType::String]);
     Prop::new(
-        "eventSources",
+        PROP,
         PropType::List(Box::new(PropType::Either(vec![
             handle(),
+            PropType::String,
             PropType::Object(vec![
-                Prop::new("queue", handle(), "the queue").required(),
+                Prop::new("queue", queue, "the queue, or its id").required(),
                 Prop::new(
                     "settings",
                     queue_consumer::settings_type(),
@@ -49,9 +53,12 @@ pub(super) fn normalise(props: &Map, errors: &mut Vec<PropError>) {
         let queue = source
             .as_map()
             .map_or(Some(*source), |map| map.get("queue"));
-        let Some(Value::Ref(queue)) = queue else {
+        let Some(queue) = queue else {
             continue;
         };
+        if let Some((problem, help)) = queue::id_problem(queue) {
+            errors.push(props::mistake(&[PROP, &index.to_string()], problem, help));
+        }
         if seen.contains(&queue) {
             errors.push(props::mistake(
                 &["eventSources", &index.to_string()],
@@ -91,6 +98,7 @@ pub(super) fn source(value: &Value) -> Result<(&str, Option<&Map>), ProviderErro
             props::known_output(&view.outputs, "id", view.fqn.as_str())?,
             settings,
         )),
+        Some(Value::String(id)) => Ok((id, settings)),
         _ => Err(ProviderError::new(
             FailureKind::Refused,
             "prop `eventSources`: an event source must be a queue",
@@ -108,6 +116,12 @@ fn before(existing: Option<&Existing>) -> Vec<&str> {
     let attempted = sources(&existing.attempted).into_iter();
     let attempted = attempted.filter_map(|value| Some(source(value).ok()?.0));
     list.chain(attempted).collect()
+}
+
+/// The ids of the queues of `props`, as far as they are known.
+pub(super) fn ids(props: &Map) -> Vec<Value> {
+    let known = |value| Some(Value::from(source(value).ok()?.0));
+    sources(props).into_iter().filter_map(known).collect()
 }
 
 /// Keeps in mind, over a look at the Worker, what only this program knows.
@@ -182,9 +196,7 @@ impl Worker {
 
 /// A queue that is missing is told by its name.
 fn no_queue(source: &Value, error: ProviderError) -> ProviderError {
-    let queue = source
-        .as_map()
-        .map_or(Some(source), |map| map.get("queue"));
+    let queue = source.as_map().map_or(Some(source), |map| map.get("queue"));
     match queue::is_missing(&error) {
         true => missing("queue", queue, error),
         false => error,
