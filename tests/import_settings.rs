@@ -77,7 +77,10 @@ fn everything_that_is_set_stands_in_the_lines() {
     }
     snapbox::assert_data_eq!(shown, str![[""]]);
     let calls = cloud.take_calls();
-    let changing: Vec<_> = calls.iter().filter(|call| !call.starts_with("GET ")).collect();
+    let changing: Vec<_> = calls
+        .iter()
+        .filter(|call| !call.starts_with("GET "))
+        .collect();
     assert!(changing.is_empty(), "{changing:?}");
 
     project.file("alchemy.run.rhai", format!("alchemy(\"shop\");\n{lines}"));
@@ -87,11 +90,19 @@ fn everything_that_is_set_stands_in_the_lines() {
     project.alch(["drift"]).success();
 
     // What is taken out of the lines is taken away, as with everything that a script made.
-    let fewer = lines.replace("\"api.example.com\"", "").replace("devDomain: true, ", "");
+    let fewer = lines
+        .replace("\"api.example.com\"", "")
+        .replace("devDomain: true, ", "");
     assert_ne!(fewer, lines);
     project.file("alchemy.run.rhai", format!("alchemy(\"shop\");\n{fewer}"));
     project.alch(["run", "--target", "cloudflare"]).success();
     let managed = cloud.ask("GET", "r2/buckets/files-dev/domains/managed", "");
     assert_eq!(managed["enabled"], false);
-    assert_eq!(cloud.ask("GET", "workers/domains", "").as_array().map(Vec::len), Some(0));
+    assert_eq!(
+        cloud
+            .ask("GET", "workers/domains", "")
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
 }
