@@ -1,6 +1,9 @@
-//! What an update names and does not find: the object itself, which is made again, or something else, which it is told of.
+//! What an operation names and does not find: the object itself, which is made again, or something else, which it is told of at
+//! once, and which `alch run --refresh` makes again where state knows it.
 
-use crate::support::Project;
+use snapbox::str;
+
+use crate::support::{Project, cloud::ServedCloud};
 
 const GOOD: &str = r#"
 let app = alchemy("shop");
@@ -13,17 +16,20 @@ R2Object("logo", #{ bucket: files, key: "logo.svg", content: "<svg/>" });
 fn a_bucket_whose_rule_names_no_queue_stays_in_state() {
     let project = Project::with_script(GOOD);
     project.alch(["run"]).success();
-    let wrong = GOOD.replace(
-        "Bucket(\"files\")",
-        "Bucket(\"files\", #{ notifications: [#{ queue: \"nosuch\", actions: [\"PutObject\"] }] })",
-    );
-    project.file("alchemy.run.rhai", wrong);
-    let refused = project.alch(["run"]).code(4);
-    assert!(
-        refused.stderr.contains("event_notifications"),
-        "{}",
-        refused.stderr
-    );
+    let with_queue = |queue: &str| {
+        let rules = format!(
+            "Bucket(\"files\", #{{ notifications: [#{{ queue: \"{queue}\", actions: [\"PutObject\"] }}] }})"
+        );
+        project.file(
+            "alchemy.run.rhai",
+            GOOD.replace("Bucket(\"files\")", &rules),
+        );
+    };
+    // The name of a queue is not its id.
+    with_queue("q-dev");
+    project.alch(["run"]).check(str![[""]]);
+    with_queue("0123456789abcdef0123456789abcdef");
+    project.alch(["run"]).check(str![[""]]);
     let kept = project.alch(["state", "show", "files"]).success().stdout;
     assert!(kept.contains("\"adopted\": false"), "{kept}");
 
@@ -33,4 +39,105 @@ fn a_bucket_whose_rule_names_no_queue_stays_in_state() {
     assert!(mended.stderr.contains("0 created"), "{}", mended.stderr);
     let settled = project.alch(["run"]).success();
     assert!(settled.stderr.contains("0 API calls"), "{}", settled.stderr);
+}
+
+const USERS: &str = r#"
+let app = alchemy("shop");
+let q = Queue("q");
+let files = Bucket("files");
+let told = Bucket("told", #{ notifications: [#{ queue: q, actions: ["PutObject"] }] });
+R2Object("logo", #{ bucket: files, key: "logo.svg", content: "one" });
+Worker("api", #{
+    script: "export default { fetch() {}, queue() {} }",
+    eventSources: [#{ queue: q, settings: #{ batchSize: 5 } }],
+});
+"#;
+
+/// Deletes queue and bucket as another client would, with what holds them.
+fn without_queue_and_bucket(cloud: &ServedCloud) -> String {
+    let queues = cloud.ask("GET", "queues", "");
+    let queue = queues[0]["queue_id"].as_str().expect("an id").to_owned();
+    let consumers = format!("queues/{queue}/consumers");
+    let consumer = cloud.ask("GET", &consumers, "")[0]["consumer_id"].clone();
+    let consumer = consumer.as_str().expect("an id");
+    cloud.ask("DELETE", &format!("{consumers}/{consumer}"), "");
+    let rules = format!("event_notifications/r2/told-dev/configuration/queues/{queue}");
+    cloud.ask("DELETE", &rules, "");
+    cloud.ask("DELETE", &format!("queues/{queue}"), "");
+    cloud.ask("DELETE", "r2/buckets/files-dev/objects/logo.svg", "");
+    cloud.ask("DELETE", "r2/buckets/files-dev", "");
+    queue
+}
+
+#[test]
+fn what_state_knows_and_is_gone_is_told_by_its_name_and_not_waited_for() {
+    let cloud = ServedCloud::quick();
+    let mut project = Project::with_script(USERS);
+    cloud.serve_to(&mut project);
+    project.alch(["run", "--target", "cloudflare"]).success();
+    let queue = without_queue_and_bucket(&cloud);
+    let changed = USERS
+        .replace("batchSize: 5", "batchSize: 6")
+        .replace("\"one\"", "\"two\"")
+        .replace("[\"PutObject\"]", "[\"DeleteObject\"]");
+    project.file("alchemy.run.rhai", &changed);
+    cloud.take_calls();
+    project
+        .alch(["run", "--target", "cloudflare"])
+        .replacing(&queue, "[QUEUE]")
+        .check(str![[""]]);
+    let calls = cloud.take_calls();
+    let tries = |call: &str| calls.iter().filter(|one| one.as_str() == call).count();
+    assert_eq!(
+        tries(&format!("POST queues/{queue}/consumers")),
+        1,
+        "{calls:#?}"
+    );
+    assert_eq!(
+        tries("PUT r2/buckets/files-dev/objects/logo.svg"),
+        1,
+        "{calls:#?}"
+    );
+
+    let refreshed = ["run", "--refresh", "--target", "cloudflare"];
+    project.alch(refreshed).success();
+    project.alch(["drift"]).success();
+    project.alch(["destroy", "--yes"]).success();
+}
+
+#[test]
+fn a_consumer_whose_worker_or_queue_is_not_there_stays_in_state() {
+    let cloud = ServedCloud::quick();
+    let script = r#"
+alchemy("shop");
+let q = Queue("q");
+let api = Worker("api", #{ script: "export default { fetch() {}, queue() {} }" });
+QueueConsumer("c", #{ queue: q, scriptName: api });
+"#;
+    let mut project = Project::with_script(script);
+    cloud.serve_to(&mut project);
+    let run = ["run", "--target", "cloudflare"];
+    project.alch(run).success();
+    project.file(
+        "alchemy.run.rhai",
+        script.replace("scriptName: api", "scriptName: \"nosuch\""),
+    );
+    project.alch(run).check(str![[""]]);
+    project.file("alchemy.run.rhai", script);
+    let mended = project.alch(run).success();
+    assert!(mended.stderr.contains("0 created"), "{}", mended.stderr);
+
+    let queue = cloud.ask("GET", "queues", "")[0]["queue_id"].clone();
+    let queue = queue.as_str().expect("an id");
+    cloud.ask("DELETE", &format!("queues/{queue}"), "");
+    let settings = script.replace(
+        "scriptName: api",
+        "scriptName: api, settings: #{ batchSize: 3 }",
+    );
+    project.file("alchemy.run.rhai", settings);
+    project.alch(run).check(str![[""]]);
+    project
+        .alch(["run", "--refresh", "--target", "cloudflare"])
+        .success();
+    project.alch(["drift"]).success();
 }

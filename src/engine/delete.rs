@@ -452,6 +452,7 @@ pub(super) fn record_of_old(record: &Record, old: &OldObject) -> Record {
         } else {
             Status::Ready
         },
+        attempted: Map::new(),
         old_objects: Vec::new(),
         protect: false,
         created_at: old.begun_at.unwrap_or(record.created_at),
