@@ -9,7 +9,7 @@ use std::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use crate::{
-    model::Fqn,
+    model::{Fqn, Map},
     provider::{FailureKind, Provider, ProviderError},
     state::{JournalEntry, OldObject, Record, Status},
 };

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
 use super::{
-    client::{Call, Client, encode},
+    client::{Call, Client},
     names::{NameRule, Naming, naming_prop},
     object::{Listing, Shape},
     props,
