@@ -27,9 +27,40 @@ fn a_bucket_whose_rule_names_no_queue_stays_in_state() {
     };
     // The name of a queue is not its id.
     with_queue("q-dev");
-    project.alch(["run"]).check(str![[""]]);
+    project.alch(["run"]).check(str![[r#"
+exit 1
+-- stderr
+alch: app shop, stage dev, phase up, target local
+2 resources were not reached and stay
+error[E0202]: `notifications.0.queue` of cloudflare::R2Bucket: `q-dev` is no id of a queue
+ --> alchemy.run.rhai:4:58
+  |
+4 | let files = Bucket("files", #{ notifications: [#{ queue: "q-dev", actions: ["PutObject"] }] });
+  |                                                          ^^^^^^^
+  |
+  = help: give a queue of the script, or the 32 hexadecimal digits of its id
+0 created, 0 updated, 0 deleted, 1 unchanged in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
     with_queue("0123456789abcdef0123456789abcdef");
-    project.alch(["run"]).check(str![[""]]);
+    project.alch(["run"]).check(str![[r#"
+exit 4
+-- stderr
+alch: app shop, stage dev, phase up, target local
+~ updating  files (cloudflare::R2Bucket)
+  failed    files  there is no queue `0123456789abcdef0123456789abcdef`
+  skipped   logo  because files failed
+error[E0301]: `files` (cloudflare::R2Bucket): update failed: there is no queue `0123456789abcdef0123456789abcdef` [11000]
+ --> alchemy.run.rhai:4:13
+  |
+4 | let files = Bucket("files", #{ notifications: [#{ queue: "0123456789abcdef0123456789abcdef", ...
+  |             ^^^^^^ declared here
+  |
+  = note: the call was PUT /accounts/../event_notifications/r2/files-dev/configuration/queues/0123456789abcdef0123456789abcdef, answered with HTTP 404
+  = help: give a queue of the script, or one that is there; where state knows it, `alch run --refresh` makes it again
+0 created, 0 updated, 0 deleted, 1 unchanged, 1 failed, 1 skipped in [TIME] (critical path [TIME], 2 API calls)
+
+"#]]);
     let kept = project.alch(["state", "show", "files"]).success().stdout;
     assert!(kept.contains("\"adopted\": false"), "{kept}");
 
@@ -82,10 +113,17 @@ fn what_state_knows_and_is_gone_is_told_by_its_name_and_not_waited_for() {
         .replace("[\"PutObject\"]", "[\"DeleteObject\"]");
     project.file("alchemy.run.rhai", &changed);
     cloud.take_calls();
-    project
-        .alch(["run", "--target", "cloudflare"])
-        .replacing(&queue, "[QUEUE]")
-        .check(str![[""]]);
+    let failed = project.alch(["run", "--target", "cloudflare"]).code(4);
+    // The three fail in any order.
+    for told in [
+        "failed    logo  the bucket `files-dev` is in state, but gone\n",
+        "failed    told  the queue `q-dev` is in state, but gone\n",
+        "failed    api  the Worker `api-dev` was changed in part: the queue `q-dev` is in state, but gone\n",
+    ] {
+        assert!(failed.stderr.contains(told), "{}", failed.stderr);
+    }
+    let help = "= help: `alch run --refresh` makes it again\n";
+    assert_eq!(failed.stderr.matches(help).count(), 3, "{}", failed.stderr);
     let calls = cloud.take_calls();
     let tries = |call: &str| calls.iter().filter(|one| one.as_str() == call).count();
     assert_eq!(
@@ -118,24 +156,63 @@ QueueConsumer("c", #{ queue: q, scriptName: api });
     cloud.serve_to(&mut project);
     let run = ["run", "--target", "cloudflare"];
     project.alch(run).success();
+    let queue = cloud.ask("GET", "queues", "")[0]["queue_id"].clone();
+    let queue = queue.as_str().expect("an id");
+    let consumers = cloud.ask("GET", &format!("queues/{queue}/consumers"), "");
+    let consumer = consumers[0]["consumer_id"].as_str().expect("an id");
+    let refused = |project: &Project| {
+        let run = project.alch(run);
+        run.replacing(queue, "[QUEUE]")
+            .replacing(consumer, "[CONSUMER]")
+    };
     project.file(
         "alchemy.run.rhai",
         script.replace("scriptName: api", "scriptName: \"nosuch\""),
     );
-    project.alch(run).check(str![[""]]);
+    refused(&project).check(str![[r#"
+exit 4
+-- stderr
+alch: app shop, stage dev, phase up, target cloudflare
+~ updating  c (cloudflare::QueueConsumer)
+  failed    c  there is no Worker `nosuch`
+error[E0301]: `c` (cloudflare::QueueConsumer): update failed: there is no Worker `nosuch` [10007]
+ --> alchemy.run.rhai:5:1
+  |
+5 | QueueConsumer("c", #{ queue: q, scriptName: "nosuch" });
+  | ^^^^^^^^^^^^^ declared here
+  |
+  = note: the call was PUT /accounts/../queues/[QUEUE]/consumers/[CONSUMER], answered with HTTP 404
+  = help: give a Worker of the script, or one that is there; where state knows it, `alch run --refresh` makes it again
+0 created, 0 updated, 0 deleted, 2 unchanged, 1 failed in [TIME] (critical path [TIME], 1 API call)
+
+"#]]);
     project.file("alchemy.run.rhai", script);
     let mended = project.alch(run).success();
     assert!(mended.stderr.contains("0 created"), "{}", mended.stderr);
 
-    let queue = cloud.ask("GET", "queues", "")[0]["queue_id"].clone();
-    let queue = queue.as_str().expect("an id");
     cloud.ask("DELETE", &format!("queues/{queue}"), "");
     let settings = script.replace(
         "scriptName: api",
         "scriptName: api, settings: #{ batchSize: 3 }",
     );
     project.file("alchemy.run.rhai", settings);
-    project.alch(run).check(str![[""]]);
+    refused(&project).check(str![[r#"
+exit 4
+-- stderr
+alch: app shop, stage dev, phase up, target cloudflare
+~ updating  c (cloudflare::QueueConsumer)
+  failed    c  the queue `q-dev` is in state, but gone
+error[E0301]: `c` (cloudflare::QueueConsumer): update failed: the queue `q-dev` is in state, but gone [11000]
+ --> alchemy.run.rhai:5:1
+  |
+5 | QueueConsumer("c", #{ queue: q, scriptName: api, settings: #{ batchSize: 3 } });
+  | ^^^^^^^^^^^^^ declared here
+  |
+  = note: the call was PUT /accounts/../queues/[QUEUE]/consumers/[CONSUMER], answered with HTTP 404
+  = help: `alch run --refresh` makes it again
+0 created, 0 updated, 0 deleted, 2 unchanged, 1 failed in [TIME] (critical path [TIME], 1 API call)
+
+"#]]);
     project
         .alch(["run", "--refresh", "--target", "cloudflare"])
         .success();
