@@ -371,7 +371,6 @@ alch: app rooms, stage dev, phase up, target local
   failed    api  deleting it would lose the Durable Object class `Counter` with its data
   skipped   front  because api failed
 error[E0308]: `api` (cloudflare::Worker) would be deleted and lose the Durable Object class `Counter` with its data
- |
  = note: it was left as it is, and nothing was deleted
  = help: to rename it, write `moved("api", "front");` before `front` is declared
  = help: to keep it as it is, declare it again; to lose it, run again with `--allow-data-loss`

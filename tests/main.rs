@@ -51,6 +51,7 @@ mod local_buckets;
 mod local_crons;
 mod local_events;
 mod local_hosts;
+mod local_places;
 mod local_restarts;
 mod local_runtime;
 mod local_safety;

@@ -68,7 +68,6 @@ alch: app rooms, stage dev, phase up, target local
   skipped   remote  because zz failed
   skipped   bb  because remote failed
 error[E0308]: `aa` (cloudflare::Worker) would be deleted and lose the Durable Object class `Room` with its data
- |
  = note: it was left as it is, and nothing was deleted
  = help: to rename it, write `moved("aa", "zz");` before `zz` is declared
  = help: to keep it as it is, declare it again; to lose it, run again with `--allow-data-loss`
@@ -178,7 +177,6 @@ exit 4
 alch: app rooms, stage dev, phase up, target local
   failed    aa  deleting it would lose the Durable Object class `Room` with its data
 error[E0308]: `aa` (cloudflare::Worker) would be deleted and lose the Durable Object class `Room` with its data
- |
  = note: it was left as it is, and nothing was deleted
  = help: to keep it as it is, declare it again; to lose it, run again with `--allow-data-loss`
 still there:

@@ -227,6 +227,12 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
         StateError::Lapsed { .. } => Diagnostic::error(codes::FENCED, error.to_string())
             .with_note("nothing more was started; the next run resolves what was in flight")
             .with_help("see to it that `.alchemy` can be written, then run again"),
+        StateError::Moved { to, .. } => Diagnostic::error(codes::MOVED, error.to_string())
+            .with_note("nothing was changed")
+            .with_help(match to.as_str() {
+                "local" => "go on there: take `stateStore` out of the script, and `ALCHEMY_STATE_STORE` out of the environment, in the project whose folder it is".to_owned(),
+                to => format!("go on there: declare it as `stateStore` in the script, or set `ALCHEMY_STATE_STORE=\"{to}\"`"),
+            }),
         StateError::TooNew { .. } => Diagnostic::error(codes::TOO_NEW, error.to_string())
             .with_help("use the newer alch"),
         StateError::Bucket { fault, .. } => bucket_diagnostic(error, *fault),
