@@ -342,6 +342,7 @@ impl Provider for R2Bucket {
         }
         domains::normalise(&mut props, &mut errors);
         notifications::normalise(&props, &mut errors);
+        notifications::check(&props, &mut errors);
         let name = match NAMES.resolve(context, &mut props, "name") {
             Ok(name) => name,
             Err(error) => {

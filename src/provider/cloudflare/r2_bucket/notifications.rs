@@ -62,6 +62,24 @@ pub(super) fn prop() -> Prop {
     )
 }
 
+/// Refuses rules that tell nothing.
+pub(super) fn check(props: &Map, errors: &mut Vec<PropError>) {
+    let rules = props.get(PROP).and_then(Value::as_array);
+    for (index, rule) in rules.unwrap_or_default().iter().enumerate() {
+        let actions = rule.as_map().and_then(|rule| rule.get("actions"));
+        if actions
+            .and_then(Value::as_array)
+            .is_some_and(<[Value]>::is_empty)
+        {
+            errors.push(props::mistake(
+                &[PROP, &index.to_string(), "actions"],
+                "a rule tells of one action at least",
+                format!("name some of {}, or take the rule out", ACTIONS.join(", ")),
+            ));
+        }
+    }
+}
+
 /// The rules by the id of their queue.
 fn wanted(props: &Map) -> Result<BTreeMap<String, Vec<Json>>, ProviderError> {
     let mut wanted: BTreeMap<String, Vec<Json>> = BTreeMap::new();

@@ -19,7 +19,7 @@ use crate::{
 pub(super) const PROP: &str = "eventSources";
 
 /// The output that names the queues this resource has made the Worker a consumer of.
-const OUTPUT: &str = PROP;
+pub(super) const OUTPUT: &str = PROP;
 
 /// The output that says how they were set, as a hash.
 const HASH: &str = "eventSourcesHash";
