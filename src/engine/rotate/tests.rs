@@ -102,6 +102,7 @@ fn record(vault: &Vault, id: &str) -> Record {
         protect: false,
         retain: false,
         keeps_name: false,
+        attempted: crate::model::Map::new(),
         old_objects: Vec::new(),
         position: None,
         created_at: jiff::Timestamp::UNIX_EPOCH,
