@@ -250,7 +250,8 @@ async fn all_new(keys: &Keys, disk: &SimDisk, newest: &Arc<AtomicU32>, case: &st
     let last = store.load(&stage()).await.unwrap().unwrap();
     assert_eq!(opens_with(keys, &last), "new", "{case}");
     let found = store.backups(&stage()).await.unwrap();
-    assert_eq!(found.len(), 1, "{case}");
+    // A checkpoint that dies between its backup and its first record leaves the next one to make the same again.
+    assert!(matches!(found.len(), 1 | 2), "{case}: {found:?}");
     for backup in found {
         let snapshot = store.backup(&stage(), &backup.name).await.unwrap();
         assert_eq!(snapshot.records.len(), 3, "{case}");

@@ -1,7 +1,8 @@
 //! Checkpoints: the journal folded into one record a resource.
 //!
-//! Order is what makes them safe: records and backup are synced before the stage record that lists them is renamed into
-//! place, and that is durable before the journal is replaced. Until then the journal still says everything.
+//! Order is what makes them safe: the backup of the last checkpoint has its name, durably, before the first of its records is replaced;
+//! records are synced before the stage record that lists them is renamed into place, and that is durable before the
+//! journal is replaced. Until then the journal still says everything.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -49,18 +50,24 @@ impl Writer {
             return Ok(());
         }
         self.create(disk, new_lineage)?;
+        let has_backup = match self.back_up(disk, at)? {
+            Some(backup) => {
+                let folder = &self.layout.folder;
+                let files = [backup.temporary.clone()];
+                disk.sync_tree(folder, &files, std::slice::from_ref(folder))
+                    .map_err(|error| io_error("sync", folder, error))?;
+                backup.name(disk, &self.layout)?;
+                true
+            }
+            None => false,
+        };
         let mut written = Written::default();
-        let backup = self.back_up(disk, at, &mut written)?;
         let index = self.write_records(disk, &mut written)?;
         let files: Vec<PathBuf> = written.files;
         let folders: Vec<PathBuf> = written.folders.into_iter().collect();
         if !(files.is_empty() && folders.is_empty()) {
             disk.sync_tree(&self.layout.folder, &files, &folders)
                 .map_err(|error| io_error("sync", &self.layout.folder, error))?;
-        }
-        let has_backup = backup.is_some();
-        if let Some(backup) = backup {
-            backup.name(disk, &self.layout)?;
         }
         // Where the journal came to nothing, as after a refused create, a plan of this state still fits.
         if index != self.index || header != self.header || self.state.serial == 0 {
@@ -84,7 +91,6 @@ impl Writer {
         &self,
         disk: &dyn Disk,
         at: Timestamp,
-        written: &mut Written,
     ) -> Result<Option<backup::Unnamed>, StateError> {
         if self.index.is_empty() {
             return Ok(None);
@@ -93,9 +99,14 @@ impl Writer {
         for (fqn, checksum) in &self.index {
             let record = match self.touched.get(fqn) {
                 Some(Some(before)) => Some(Arc::clone(before)),
-                // Named by the journal that a crashed run left. If its checkpoint had come as far as this record, it had
-                // also made the backup.
-                Some(None) => recover::read_record(disk, &self.layout, fqn, *checksum).ok(),
+                // Named by the journal that a crashed run left.
+                Some(None) => match recover::read_record(disk, &self.layout, fqn, *checksum) {
+                    Ok(record) => Some(record),
+                    // Its checkpoint had come as far as this record, and had made the backup before: one without the record
+                    // would be newer, and worth less.
+                    Err(StateError::Corrupt { .. }) => return Ok(None),
+                    Err(error) => return Err(error),
+                },
                 None => self.state.records.get(fqn).cloned(),
             };
             if let Some(record) = record {
@@ -112,10 +123,7 @@ impl Writer {
             records,
             open_intents: BTreeMap::new(),
         };
-        let backup = backup::write(disk, &self.layout, at, &backup)?;
-        written.folders.insert(self.layout.folder.clone());
-        written.files.push(backup.temporary.clone());
-        Ok(Some(backup))
+        backup::write(disk, &self.layout, at, &backup).map(Some)
     }
 
     /// Writes the records that changed, removes those that are gone, and answers the new index.
