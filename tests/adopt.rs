@@ -147,7 +147,6 @@ fn what_cannot_be_imported_is_refused_and_changes_nothing() {
 exit 2
 -- stderr
 error[E0501]: no application has state here yet
- |
  = help: say which one it is for: `--app NAME`, as in `alchemy("NAME")`
 
 "#]]);
@@ -155,7 +154,6 @@ error[E0501]: no application has state here yet
 exit 2
 -- stderr
 error[E0209]: no resource kind `KVNamespce`
- |
  = help: did you mean `KVNamespace`?
 
 "#]]);
@@ -163,7 +161,6 @@ error[E0209]: no resource kind `KVNamespce`
 exit 6
 -- stderr
 error[E0309]: there is no `Session` of `cloudflare::KVNamespace`
- |
  = note: nothing was changed
  = help: `alch scan` lists what there is, with names and ids
 
@@ -176,7 +173,6 @@ error[E0309]: there is no `Session` of `cloudflare::KVNamespace`
 exit 1
 -- stderr
 error[E0412]: `Sessions` (cloudflare::KVNamespace) is in state already, as `shop/dev/Sessions`
- |
  = note: nothing was changed
  = help: `alch state show` shows it, `alch state mv` renames it
 
@@ -192,7 +188,6 @@ exit 1
 -- stderr
 alch: app shop, stage dev, phase import, target cloudflare
 error[E0412]: `Sessions` is in state already
- |
  = note: nothing was changed
  = help: give the resource another name: `alch import KIND ID NAME`
 

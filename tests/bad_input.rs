@@ -54,7 +54,6 @@ fn a_script_that_is_not_utf_8() {
 exit 1
 -- stderr
 error[E0111]: `alchemy.run.rhai` is not UTF-8 text
- |
  = note: the first byte that is not text stands in line 2
  = help: save the file as UTF-8
 
@@ -74,7 +73,6 @@ fn a_script_in_utf_16() {
 exit 1
 -- stderr
 error[E0111]: `alchemy.run.rhai` is not UTF-8 text
- |
  = note: the first byte that is not text stands in line 1
  = help: save the file as UTF-8
 
@@ -91,7 +89,6 @@ fn a_script_of_ten_megabytes() {
 exit 1
 -- stderr
 error[E0112]: `alchemy.run.rhai` is 11000017 bytes long; at most 8388608 are accepted
- |
  = help: read data from a file with `json(file("data.json"))` instead of writing it out
 
 "#]],
@@ -106,7 +103,6 @@ fn a_script_without_anything() {
 exit 2
 -- stderr
 error[E0113]: `alchemy.run.rhai` holds nothing that runs
- |
  = note: nothing was changed; an empty script is never taken for "delete everything"
  = help: begin with `let app = alchemy("name");`; `alch destroy` deletes a stage
 
@@ -118,7 +114,6 @@ error[E0113]: `alchemy.run.rhai` holds nothing that runs
 exit 2
 -- stderr
 error[E0113]: `alchemy.run.rhai` holds nothing that runs
- |
  = note: nothing was changed; an empty script is never taken for "delete everything"
  = help: begin with `let app = alchemy("name");`; `alch destroy` deletes a stage
 
@@ -243,7 +238,6 @@ fn a_folder_in_the_place_of_the_script() {
 exit 2
 -- stderr
 error[E0113]: there is no script `alchemy.run.rhai/alchemy.run.rhai`
- |
  = help: name one: `alch run FILE`, or go to the folder that holds it
 
 "#]]);
@@ -257,7 +251,6 @@ fn a_damaged_env_file() {
 exit 2
 -- stderr
 error[E0501]: cannot read the env file `bytes.env`
- |
  = note: stream did not contain valid UTF-8
  = help: `--env-file` names a file of `KEY=VALUE` lines
 
@@ -299,7 +292,6 @@ fn a_damaged_plan_file() {
 exit 11
 -- stderr
 error[E0409]: `plan.json` is not a usable plan: invalid type: integer `1`, expected a string at line 1 column 2 at `[0]`
- |
  = help: make a new one with `alch plan --out plan.json`
 
 "#]]);
@@ -308,7 +300,6 @@ error[E0409]: `plan.json` is not a usable plan: invalid type: integer `1`, expec
 exit 2
 -- stderr
 error[E0501]: cannot read the plan `plan.json`
- |
  = note: No such file or directory (os error 2)
  = help: make it with `alch plan --out plan.json`
 

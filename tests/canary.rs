@@ -367,3 +367,48 @@ fn a_password_in_the_script_stays_there() {
     aviary.run("scope inspect", &[]);
     aviary.look();
 }
+
+#[test]
+fn no_canary_gets_out_of_a_panic() {
+    let mut aviary = Aviary::new();
+    all(aviary.deploy(&[]), &[0]);
+    // A release build has no way to be made to panic.
+    if std::env::var_os("ALCH_TEST_BINARY").is_some() {
+        return;
+    }
+    // What the command knows as secret, in every form in which it is blanked.
+    let mut text = format!("token {}", aviary.cloud.token);
+    for input in ["PROP", "OUTPUT", "HEADER", "EXEC", "PASSWORD"] {
+        let canary = canary(input);
+        let forms = forms(&canary);
+        let [percent, standard, url_safe] = [3, 6, 7].map(|at| &forms[at]);
+        text.push_str(&format!(
+            "; {canary} {canary:?} {percent} {standard} {url_safe}"
+        ));
+    }
+    for backtrace in ["0", "1"] {
+        aviary.project.env("RUST_BACKTRACE", backtrace);
+        aviary.project.env("ALCH_DEBUG_PANIC", &text);
+        let output = aviary.project.alch([
+            "run",
+            "--target",
+            "cloudflare",
+            "--env-file",
+            "secrets.env",
+            "--allow-exec",
+            "--allow-net",
+            "*",
+            "--force",
+        ]);
+        assert_eq!(output.code, Some(101), "{}", output.stderr);
+        let told = output.stderr.matches("alch itself is at fault").count();
+        assert_eq!(told, 2, "{}", output.stderr);
+        assert!(output.stderr.contains("<secret>"), "{}", output.stderr);
+        for (name, forms) in &aviary.canaries {
+            for form in forms {
+                assert!(!output.stderr.contains(form), "{name}: {}", output.stderr);
+            }
+        }
+        aviary.look();
+    }
+}

@@ -299,8 +299,13 @@ fn a_missing_script_says_how_to_name_one() {
 exit 2
 -- stderr
 error[E0113]: there is no script `alchemy.run.rhai`
- |
- = help: name one: `alch run FILE`, or go to the folder that holds it
+ = help: go to the folder that holds it
+ = help: or begin with this one: `alch run` deploys it, `alch local serve` runs it
+         let app = alchemy("hello");
+         let site = Worker("site", #{
+             script: "export default { fetch() { return new Response('hello') } }",
+         });
+         print(site.url);
 
 "#]]);
 }
@@ -313,7 +318,6 @@ fn a_missing_named_script_is_named() {
 exit 2
 -- stderr
 error[E0113]: there is no script `infra/site.rhai`
- |
  = help: look for a typo in the path; it is relative to the working folder
 
 "#]]);
@@ -327,7 +331,6 @@ fn a_missing_env_file_is_named() {
 exit 2
 -- stderr
 error[E0501]: cannot read the env file `prod.env`
- |
  = note: No such file or directory (os error 2)
  = help: `--env-file` names a file of `KEY=VALUE` lines
 
@@ -368,7 +371,6 @@ fn state_of_nothing_is_not_found() {
 exit 6
 -- stderr
 error[E0406]: no state in `[ROOT]/project/.alchemy`
- |
  = help: `alch run` deploys a script; state-only commands run in its folder
 
 "#]]);
@@ -416,7 +418,6 @@ fn a_json_file_that_cannot_be_written_is_an_error() {
 exit 1
 -- stderr
 error[E0404]: cannot write `[ROOT]/project/no/such/folder.ndjson`
- |
  = note: No such file or directory (os error 2)
 
 "#]]);
@@ -471,7 +472,6 @@ Attributes of its handle:
 exit 2
 -- stderr
 error[E0209]: no resource kind `Workr`
- |
  = help: did you mean `Worker`, `Workflow`?
 
 "#]]);

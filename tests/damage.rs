@@ -145,7 +145,6 @@ error[E0402]: state of shop/dev is damaged: it is not a record as alch writes it
 exit 12
 -- stderr
 error[E0402]: state of shop/dev is damaged: it is not a record as alch writes it: missing field `checksum` at line 1 column 2 (`[ROOT]/project/.alchemy/shop/dev/database/resources/main-db/state.json`)
- |
  = note: nothing was changed; alch never takes damaged state for no state
 to repair: `alch scope rebuild` takes what is whole, and looks for the rest; `alch scope restore` goes back to a backup
 

@@ -213,7 +213,6 @@ alch: app shop, stage dev, phase up, target cloudflare
 - deleting  files (cloudflare::R2Bucket)
   failed    files  The bucket you tried to delete is not empty.
 error[E0301]: `files` (cloudflare::R2Bucket): delete failed: The bucket you tried to delete is not empty. [10008]
- |
  = note: the call was DELETE /accounts/../r2/buckets/files-dev, answered with HTTP 409
  = help: pass `empty: true` so that a delete removes the objects first
 still there:
@@ -276,7 +275,6 @@ exit 4
 alch: app shop, stage dev, phase up, target cloudflare
   failed    files  it is protected (`protect: true`)
 error[E0307]: `files` (cloudflare::R2Bucket) is protected: it would be deleted
- |
  = help: remove `protect: true` from the resource, run, and try again
 still there:
   files
@@ -342,7 +340,6 @@ shop/dev/theirs  cloudflare::KVNamespace  theirs         ready, adopted
 exit 2
 -- stderr
 error[E0501]: this needs consent, and there is no terminal to ask on
- |
  = note: delete 1 resource of stage shop/dev on target cloudflare? Kept: 1 adopted object (`--delete-adopted` deletes them too).
  = help: `alch destroy --app shop --stage dev --yes`
 
@@ -395,7 +392,6 @@ fn consent_names_what_goes_and_a_pipe_gives_none() {
 exit 2
 -- stderr
 error[E0501]: this needs consent, and there is no terminal to ask on
- |
  = note: delete 3 resources of stage shop/dev on target cloudflare?
  = help: `alch destroy --app shop --stage dev --yes`
 
@@ -411,7 +407,6 @@ fn a_stage_without_state_is_named_with_those_that_have() {
 exit 6
 -- stderr
 error[E0406]: no state in `[ROOT]/project/.alchemy`
- |
  = help: `alch run` deploys a script; state-only commands run in its folder
 
 "#]]);
@@ -424,7 +419,6 @@ error[E0406]: no state in `[ROOT]/project/.alchemy`
 exit 6
 -- stderr
 error[E0406]: stage shop/pr-12 has no state
- |
  = note: stages with state: `shop/dev`, `shop/pr-123`, `shop/prod`
  = help: choose one with `--stage NAME`
 
@@ -450,7 +444,6 @@ error[E0406]: stage shop/pr-12 has no state
 exit 6
 -- stderr
 error[E0406]: stage shoop/dev has no state
- |
  = note: stages with state: `shop/dev`, `shop/pr-123`, `shop/prod`
  = help: choose one with `--app NAME`
 
@@ -467,7 +460,6 @@ exit 1
 -- stderr
 alch: app shop, stage dev, phase destroy, target local
 error[E0410]: stage shop/dev was deployed to `cloudflare`, this run is for `local`
- |
  = note: nothing was changed
  = help: go on with `--target cloudflare`
  = help: or use another `--stage`, or destroy this one on its own target first

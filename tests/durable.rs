@@ -368,16 +368,15 @@ looks like a rename: `api` goes, `front` of the same kind and props comes; to re
 exit 4
 -- stderr
 alch: app rooms, stage dev, phase up, target local
-+ creating  front (cloudflare::Worker)
-  created   front  front-dev  [TIME]
-  failed    api  it would lose the Durable Object class `Counter` with its data
+  failed    api  deleting it would lose the Durable Object class `Counter` with its data
+  skipped   front  because api failed
 error[E0308]: `api` (cloudflare::Worker) would be deleted and lose the Durable Object class `Counter` with its data
- |
- = note: it was left as it is
- = help: to lose it, run again with `--allow-data-loss`; to keep it, declare it again, or tell its new id with `moved("old", "new")`
+ = note: it was left as it is, and nothing was deleted
+ = help: to rename it, write `moved("api", "front");` before `front` is declared
+ = help: to keep it as it is, declare it again; to lose it, run again with `--allow-data-loss`
 still there:
   api
-1 created, 0 updated, 0 deleted, 1 unchanged, 1 failed in [TIME] (critical path [TIME], 4 API calls)
+0 created, 0 updated, 0 deleted, 1 unchanged, 1 failed, 1 skipped in [TIME] (critical path [TIME], 0 API calls)
 
 "#]]);
 

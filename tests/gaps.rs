@@ -82,7 +82,6 @@ app/red      0
 app/red/db   1
 -- stderr
 error[E0402]: state of app/green is damaged: it is not a record as alch writes it: EOF while parsing an object at line 1 column 1 (`[ROOT]/project/.alchemy/app/green/state.json`)
- |
  = note: nothing was changed; alch never takes damaged state for no state
  = help: `alch scope rebuild --app app --stage green` puts it together again
  = help: `alch scope validate` lists all damage, and `alch scope restore` goes back to a backup
@@ -123,7 +122,6 @@ error[E0401]: stage app/dev is locked by ana@build-7 (pid 4711, `alch run --stag
 exit 75
 -- stderr
 error[E0401]: stage app/dev is locked by ana@build-7 (pid 4711, `alch run --stage dev`, since [MOMENT])
- |
  = note: nothing was changed
  = help: if you are sure that it does no more: `alch scope unlock --app app --stage dev --force`
 
@@ -248,7 +246,6 @@ error[E0205]: `main` and `Main` differ only by case
 exit 1
 -- stderr
 error[E0206]: `app/dev/Main` in state differs from `app/dev/main` only by case
- |
  = note: nothing was changed
  = help: rename it in two steps, over a name of its own
 
@@ -401,7 +398,6 @@ no locks
 exit 2
 -- stderr
 error[E0501]: this needs consent, and there is no terminal to ask on
- |
  = note: forget data/cache (cloudflare::KVNamespace, `cache-dev`)? The object itself stays and nothing will manage it.
  = help: `alch state rm data/cache --stage dev --yes`
 
@@ -424,7 +420,6 @@ renamed api to web (1 resource); rename it in the script as well
 exit 6
 -- stderr
 error[E0406]: `wbe` is not in state of app/dev
- |
  = help: did you mean `web`?
 
 "#]]);

@@ -133,7 +133,6 @@ fn a_plan_is_saved_over_nothing_but_a_plan() {
 exit 2
 -- stderr
 error[E0501]: `alchemy.run.rhai` is there already and is no plan
- |
  = note: nothing was changed
  = help: choose another name: `alch plan --out plan.json`
 
@@ -145,7 +144,6 @@ error[E0501]: `alchemy.run.rhai` is there already and is no plan
 exit 11
 -- stderr
 error[E0409]: `alchemy.run.rhai` is not a usable plan: expected value at line 1 column 1 at `.`
- |
  = help: make a new one with `alch plan --out plan.json`
 
 "#]]);
@@ -191,7 +189,6 @@ fn validate_knows_which_stages_there_are() {
 exit 6
 -- stderr
 error[E0406]: stage shop/prd has no state
- |
  = note: stages with state: `shop/dev`
  = help: choose one with `--stage NAME`
 
@@ -210,7 +207,6 @@ fn output_that_cannot_be_written_is_said() {
 exit 1
 -- stderr
 error[E0404]: cannot write the output: No space left on device (os error 28)
- |
  = note: what the command did is done; what it had to say is lost in part
 
 "#]]);
@@ -231,7 +227,6 @@ exit 1
 -- stderr
 alch: app shop, stage dev, phase destroy, target local
 error[E0408]: stage shop/dev was written with a password (key [..]), and none was given
- |
  = note: nothing was changed
  = help: set `ALCHEMY_PASSWORD`, or let the script give it: `alch run --destroy`
 

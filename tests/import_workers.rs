@@ -118,7 +118,6 @@ Worker("plain", #{ script: "export default {}" });
 exit 1
 -- stderr
 error[E0203]: `room-dev` (cloudflare::Worker) cannot be imported: it owns the Durable Object class `Room` (binding `ROOM`), which is a resource of its own
- |
  = note: nothing was changed
  = help: declare both, the class as `ROOM: DurableObjectNamespace(.., #{ className: "Room" })` among the bindings, with `adopt: true`: `alch run` takes them over, and the objects keep their data
 
@@ -127,7 +126,6 @@ error[E0203]: `room-dev` (cloudflare::Worker) cannot be imported: it owns the Du
 exit 1
 -- stderr
 error[E0203]: `page-dev` (cloudflare::Worker) cannot be imported: it serves static assets, which no call gives back
- |
  = note: nothing was changed
  = help: declare it with `assets: "./folder"` and `adopt: true`, and `alch run` takes it over
 
@@ -136,7 +134,6 @@ error[E0203]: `page-dev` (cloudflare::Worker) cannot be imported: it serves stat
 exit 1
 -- stderr
 error[E0203]: `odd-dev` (cloudflare::Worker) cannot be declared by what the account shows of it: `[ROOT]/project/odd/worker.js`, line 1 imports the package `nowhere`
- |
  = note: nothing was changed
  = help: declare it with what is missing, and `alch run` takes it over: `Worker("odd", #{ name: "odd-dev", adopt: true, .. })`
 
@@ -147,7 +144,6 @@ error[E0203]: `odd-dev` (cloudflare::Worker) cannot be declared by what the acco
 exit 2
 -- stderr
 error[E0501]: `plain` is there already, where the files were to go
- |
  = note: nothing was changed
  = help: move `[ROOT]/project/plain` away, or give the resource another name: `alch import KIND ID NAME`
 

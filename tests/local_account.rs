@@ -59,7 +59,6 @@ app.finalize();
 exit 1
 -- stderr
 error[E0502]: another `alch local serve` runs the Workers of `[ROOT]/project/.alchemy/local`
- |
  = help: stop it first, or use it: it serves this project
 
 "#]]);

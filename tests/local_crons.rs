@@ -94,6 +94,7 @@ fn workers_are_called_in_the_minute_of_their_cron_once() {
     project.alch(["run"]).success();
     let options = RuntimeOptions {
         folder: project.path(".alchemy/local").canonicalize().unwrap(),
+        project: None,
         port: 0,
         places: Places {
             workerd: Some(workerd),
@@ -168,7 +169,6 @@ fn a_worker_with_one_cron_is_triggered_without_saying_which() {
 exit 2
 -- stderr
 error[E0501]: the Worker `api-dev` has several schedules: `*/5 * * * *`, `30 12 * * *`
- |
  = help: choose one: `--cron "*/5 * * * *"`
 
 "#]]);
@@ -176,7 +176,6 @@ error[E0501]: the Worker `api-dev` has several schedules: `*/5 * * * *`, `30 12 
 exit 2
 -- stderr
 error[E0501]: the Worker `none` has no schedule in the local cloud
- |
  = help: say which one it is told: `--cron "0 2 * * *"`
 
 "#]]);

@@ -184,7 +184,6 @@ fn schedules_are_called_on_demand() {
 exit 1
 -- stderr
 error[E0502]: nothing runs the Workers of this project
- |
  = help: start `alch local serve` in another terminal
 
 "#]]);
@@ -205,7 +204,6 @@ exit 0
 exit 1
 -- stderr
 error[E0502]: `scheduled` of the Worker `ticker-dev` failed: TypeError: not today
- |
  = note:     at fail (worker.js:13:15)
              at Object.scheduled (worker.js:8:45)
  = help: `alch logs` shows what it printed
@@ -215,7 +213,6 @@ error[E0502]: `scheduled` of the Worker `ticker-dev` failed: TypeError: not toda
 exit 1
 -- stderr
 error[E0502]: the Worker `still-dev` has no `scheduled` handler
- |
  = help: export it: `export default { async scheduled(event, env, ctx) { .. } }`
 
 "#]]);
@@ -223,7 +220,6 @@ error[E0502]: the Worker `still-dev` has no `scheduled` handler
 exit 1
 -- stderr
 error[E0502]: no Worker `nobody` runs
- |
  = help: deploy it with `alch run`; the server lists what it runs
 
 "#]]);
@@ -231,7 +227,6 @@ error[E0502]: no Worker `nobody` runs
 exit 2
 -- stderr
 error[E0501]: `every day` is no schedule: it has 2 fields, not five: minute, hour, day, month, day of the week
- |
  = help: write it as in `0 2 * * *`; `alch help local trigger` says more
 
 "#]]);
@@ -510,7 +505,6 @@ fn a_zone_is_there_from_the_start() {
 exit 1
 -- stderr
 error[E0502]: the zone `no zone` cannot be made: Invalid domain: `name` must be a domain name
- |
  = help: write a domain such as `--zone example.com`
 
 "#]]);

@@ -3,7 +3,7 @@
 //! They need `workerd` and the simulators, which `alch local prepare` finds or obtains through npm. Where it cannot, each
 //! test says so on the terminal, past the capture of the test harness, and checks nothing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
 
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
@@ -228,7 +228,6 @@ fn one_project_is_served_once() {
 exit 1
 -- stderr
 error[E0502]: another `alch local serve` runs the Workers of `[ROOT]/project/.alchemy/local`
- |
  = help: stop it first, or use it: it serves this project
 
 "#]]);
@@ -245,9 +244,51 @@ exit 1
 -- stderr
 obtaining @cloudflare/workerd-linux-64@1.20260730.1 (37 MB, once) with npm into [ROOT]/home/.cache/alch/runtime
 error[E0502]: running Workers needs the package `@cloudflare/workerd-linux-64@1.20260730.1`, and there is no `npm` to obtain it with
- |
  = note: No such file or directory (os error 2)
  = help: install Node.js, whose npm obtains it once; running needs no Node
+ = help: or set `ALCH_WORKERD_PATH`, `ALCH_SIMULATORS_PATH` and `ALCH_ESBUILD_PATH`; `alch help local prepare` says what they name
+
+"#]]);
+}
+
+/// Puts a program named `npm` into a folder of its own; answers what `PATH` is to be.
+fn with_npm(project: &Project, script: &str) -> String {
+    project.file("bin/npm", format!("#!/bin/sh\n{script}\n"));
+    let npm = project.path("bin/npm");
+    std::fs::set_permissions(&npm, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let usual = std::env::var("PATH").unwrap();
+    format!("{}:{usual}", project.path("bin").display())
+}
+
+#[test]
+fn without_a_network_npm_gives_up_soon() {
+    let project = Project::new();
+    let path = with_npm(
+        &project,
+        "echo \"npm error retries: $npm_config_fetch_retries $NPM_CONFIG_FETCH_RETRIES, $npm_config_fetch_retry_mintimeout to $npm_config_fetch_retry_maxtimeout ms\" >&2; exit 1",
+    );
+    let told = |name: &str, value: &str| {
+        let mut command = project.command(["local", "prepare"]);
+        command.env("PATH", &path).env(name, value);
+        project.output_of(&mut command)
+    };
+    told("ANY", "").check(str![[r#"
+exit 1
+-- stderr
+obtaining @cloudflare/workerd-linux-64@1.20260730.1 (37 MB, once) with npm into [ROOT]/home/.cache/alch/runtime
+error[E0502]: npm could not obtain `@cloudflare/workerd-linux-64@1.20260730.1`:
+              npm error retries: 2 , 500 to [TIME]
+ = help: check the network and npm's configuration, then `alch local prepare` tries again
+ = help: or set `ALCH_WORKERD_PATH`, `ALCH_SIMULATORS_PATH` and `ALCH_ESBUILD_PATH`; `alch help local prepare` says what they name
+
+"#]]);
+    told("NPM_CONFIG_FETCH_RETRIES", "7").check(str![[r#"
+exit 1
+-- stderr
+obtaining @cloudflare/workerd-linux-64@1.20260730.1 (37 MB, once) with npm into [ROOT]/home/.cache/alch/runtime
+error[E0502]: npm could not obtain `@cloudflare/workerd-linux-64@1.20260730.1`:
+              npm error retries:  7, 500 to [TIME]
+ = help: check the network and npm's configuration, then `alch local prepare` tries again
  = help: or set `ALCH_WORKERD_PATH`, `ALCH_SIMULATORS_PATH` and `ALCH_ESBUILD_PATH`; `alch help local prepare` says what they name
 
 "#]]);
@@ -261,7 +302,6 @@ fn a_path_that_is_wrong_is_named() {
 exit 1
 -- stderr
 error[E0502]: `ALCH_WORKERD_PATH` names `[ROOT]/project/missing/workerd`, which is not there
- |
  = help: correct `ALCH_WORKERD_PATH` or unset it
 
 "#]]);

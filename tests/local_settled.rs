@@ -82,7 +82,6 @@ alch: app prompt, stage dev, phase up, target local
 + creating  api (cloudflare::Worker)
   created   api  api-dev  [TIME]
 warning[E0502]: the Worker `api-dev` is deployed, but cannot start
- |
  = note: Uncaught Error: at the top
            at worker.js:1:7
  = help: correct it and deploy again; until then each request to it is answered with an error page

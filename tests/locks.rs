@@ -123,7 +123,6 @@ shop/dev  alive      [..]tester@[HOST] (pid [PID], `alch run waits.rhai`, since 
 exit 75
 -- stderr
 error[E0401]: stage shop/dev is locked by tester@[HOST] (pid [PID], `alch run waits.rhai`, since [MOMENT])
- |
  = note: nothing was changed
  = help: if you are sure that it does no more: `alch scope unlock --app shop --stage dev --force`
 

@@ -282,7 +282,6 @@ fn a_worker_that_is_gone_ends_it() {
         told.join("\n"),
         str![[r#"
 error[E0301]: the Worker `api-dev` cannot be followed: This Worker does not exist on your account.
- |
  = note: the call was POST /accounts/../workers/scripts/api-dev/tails, answered with HTTP 404
  = help: look for a typo; it is the id in the script, or the name it was deployed with
 "#]],
@@ -298,7 +297,6 @@ fn what_cannot_be_followed_is_said() {
 exit 2
 -- stderr
 error[E0501]: the Worker `api-dev` is at Cloudflare, which keeps no logs for later
- |
  = help: `alch logs api -f` without `--since` shows what happens from now on
 
 "#]]);
@@ -308,7 +306,6 @@ error[E0501]: the Worker `api-dev` is at Cloudflare, which keeps no logs for lat
 exit 2
 -- stderr
 error[E0501]: the logs of Cloudflare are those of one Worker
- |
  = help: name it: `alch logs WORKER -f --target cloudflare`
 
 "#]]);
@@ -318,7 +315,6 @@ error[E0501]: the logs of Cloudflare are those of one Worker
 exit 4
 -- stderr
 error[E0301]: the Worker `none` cannot be followed: This Worker does not exist on your account.
- |
  = note: the call was POST /accounts/../workers/scripts/none/tails, answered with HTTP 404
  = help: look for a typo; it is the id in the script, or the name it was deployed with
 
@@ -334,7 +330,6 @@ error[E0301]: the Worker `none` cannot be followed: This Worker does not exist o
 exit 3
 -- stderr
 error[E0303]: the Worker `api-dev` cannot be followed: Invalid access token
- |
  = note: the call was POST /accounts/../workers/scripts/api-dev/tails, answered with HTTP 403
  = help: check the API token: it must be valid, belong to this account and have `Workers Scripts: Edit`
 

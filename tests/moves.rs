@@ -58,7 +58,6 @@ Plan: 1 to create, 0 to update, 0 to delete, 0 unchanged, 1 to forget
 -- stderr
 alch: app shop, stage dev, phase plan, target local
 warning[E0302]: `cache` and `storage/cache` are one object, `cache-dev`: it looks like a rename
- |
  = note: `alch run` would fail: `cache-dev` exists, and `cache` holds it
  = help: to rename it, write `moved("cache", "storage/cache");` before `storage/cache` is declared
 
@@ -268,7 +267,6 @@ fn a_name_is_a_resource_or_a_scope() {
 exit 1
 -- stderr
 error[E0206]: `shop/dev/storage` cannot be: `shop/dev/storage/cache` is in state, and a name is a resource or a scope, not both
- |
  = note: nothing was changed
  = help: choose a name that is free; `alch state ls` lists what is in state
 
@@ -277,7 +275,6 @@ error[E0206]: `shop/dev/storage` cannot be: `shop/dev/storage/cache` is in state
 exit 1
 -- stderr
 error[E0206]: `shop/dev/keep/cache` cannot be: `shop/dev/keep` is in state, and a name is a resource or a scope, not both
- |
  = note: nothing was changed
  = help: choose a name that is free; `alch state ls` lists what is in state
 
@@ -286,7 +283,6 @@ error[E0206]: `shop/dev/keep/cache` cannot be: `shop/dev/keep` is in state, and 
 exit 1
 -- stderr
 error[E0206]: `shop/dev/keep/cache` cannot be: `shop/dev/keep` is in state, and a name is a resource or a scope, not both
- |
  = note: nothing was changed
  = help: choose a name that is free; `alch state ls` lists what is in state
 

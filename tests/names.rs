@@ -383,7 +383,6 @@ fn bad_stage_names_are_refused_before_anything_is_written() {
 exit 2
 -- stderr
 error[E0206]: stage name `../prod` holds '/', which is not allowed (`/`, `/`, `:`, `*` and control characters are refused)
- |
  = help: choose another name; it becomes part of names and of folders in state
 
 "#]]);

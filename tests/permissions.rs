@@ -384,7 +384,6 @@ trusted `alch.toml` until it changes; it allows
 exit 2
 -- stderr
 error[E0501]: there is no `alch.toml` to trust
- |
  = help: `alch help trust` shows what stands in such a file
 
 "#]]);

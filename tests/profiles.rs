@@ -90,7 +90,6 @@ removed the credentials of profile `default`
 exit 3
 -- stderr
 error[E0303]: no Cloudflare credentials for profile `default`
- |
  = help: `alch login` keeps a token, or set `CLOUDFLARE_API_TOKEN`
  = help: or deploy to the embedded local cloud with `--target local`
 
@@ -119,7 +118,6 @@ fn a_profile_that_is_named_counts_more_than_the_environment() {
 exit 2
 -- stderr
 error[E0501]: no profile `none`
- |
  = help: profiles are work
 
 "#]]);
@@ -137,7 +135,6 @@ fn tokens_that_are_not_good_are_not_kept() {
 exit 3
 -- stderr
 error[E0303]: [URL]: Invalid API Token
- |
  = note: nothing was changed
  = note: the call was GET /user/tokens/verify, answered with HTTP 401
  = help: check that the whole token was given and that it is neither expired nor disabled; a token that an account owns needs `--account ID`
@@ -147,7 +144,6 @@ error[E0303]: [URL]: Invalid API Token
 exit 2
 -- stderr
 error[E0501]: that is no API token
- |
  = help: a token is one word of letters, digits, `-` and `_`; make one at https://dash.cloudflare.com/profile/api-tokens
 
 "#]]);
@@ -155,7 +151,6 @@ error[E0501]: that is no API token
 exit 2
 -- stderr
 error[E0501]: there is no terminal to ask for the token on
- |
  = help: pipe it in: `alch login --token-stdin < file`, or set `CLOUDFLARE_API_TOKEN`
 
 "#]]);
@@ -165,7 +160,6 @@ error[E0501]: there is no terminal to ask for the token on
 exit 2
 -- stderr
 error[E0501]: `http://example.com/client/v4` is no address for a token to be sent to
- |
  = help: use `https://..`, or `http://` for a server on this machine: `http://127.0.0.1:8788/client/v4`
 
 "#]]);
@@ -173,7 +167,6 @@ error[E0501]: `http://example.com/client/v4` is no address for a token to be sen
 exit 3
 -- stderr
 error[E0303]: the token is not for an account `other`
- |
  = note: it is for Local cloud (local)
  = note: nothing was changed
  = help: choose one of these with `--account ID`, or use another token
@@ -183,7 +176,6 @@ error[E0303]: the token is not for an account `other`
 exit 2
 -- stderr
 error[E0501]: `../x` is no name for a profile
- |
  = help: use letters, digits, `-`, `_` and `.`, such as `--profile work`
 
 "#]]);
@@ -228,7 +220,6 @@ default *  cloudflare  acc1             none
 exit 2
 -- stderr
 error[E0501]: there is no profile `new`
- |
  = help: `alch login` makes one, and so does `alch configure --target ..`
 
 "#]]);
@@ -300,7 +291,6 @@ fn a_token_for_several_accounts_needs_one_named() {
 exit 2
 -- stderr
 error[E0303]: the token is for several accounts: Work (10ca1c10ad0000000000000000000000), Home (20ca1c10ad0000000000000000000000)
- |
  = note: nothing was changed
  = help: name one: `alch login --account ID`
 

@@ -1,6 +1,7 @@
 //! Many processes that want one stage at the same moment: one gets it, the others are told so.
 //!
-//! `ALCH_RACE_ROUNDS` sets the number of rounds; `docs/reliability.md` says what was counted.
+//! `scripts/races` runs a thousand rounds with the release binary; `ALCH_RACE_ROUNDS` sets their number, and `tests/team/races.rs` does
+//! the same for state in a bucket. `docs/reliability.md` says what was counted.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -23,8 +24,9 @@ print("holding");
 while glob("go").is_empty() { sleep(0.005); }
 "#;
 
-fn rounds() -> usize {
-    std::env::var("ALCH_RACE_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap())
+/// A number that a variable sets.
+pub(crate) fn number(variable: &str, otherwise: usize) -> usize {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
 }
 
 /// How many processes take part: mostly few, now and then up to 16.
@@ -36,18 +38,52 @@ fn contenders(round: usize) -> usize {
     }
 }
 
-/// Waits until all but one have ended; answers the one.
-fn last_of(mut children: Vec<Child>, round: usize) -> Child {
+/// What rounds came to.
+#[derive(Default)]
+pub(crate) struct Counts {
+    rounds: usize,
+    processes: usize,
+    /// Processes that had the stage, one a round.
+    winners: usize,
+    /// Winners that were killed while they had it.
+    killed: usize,
+    /// Processes that were turned away with exit 75.
+    refused: usize,
+    /// From the start of a process until it was turned away.
+    longest_wait: Duration,
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} rounds, {} processes, {} winners ({} of them killed), {} exits 75, longest wait for one {:.2} s",
+            self.rounds,
+            self.processes,
+            self.winners,
+            self.killed,
+            self.refused,
+            self.longest_wait.as_secs_f64()
+        )
+    }
+}
+
+/// Waits until all but one have ended with 75; answers the one.
+fn last_of(mut children: Vec<(Child, Instant)>, round: usize, counts: &mut Counts) -> Child {
     let begin = Instant::now();
     while children.len() > 1 {
         let mut index = 0;
         while index < children.len() {
-            if children[index].try_wait().unwrap().is_none() {
+            if children[index].0.try_wait().unwrap().is_none() {
                 index += 1;
                 continue;
             }
-            let status = children.swap_remove(index).wait().unwrap();
-            assert_eq!(status.code(), Some(75), "round {round}");
+            let (child, started) = children.swap_remove(index);
+            counts.longest_wait = counts.longest_wait.max(started.elapsed());
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(75), "round {round}: {said}");
+            counts.refused += 1;
         }
         let left = children.len();
         assert!(
@@ -56,36 +92,40 @@ fn last_of(mut children: Vec<Child>, round: usize) -> Child {
         );
         std::thread::sleep(Duration::from_millis(2));
     }
-    children
-        .pop()
-        .unwrap_or_else(|| panic!("round {round}: nobody got the stage"))
+    let last = children.pop();
+    last.unwrap_or_else(|| panic!("round {round}: nobody got the stage"))
+        .0
 }
 
-#[test]
-fn of_many_processes_one_gets_the_stage_and_the_others_exit_75() {
-    let project = Project::with_script(HOLDS);
+/// Lets processes race for one stage, round after round. Each round has one winner, which holds the stage until all others were
+/// turned away; every fifth is then killed, so that the next round begins with the lock of a dead process.
+pub(crate) fn race(project: &Project, rounds: usize) -> Counts {
+    project.file("alchemy.run.rhai", HOLDS);
     let go = project.path("go");
-    let rounds = rounds();
-    let (mut processes, mut killed) = (0, 0);
+    let mut counts = Counts::default();
     for round in 0..rounds {
         let count = contenders(round);
-        processes += count;
+        counts.rounds += 1;
+        counts.processes += count;
         // Every other time the losers wait for a moment.
         let timeout = if round % 2 == 0 { "0" } else { "40" };
         let children = (0..count)
-            .map(|_| project.start(["run", "--lock-timeout", timeout]))
+            .map(|_| {
+                let started = Instant::now();
+                (project.start(["run", "--lock-timeout", timeout]), started)
+            })
             .collect();
-        let mut winner = last_of(children, round);
+        let mut winner = last_of(children, round, &mut counts);
         let mut line = String::new();
         BufReader::new(winner.stdout.as_mut().unwrap())
             .read_line(&mut line)
             .unwrap();
         assert_eq!(line, "holding\n", "round {round}");
+        counts.winners += 1;
         if round % 5 == 4 {
-            // The next round begins with the lock of a dead process.
             winner.kill().unwrap();
             winner.wait().unwrap();
-            killed += 1;
+            counts.killed += 1;
         } else {
             project.file("go", "");
             assert_eq!(winner.wait().unwrap().code(), Some(0), "round {round}");
@@ -97,7 +137,15 @@ fn of_many_processes_one_gets_the_stage_and_the_others_exit_75() {
     project.alch(["scope", "validate"]).success();
     let listed = project.alch(["scope", "locks", "--json"]).success();
     assert_eq!(listed.messages()[1]["locks"].as_array().unwrap().len(), 0);
-    println!("{rounds} rounds, {processes} processes, {rounds} winners, {killed} of them killed");
+    assert_eq!(counts.processes, counts.winners + counts.refused);
+    counts
+}
+
+#[test]
+fn of_many_processes_one_gets_the_stage_and_the_others_exit_75() {
+    let rounds = number("ALCH_RACE_ROUNDS", ROUNDS);
+    let counts = race(&Project::new(), rounds);
+    println!("state in a folder: {counts}");
 }
 
 #[test]

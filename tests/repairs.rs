@@ -97,7 +97,6 @@ BACKUP -> now
 exit 2
 -- stderr
 error[E0501]: this needs consent, and there is no terminal to ask on
- |
  = note: put `BACKUP` in the place of the state of shop/dev? No object is touched.
            - more (cloudflare::KVNamespace)
  = help: `alch scope restore --stage dev --backup BACKUP --yes`
@@ -438,4 +437,38 @@ fn the_log_of_a_run_is_printed() {
     let log = event(&project, &["scope", "logs", &oldest], "log");
     assert_eq!(log["deployment"], oldest.as_str());
     project.alch(["scope", "logs", "01NONE"]).code(6);
+}
+
+#[test]
+fn a_stage_that_never_was_is_told_apart_from_one_with_nothing_to_show() {
+    let project = deployed();
+    for command in [
+        &["scope", "backups"][..],
+        &["scope", "cleanup"],
+        &["scope", "unlock"],
+        &["scope", "inspect"],
+        &["scope", "validate"],
+        &["state", "history"],
+    ] {
+        let mut mistyped = command.to_vec();
+        mistyped.extend(["--stage", "dve"]);
+        let refused = project.alch(&mistyped).code(6);
+        assert!(
+            refused
+                .stderr
+                .contains("error[E0406]: stage shop/dve has no state"),
+            "{command:?}: {}",
+            refused.stderr
+        );
+    }
+    assert!(!project.path(".alchemy/locks/shop/dve.guard").exists());
+    project.alch(["destroy", "--yes"]).success();
+    // It is gone, but its history is not.
+    for command in [
+        &["scope", "backups"][..],
+        &["scope", "unlock"],
+        &["state", "history"],
+    ] {
+        project.alch(command).success();
+    }
 }

@@ -186,7 +186,6 @@ fn destroy_needs_consent_and_a_stage_with_state() {
 exit 2
 -- stderr
 error[E0501]: this needs consent, and there is no terminal to ask on
- |
  = note: delete 2 resources of stage shop/dev on target local?
  = help: `alch destroy --app shop --stage dev --yes`
 
@@ -197,7 +196,6 @@ error[E0501]: this needs consent, and there is no terminal to ask on
 exit 6
 -- stderr
 error[E0406]: stage shop/prod has no state
- |
  = note: stages with state: `shop/dev`
  = help: choose one with `--stage NAME`
 

@@ -146,7 +146,6 @@ exit 11
 alch: app shop, stage dev, phase up, target local
   failed    b  the plan is stale: it does not say that `b` goes
 error[E0409]: the plan is stale: it does not say that `b` goes
- |
  = help: make a new one with `alch plan --out FILE`
 still there:
   b
@@ -181,7 +180,6 @@ error[E0501]: `plan.json` is a plan for stage `dev`, not for `prod`
 exit 11
 -- stderr
 error[E0409]: `edited.json` is not a usable plan: its hash does not fit its content: it was changed by hand
- |
  = help: make a new one with `alch plan --out edited.json`
 
 "#]]);
@@ -189,7 +187,6 @@ error[E0409]: `edited.json` is not a usable plan: its hash does not fit its cont
 exit 2
 -- stderr
 error[E0501]: cannot read the plan `none.json`
- |
  = note: No such file or directory (os error 2)
  = help: make it with `alch plan --out none.json`
 
@@ -307,7 +304,6 @@ error[E0409]: the plan is stale: `b` would now stay as it is, the plan says dele
   |
   = help: make a new one with `alch plan --out FILE`
 error[E0409]: the plan is stale: `c` is not declared any more, the plan says create
- |
  = help: make a new one with `alch plan --out FILE`
 0 created, 0 updated, 0 deleted, 0 unchanged, 3 failed in [TIME] (critical path [TIME], 0 API calls)
 

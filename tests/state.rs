@@ -38,7 +38,6 @@ shop/dev/database/main-db  cloudflare::D1Database  main-db-dev    ready
 exit 6
 -- stderr
 error[E0406]: scope `databse` of shop/dev has no state
- |
  = help: `alch scope list` lists the scopes
 
 "#]]);
@@ -59,7 +58,6 @@ fn show_tells_all_of_a_resource_or_suggests_one() {
 exit 6
 -- stderr
 error[E0406]: `database/main` is not in state of shop/dev
- |
  = help: did you mean `database/main-db`?
 
 "#]]);
@@ -82,7 +80,6 @@ renamed cache to store (1 resource); rename it in the script as well
 exit 6
 -- stderr
 error[E0411]: `shop/dev/cache` is not in state
- |
  = note: nothing was changed
  = help: `alch state ls` lists what is in state
 
@@ -104,7 +101,6 @@ fn rm_needs_consent_and_keeps_the_object() {
 exit 2
 -- stderr
 error[E0501]: this needs consent, and there is no terminal to ask on
- |
  = note: forget cache (cloudflare::KVNamespace, `cache-dev`)? The object itself stays and nothing will manage it.
  = help: `alch state rm cache --stage dev --yes`
 
@@ -179,7 +175,6 @@ fn damage_is_never_taken_for_no_state() {
 exit 12
 -- stderr
 error[E0402]: state of shop/dev is damaged: it is empty (`[ROOT]/project/.alchemy/shop/dev/state.json`)
- |
  = note: nothing was changed; alch never takes damaged state for no state
  = help: `alch scope rebuild --app shop --stage dev` puts it together again
  = help: `alch scope validate` lists all damage, and `alch scope restore` goes back to a backup
@@ -199,7 +194,6 @@ fn several_applications_need_a_choice() {
 exit 2
 -- stderr
 error[E0501]: there are several applications here: other, shop
- |
  = help: choose one with `--app other`
 
 "#]]);

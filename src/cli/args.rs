@@ -643,6 +643,9 @@ pub enum SecretsCommand {
         /// Use the key file (~/.alchemy/state.key) instead of a password.
         #[arg(long)]
         to_key_file: bool,
+        /// Remove backups, and what repairs set aside, instead of sealing backups anew.
+        #[arg(long)]
+        prune_backups: bool,
     },
 }
 

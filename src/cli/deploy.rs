@@ -18,6 +18,7 @@ use crate::{
     },
     engine::{Phase, Plan, Run, Summary},
     model::{Diagnostic, diagnostic::codes},
+    util::fs,
 };
 
 /// A script on disk.
@@ -31,6 +32,15 @@ pub(super) struct Script {
     /// Its name within the project.
     pub(super) within: String,
 }
+
+/// A first script, for somebody who has none.
+const FIRST_SCRIPT: &str = r#"or begin with this one: `alch run` deploys it, `alch local serve` runs it
+let app = alchemy("hello");
+let site = Worker("site", #{
+    script: "export default { fetch() { return new Response('hello') } }",
+});
+print(site.url);
+"#;
 
 impl Script {
     /// Finds the script that is named; a folder stands for the script in it.
@@ -50,7 +60,9 @@ impl Script {
         };
         if !path.exists() {
             let error = CliError::new(codes::NO_SCRIPT, format!("there is no script `{shown}`"));
-            return Err(if file == Path::new(DEFAULT_SCRIPT) {
+            return Err(if name == Path::new(DEFAULT_SCRIPT) {
+                first_steps(error, folder)
+            } else if file == Path::new(DEFAULT_SCRIPT) {
                 error.with_help("name one: `alch run FILE`, or go to the folder that holds it")
             } else {
                 error.with_help("look for a typo in the path; it is relative to the working folder")
@@ -63,6 +75,26 @@ impl Script {
             path,
         })
     }
+}
+
+/// What to do where no script has the usual name: run one that is there, or write the first one.
+fn first_steps(error: CliError, folder: &Path) -> CliError {
+    // A folder that cannot be read holds none that could be run.
+    let mut scripts: Vec<String> = fs::list(folder)
+        .unwrap_or_default()
+        .iter()
+        .filter(|path| path.extension().is_some_and(|found| found == "rhai"))
+        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    scripts.sort();
+    let Some(script) = scripts.first() else {
+        return error
+            .with_help("go to the folder that holds it")
+            .with_help(FIRST_SCRIPT.trim_end());
+    };
+    error.with_help(format!(
+        "name one: `alch run {script}`, or go to the folder that holds it"
+    ))
 }
 
 /// What a run is asked for on the command line.

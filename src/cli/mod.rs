@@ -35,7 +35,7 @@ use serde_json::json;
 use crate::{
     model::{Diagnostic, diagnostic::codes},
     secret::Redactor,
-    ui::{Detail, Ui, UiOptions, Verbosity},
+    ui::{Detail, Ui, UiOptions, Verbosity, panics},
     util::{clock::SystemClock, text},
 };
 
@@ -56,11 +56,22 @@ struct Context {
 /// Runs the program of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    run(std::env::args_os(), Environment::of_process()).into()
+    let redactor = Redactor::default();
+    panics::install(redactor.clone());
+    let environment = Environment::of_process();
+    run_redacted(std::env::args_os(), environment, &redactor).into()
 }
 
 /// Runs one command line.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment) -> Exit {
+    run_redacted(arguments, environment, &Redactor::default())
+}
+
+fn run_redacted(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: Environment,
+    redactor: &Redactor,
+) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let (cli, refused) = match Cli::try_parse_from(&arguments) {
         Ok(cli) => (Some(cli), None),
@@ -75,10 +86,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
         },
     };
     let detail = cli.as_ref().map_or(Detail::Normal, detail);
-    let redactor = Redactor::default();
-    let ui = match start_ui(&globals, detail, &redactor, &environment) {
+    let ui = match start_ui(&globals, detail, redactor, &environment) {
         Ok(ui) => ui,
-        Err(error) => return without_ui(error, &redactor, &environment),
+        Err(error) => return without_ui(error, redactor, &environment),
     };
     logging::start(&environment, &ui);
     let told = environment.clone();
@@ -91,7 +101,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
                 redactor: redactor.clone(),
                 command_line: command_line(&arguments),
             };
-            dispatch(&context, cli.command)
+            let exit = dispatch(&context, cli.command);
+            provoke_panic(&told);
+            exit
         }
         (None, Some(error)) => {
             let text = error.render().ansi().to_string();
@@ -124,12 +136,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
         format!("cannot write the output: {problem}"),
     )
     .with_note("what the command did is done; what it had to say is lost in part");
-    let failed = without_ui(error, &redactor, &told);
+    let failed = without_ui(error, redactor, &told);
     match exit {
         Exit::Success => failed,
         _ => exit,
     }
 }
+
+/// Panics with what `ALCH_DEBUG_PANIC` says, on a thread of its own and then on this one, once all secrets of the command are known:
+/// so that a test sees what a panic shows. Not in release builds.
+#[cfg(debug_assertions)]
+fn provoke_panic(environment: &Environment) {
+    if let Some(text) = environment.get("ALCH_DEBUG_PANIC").map(str::to_owned) {
+        let also = text.clone();
+        let thread = std::thread::spawn(move || panic!("{also}"));
+        assert!(thread.join().is_ok(), "{text:?}");
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn provoke_panic(_: &Environment) {}
 
 /// A mistyped command gets the suggestions that ids and props get; clap's own measure misses `rnu`.
 fn with_near_command(mut error: clap::Error) -> clap::Error {

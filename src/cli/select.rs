@@ -14,7 +14,7 @@ use crate::{
         wiring,
     },
     model::{AppName, Fqn, StagePath, diagnostic::codes},
-    state::{SharedStore, StageState},
+    state::{SharedStore, StageState, StateError},
 };
 
 /// The state of a project, opened without a script.
@@ -49,6 +49,17 @@ impl Project {
             stores,
             folder,
             runtime: wiring::runtime()?,
+        })
+    }
+
+    /// Every stage of which anything is kept, also of tests and of removed ones, by application.
+    pub(super) fn all_stages(&self) -> Result<Vec<StagePath>, CliError> {
+        self.runtime.block_on(async {
+            let mut out = Vec::new();
+            for app in self.store.apps().await? {
+                out.extend(self.store.all_stages(&app).await?);
+            }
+            Ok(out)
         })
     }
 
@@ -117,6 +128,23 @@ impl Project {
         match self.runtime.block_on(self.store.load(stage))? {
             Some(state) => Ok(state),
             None => Err(self.no_stage(stage)?),
+        }
+    }
+
+    /// Refuses a stage of which nothing is kept, no history and no lock either: its name is mistyped.
+    pub(super) fn require_known(&self, stage: &StagePath) -> Result<(), CliError> {
+        let is_known = self.runtime.block_on(async {
+            let kept = self.store.all_stages(&stage.app).await?;
+            let locks = self.store.locks(&stage.app).await?;
+            Ok::<_, StateError>(
+                kept.contains(stage)
+                    || locks.iter().any(|lock| lock.stage == *stage)
+                    || !self.store.deployments(stage, 1).await?.is_empty(),
+            )
+        })?;
+        match is_known {
+            true => Ok(()),
+            false => Err(self.no_stage(stage)?),
         }
     }
 

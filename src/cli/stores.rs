@@ -406,7 +406,9 @@ impl Stores {
                     keys: choice.keys.clone(),
                 })?;
                 let stages = match &old {
-                    Route::Store(store) => store.stages(&stage.app).await,
+                    Route::Store(store) => {
+                        not_moved(store, &stage.app, &choice.location.url()).await
+                    }
                     Route::Closed(label) => Err(routed::closed(label)),
                 };
                 match stages {
@@ -422,8 +424,11 @@ impl Stores {
                 let (Location::Bucket(_), Route::Store(store)) = (&choice.location, route) else {
                     return Ok(());
                 };
-                let Some(local) = self.files().load(stage).await? else {
-                    return Ok(());
+                let local = match self.files().load(stage).await {
+                    // It was brought away from here; whether this is where it went is told by what is there.
+                    Err(StateError::Moved { .. }) | Ok(None) => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                    Ok(Some(local)) => local,
                 };
                 if local.is_empty() {
                     return Ok(());
@@ -440,6 +445,22 @@ impl Stores {
             }
         }
     }
+}
+
+/// The stages of an application but for the copies that a move to the store at `address` left.
+async fn not_moved(
+    store: &SharedStore,
+    app: &AppName,
+    address: &str,
+) -> Result<Vec<StagePath>, StateError> {
+    let mut out = Vec::new();
+    for stage in store.stages(app).await? {
+        match store.load(&stage).await {
+            Err(StateError::Moved { to, .. }) if to == address => {}
+            _ => out.push(stage),
+        }
+    }
+    Ok(out)
 }
 
 /// What is to be remembered once a run has begun.

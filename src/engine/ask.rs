@@ -105,7 +105,7 @@ impl Run {
     ///
     /// # Errors
     /// The resource's [`Failure`].
-    pub async fn settle(&self, node: NodeId) -> Result<(), Arc<Failure>> {
+    pub async fn settle(self: &Arc<Self>, node: NodeId) -> Result<(), Arc<Failure>> {
         let ended = self.ended(node).await;
         if ended.is_err() {
             self.graph().node_mut(node).told = true;
@@ -114,7 +114,8 @@ impl Run {
     }
 
     /// Waits for one resource without telling the script how it ended.
-    pub(super) async fn ended(&self, node: NodeId) -> Result<(), Arc<Failure>> {
+    pub(super) async fn ended(self: &Arc<Self>, node: NodeId) -> Result<(), Arc<Failure>> {
+        self.want(&[node]);
         loop {
             let waiter = {
                 let mut graph = self.graph();

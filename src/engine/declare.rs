@@ -25,6 +25,7 @@ impl Run {
     /// [`DeclareError`].
     pub fn declare(self: &Arc<Self>, declaration: Declaration) -> Result<NodeId, DeclareError> {
         let (node_id, ready) = self.register(declaration)?;
+        self.no_longer_at_stake();
         if ready {
             self.advance(node_id);
         }
@@ -142,6 +143,7 @@ impl Run {
             }
             let reads_before = graph.reads.len();
             graph.by_fqn.insert(fqn.clone(), node_id);
+            graph.at_stake.remove(&fqn);
             graph.nodes.push(Node {
                 fqn,
                 kind,
@@ -158,6 +160,7 @@ impl Run {
                 path: Duration::ZERO,
                 height: 0,
                 action: None,
+                wanted: false,
                 told: false,
                 waiters: Vec::new(),
             });
@@ -266,7 +269,11 @@ impl Run {
         for entry in entries {
             state.apply(&entry);
             if let JournalEntry::Renamed { from, record } = &entry {
-                self.graph().seen.rename(from, &record.fqn);
+                let mut graph = self.graph();
+                graph.seen.rename(from, &record.fqn);
+                if graph.at_stake.remove(from) {
+                    graph.at_stake.insert(record.fqn.clone());
+                }
             }
             if self.options.phase == Phase::Up {
                 self.append(entry).await.map_err(RunError::Journal)?;

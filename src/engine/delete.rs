@@ -117,7 +117,7 @@ impl Run {
             }
             return swept;
         }
-        if self.refuse_unplanned(&items) {
+        if self.refuse_unplanned(&items) || self.refuse_losses(&items) {
             let names: BTreeSet<_> = items.iter().map(|item| item.record.fqn.clone()).collect();
             swept.left.extend(names);
             return swept;
@@ -205,13 +205,9 @@ impl Run {
                 started[index] = true;
                 let record = Arc::clone(&items[index].record);
                 let action = items[index].action;
-                let consent = self.consent_to_delete(&items[index]);
                 running.push(async move {
                     let begin = self.world.clock.monotonic();
-                    let result = match consent {
-                        Ok(()) => self.delete_one(&record, action, options).await,
-                        Err(cause) => Err(cause),
-                    };
+                    let result = self.delete_one(&record, action, options).await;
                     (
                         index,
                         result,
@@ -374,10 +370,7 @@ impl Run {
         current: &mut HashMap<Fqn, Arc<Record>>,
         cause: &FailureCause,
     ) {
-        if matches!(
-            cause,
-            FailureCause::Protected | FailureCause::Losses(_) | FailureCause::State(_)
-        ) {
+        if matches!(cause, FailureCause::Protected | FailureCause::State(_)) {
             return;
         }
         let Some(record) = current.get(&item.record.fqn) else {

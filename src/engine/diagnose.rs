@@ -13,6 +13,7 @@ use super::{
     event::Action,
     failure::{Failure, FailureCause, RunError},
     rename::RenameError,
+    renamed::moved_help,
 };
 
 /// Finds the text of a file by the name that positions carry.
@@ -67,23 +68,47 @@ impl Failure {
             )
             .with_note("nothing was changed")
             .with_help("to replace it all the same, run again with `--allow-data-loss`"),
-            FailureCause::Losses(losses) => {
-                let diagnostic = Diagnostic::error(
+            FailureCause::Losses(losses) => Diagnostic::error(
+                codes::DATA_LOSS,
+                format!(
+                    "{what} would be {}d and lose {}",
+                    self.action.verb(),
+                    losses.join(" and ")
+                ),
+            )
+            .with_note("nothing was changed")
+            .with_help(
+                "to lose it, run again with `--allow-data-loss`; to keep it, declare it as before",
+            ),
+            FailureCause::Orphan { losses, heir } => {
+                let told = Diagnostic::error(
+                    codes::DATA_LOSS,
+                    format!("{what} would be deleted and lose {}", losses.join(" and ")),
+                )
+                .with_note("it was left as it is, and nothing was deleted");
+                match heir {
+                    Some(heir) => told.with_help(moved_help(
+                        self.fqn.within_stage(),
+                        heir.within_stage(),
+                    )),
+                    None => told,
+                }
+                .with_help("to keep it as it is, declare it again; to lose it, run again with `--allow-data-loss`")
+            }
+            FailureCause::Renamed { from, losses } => {
+                let (from, to) = (from.within_stage(), self.fqn.within_stage());
+                Diagnostic::error(
                     codes::DATA_LOSS,
                     format!(
-                        "{what} would be {}d and lose {}",
-                        self.action.verb(),
+                        "{what} looks like `{from}` under a new id, and without `{from}` {} would be lost",
                         losses.join(" and ")
                     ),
-                );
-                match self.action {
-                    Action::Delete => diagnostic.with_note("it was left as it is").with_help(
-                        "to lose it, run again with `--allow-data-loss`; to keep it, declare it again, or tell its new id with `moved(\"old\", \"new\")`",
-                    ),
-                    _ => diagnostic.with_note("nothing was changed").with_help(
-                        "to lose it, run again with `--allow-data-loss`; to keep it, declare it as before",
-                    ),
-                }
+                )
+                .with_note("it was not created")
+                .with_help(moved_help(from, to))
+                .with_help(format!(
+                    "to have both, declare `{from}` before it; to lose that one, run again with `--allow-data-loss`"
+                ))
             }
             FailureCause::State(error) => state_diagnostic(error),
             FailureCause::MissingOutput(name) => Diagnostic::error(
@@ -202,6 +227,12 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
         StateError::Lapsed { .. } => Diagnostic::error(codes::FENCED, error.to_string())
             .with_note("nothing more was started; the next run resolves what was in flight")
             .with_help("see to it that `.alchemy` can be written, then run again"),
+        StateError::Moved { to, .. } => Diagnostic::error(codes::MOVED, error.to_string())
+            .with_note("nothing was changed")
+            .with_help(match to.as_str() {
+                "local" => "go on there: take `stateStore` out of the script, and `ALCHEMY_STATE_STORE` out of the environment, in the project whose folder it is".to_owned(),
+                to => format!("go on there: declare it as `stateStore` in the script, or set `ALCHEMY_STATE_STORE=\"{to}\"`"),
+            }),
         StateError::TooNew { .. } => Diagnostic::error(codes::TOO_NEW, error.to_string())
             .with_help("use the newer alch"),
         StateError::Bucket { fault, .. } => bucket_diagnostic(error, *fault),
@@ -265,7 +296,13 @@ pub fn rename_diagnostic(error: &RenameError) -> Diagnostic {
         RenameError::Spelling(..) => {
             refused(codes::BAD_ID).with_help("rename it in two steps, over a name of its own")
         }
-        RenameError::Taken(_) | RenameError::InTheWay { .. } | RenameError::OtherStage { .. } => {
+        RenameError::Taken(taken) => refused(codes::BAD_ID)
+            .with_help(format!(
+                "to give up the other `{0}`: declare the old name in its place, run (this deletes the object of `{0}`), and rename then",
+                taken.within_stage()
+            ))
+            .with_help("or choose a name that is free; `alch state ls` lists what is in state"),
+        RenameError::InTheWay { .. } | RenameError::OtherStage { .. } => {
             refused(codes::BAD_ID)
                 .with_help("choose a name that is free; `alch state ls` lists what is in state")
         }

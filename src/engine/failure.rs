@@ -118,7 +118,7 @@ pub enum FailureCause {
     /// The provider said no.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// A resource it depends on failed.
+    /// A resource it depends on failed, or one whose failure kept all that was not begun from beginning.
     #[error("`{0}` failed, on which it depends")]
     Dependency(Fqn),
     /// `protect: true` stands against it.
@@ -130,6 +130,22 @@ pub enum FailureCause {
     /// Carrying it out would lose these, which no script brings back.
     #[error("it would lose {}", .0.join(" and "))]
     Losses(Vec<String>),
+    /// It is no longer declared, and deleting it would lose these.
+    #[error("deleting it would lose {}", losses.join(" and "))]
+    Orphan {
+        /// What no script brings back.
+        losses: Vec<String>,
+        /// The new resource that it has probably become.
+        heir: Option<Fqn>,
+    },
+    /// It looks like another one under a new id, with which these would be lost.
+    #[error("it looks like `{}` under a new id, and without that one {} would be lost", from.within_stage(), losses.join(" and "))]
+    Renamed {
+        /// The one in state.
+        from: Fqn,
+        /// What no script brings back.
+        losses: Vec<String>,
+    },
     /// State could not be written: nothing more may start.
     #[error("{0}")]
     State(Arc<StateError>),

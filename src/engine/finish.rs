@@ -34,6 +34,7 @@ impl Run {
             return Ok(());
         }
         let members = self.members(scope);
+        self.want(&members);
         for id in &members {
             if let Err(failure) = self.settle(*id).await {
                 tracing::debug!(fqn = %failure.fqn, "failed before its scope was cleaned up");
@@ -84,8 +85,9 @@ impl Run {
     }
 
     /// Waits for all that was declared in `scope`, and answers a failure there that the script has not been told of.
-    pub async fn failure_in(&self, scope: &ScopePath) -> Option<Arc<Failure>> {
+    pub async fn failure_in(self: &Arc<Self>, scope: &ScopePath) -> Option<Arc<Failure>> {
         let members = self.members(scope);
+        self.want(&members);
         let mut failures = Vec::new();
         for id in members {
             if let Err(failure) = self.ended(id).await
@@ -143,6 +145,7 @@ impl Run {
             return Ok(summary.clone());
         }
         self.graph().prioritise();
+        self.open_gate(script_succeeded);
         self.wait_until_idle().await;
         let kept_to_plan = !script_succeeded || self.refuse_undeclared();
         let (orphans, keepers, order, clean) = {

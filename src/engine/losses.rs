@@ -9,7 +9,6 @@ use super::{
     failure::FailureCause,
     node::{Graph, Node},
     operate::Job,
-    options::Phase,
     resolve::known_props,
     run::Run,
 };
@@ -50,23 +49,6 @@ impl Run {
             .get(&item.record.kind)
             .map(|provider| provider.losses(&item.record.outputs, None))
             .unwrap_or_default()
-    }
-
-    /// Refuses a delete that loses what nobody consented to lose. Whoever destroys a stage was asked for all of it, and what
-    /// this very run declared it may take back.
-    pub(super) fn consent_to_delete(&self, item: &Item) -> Result<(), FailureCause> {
-        if self.options.allow_data_loss
-            || self.options.phase == Phase::Destroy
-            || self.graph().by_fqn.contains_key(&item.record.fqn)
-        {
-            return Ok(());
-        }
-        let losses = self.losses_of_delete(item);
-        if losses.is_empty() {
-            Ok(())
-        } else {
-            Err(FailureCause::Losses(losses))
-        }
     }
 
     /// Refuses an update in place that loses what nobody consented to lose. Asked again right before the call, as an object

@@ -34,6 +34,7 @@ pub mod rotate;
 mod run;
 mod schedule;
 mod spelling;
+mod stakes;
 
 pub use declaration::{AttributeState, Declaration, DeclareError, NodeId, NodeInfo};
 pub use event::{Action, Event, EventSink, Outcome, Summary};

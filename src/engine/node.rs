@@ -3,7 +3,7 @@
 //! Everything here is plain data behind the run's one lock; nothing waits and nothing calls out.
 
 use std::{
-    collections::{BTreeMap, BinaryHeap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -76,6 +76,8 @@ pub(super) struct Node {
     pub(super) height: u32,
     /// What this run did to it.
     pub(super) action: Option<Action>,
+    /// Whether the script waits for it, so that it may begin before all is declared.
+    pub(super) wanted: bool,
     /// Whether the script has been told of the failure.
     pub(super) told: bool,
     pub(super) waiters: Vec<oneshot::Sender<()>>,
@@ -136,6 +138,12 @@ pub(super) struct Graph {
     /// State as the run found it, minus what it has taken over into nodes' records since.
     pub(super) prior: BTreeMap<Fqn, Arc<Record>>,
     pub(super) ready: BinaryHeap<ReadyNode>,
+    /// Nodes that could start and may not before it is known what the script declares.
+    pub(super) held: Vec<NodeId>,
+    /// Resources in state, not declared so far, whose end would lose something that nobody consented to lose.
+    pub(super) at_stake: BTreeSet<Fqn>,
+    /// The one of them because of which nothing that was held begins any more.
+    pub(super) given_up: Option<Fqn>,
     pub(super) running: usize,
     pub(super) unsettled: usize,
     /// Resources whose outputs the script has read, in order of first read.

@@ -2,7 +2,7 @@
 //! like one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -86,21 +86,41 @@ impl Run {
                 }
             }
         }
-        let mut events = Vec::new();
+        let mut pairs: BTreeMap<&Fqn, Fqn> = BTreeMap::new();
         for (going, coming) in sorts.values() {
             if let ([from], [to]) = (going.as_slice(), coming.as_slice()) {
-                let (from, to) = (from.within_stage(), to.within_stage());
-                let message = format!(
-                    "looks like a rename: `{from}` goes, `{to}` of the same kind and props comes; {}",
-                    moved_help(from, to)
-                );
-                events.push(Event::Log {
-                    message,
-                    position: None,
-                });
+                pairs.insert(*from, to.clone());
             }
         }
-        self.emit_all(events);
+        let alike: BTreeSet<&str> = pairs.keys().map(|fqn| fqn.within_stage()).collect();
+        // What would be lost is a reason to look twice: the props may have changed as well.
+        {
+            let graph = self.graph();
+            for item in items {
+                if !self.losses_of_delete(item).is_empty()
+                    && !pairs.contains_key(&item.record.fqn)
+                    && let Some(heir) = self.heir(&graph, &item.record)
+                {
+                    pairs.insert(&item.record.fqn, heir.fqn.clone());
+                }
+            }
+        }
+        let hint = |(from, to): (&&Fqn, &Fqn)| {
+            let (from, to) = (from.within_stage(), to.within_stage());
+            Event::Log {
+                message: format!(
+                    "looks like a rename: `{from}` goes, `{to}` of the same kind{} comes; {}",
+                    if alike.contains(from) {
+                        " and props"
+                    } else {
+                        ""
+                    },
+                    moved_help(from, to)
+                ),
+                position: None,
+            }
+        };
+        self.emit_all(pairs.iter().map(hint).collect());
     }
 
     /// The record of the object that a job asks for under another name, which this run does not declare: the resource was

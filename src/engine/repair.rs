@@ -171,6 +171,7 @@ impl Run {
             path: Duration::ZERO,
             height: 0,
             action: None,
+            wanted: false,
             told: false,
             waiters: Vec::new(),
         });

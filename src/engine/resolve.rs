@@ -336,7 +336,10 @@ pub(super) fn known_props(graph: &Graph, props: &Map) -> Map {
             let outputs = match &node.state {
                 NodeState::Done(record) => record.outputs.clone(),
                 NodeState::Planned { known } => known.clone(),
-                _ => return None,
+                NodeState::Failed(_) => return None,
+                NodeState::Waiting | NodeState::Ready(_) | NodeState::Running => {
+                    node.checked.known.clone()
+                }
             };
             Some(Value::Resource(std::sync::Arc::new(ResourceView {
                 fqn: node.fqn.clone(),

@@ -10,9 +10,9 @@ use std::{
 };
 
 use crate::{
-    model::{Fqn, Map, Reference, Value, value::Fingerprint},
+    model::{Fqn, Map, Reference, StagePath, Value, value::Fingerprint},
     secret::{Keyring, Vault, VaultError},
-    state::{Intent, JournalEntry, Record, Session, Snapshot, StateError},
+    state::{Intent, JournalEntry, KeyCheck, Record, Session, Snapshot, StateError, Store},
 };
 
 use super::{
@@ -82,6 +82,70 @@ pub async fn write(session: &dyn Session, rotation: Rotation) -> Result<(), Stat
     let entry = JournalEntry::Replaced(Arc::new(rotation.snapshot));
     session.append(vec![entry]).await?;
     session.checkpoint(header).await
+}
+
+/// What became of the backups of a stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backups {
+    /// How many are sealed with the new key now, and were not before.
+    pub resealed: usize,
+    /// How many stay as they were: damaged, or sealed with a key that is not given.
+    pub left: usize,
+}
+
+/// Seals the backups of a stage with the key of `new`, one after the other, each in one step. `old` answers a keyring for the key of
+/// a backup. Those that have the new key already are passed over, so that a rotation that was cut short goes on.
+///
+/// # Errors
+/// [`StateError`] when a backup cannot be written, or the store cannot be read.
+pub async fn backups(
+    store: &dyn Store,
+    stage: &StagePath,
+    session: &dyn Session,
+    old: &(dyn Fn(&KeyCheck) -> Option<Keyring> + Sync),
+    new: &Keyring,
+) -> Result<Backups, StateError> {
+    let mut done = Backups::default();
+    // Stretching a password takes long, and most backups have the same key.
+    let mut known: Vec<(KeyCheck, Option<Keyring>)> = Vec::new();
+    for backup in store.backups(stage).await? {
+        let snapshot = match store.backup(stage, &backup.name).await {
+            Ok(snapshot) => snapshot,
+            Err(StateError::Corrupt { .. } | StateError::TooNew { .. }) => {
+                done.left += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(check) = snapshot.header.key.clone() else {
+            continue;
+        };
+        if new.key_check().as_ref() == Some(&check) {
+            continue;
+        }
+        let place = match known.iter().position(|(known, _)| *known == check) {
+            Some(place) => place,
+            None => {
+                let keyring = old(&check);
+                known.push((check, keyring));
+                known.len() - 1
+            }
+        };
+        let rotated = known[place]
+            .1
+            .as_ref()
+            .and_then(|old| rotate(snapshot, old, new).ok());
+        match rotated {
+            Some(rotation) => {
+                session
+                    .rewrite_backup(&backup.name, rotation.snapshot)
+                    .await?;
+                done.resealed += 1;
+            }
+            None => done.left += 1,
+        }
+    }
+    Ok(done)
 }
 
 struct Resealing<'a> {

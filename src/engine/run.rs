@@ -28,6 +28,7 @@ use super::{
     node::Graph,
     options::{Phase, RunOptions, World},
     recover::close_open_intents,
+    stakes::at_stake,
 };
 
 /// One run of one stage.
@@ -143,6 +144,7 @@ impl Run {
             ..
         } = state;
         let graph = Graph {
+            at_stake: at_stake(&world.registry, &options, &records),
             prior: records,
             ..Graph::default()
         };

@@ -25,6 +25,7 @@ use super::{
     repair::keeps_dependencies,
     resolve::{ResolveError, props_hash, resolve_props},
     run::Run,
+    stakes::Gate,
 };
 
 /// Most resources read by the script that a record names as dependencies; beyond it the order of declaration rules.
@@ -260,7 +261,7 @@ impl Run {
     }
 
     /// Starts operations while slots are free.
-    fn fill(self: &Arc<Self>, graph: &mut Graph, events: &mut Vec<Event>) {
+    pub(super) fn fill(self: &Arc<Self>, graph: &mut Graph, events: &mut Vec<Event>) {
         while graph.running < self.options.concurrency.max(1) {
             let Some(ReadyNode {
                 order: std::cmp::Reverse(id),
@@ -269,6 +270,14 @@ impl Run {
             else {
                 return;
             };
+            let gate = match self.stop_cause(graph) {
+                Some(cause) => Gate::Refused(cause),
+                None => self.gate(graph, id),
+            };
+            if matches!(gate, Gate::Held) {
+                graph.held.push(id);
+                continue;
+            }
             let state = &mut graph.node_mut(id).state;
             let decided = match std::mem::replace(state, NodeState::Running) {
                 NodeState::Ready(decided) => *decided,
@@ -277,9 +286,9 @@ impl Run {
                     continue;
                 }
             };
-            let job = match self.stop_cause(graph) {
-                Some(cause) => Err(cause),
-                None => self.job(graph, id, decided),
+            let job = match gate {
+                Gate::Refused(cause) => Err(cause),
+                Gate::Open | Gate::Held => self.job(graph, id, decided),
             };
             match job {
                 Ok(job) => {
@@ -441,6 +450,7 @@ impl Run {
                 }
             }
             graph.ready.clear();
+            graph.held.clear();
             self.emit_all(events);
         }
     }

@@ -53,10 +53,12 @@ pub enum CloudError {
         path: PathBuf,
     },
     /// The loopback port cannot be had.
-    #[error("cannot listen on 127.0.0.1:{port}; choose another port, or 0 for any free one")]
+    #[error("the port {port} for the {whose} cannot be had")]
     Listen {
         /// The port that was asked for.
         port: u16,
+        /// What it was asked for.
+        whose: Port,
         /// What the operating system said.
         #[source]
         source: std::io::Error,
@@ -77,6 +79,24 @@ pub enum CloudError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FsError),
+}
+
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Requests to Workers.
+    Workers,
+    /// Requests of Cloudflare clients.
+    Api,
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Workers => "Workers",
+            Self::Api => "API",
+        })
+    }
 }
 
 /// The local cloud of one folder. Cheap to make: nothing is opened before the first request.

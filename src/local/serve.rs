@@ -6,7 +6,7 @@ use axum::middleware;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Cloud, CloudError, RouterOptions, guard, router};
+use super::{Cloud, CloudError, Port, RouterOptions, guard, router};
 use crate::util::ids::{Ids as _, SystemIds};
 
 /// How to serve.
@@ -66,7 +66,11 @@ impl Drop for Server {
 /// [`CloudError::Listen`] when the port cannot be had.
 pub async fn serve(cloud: Arc<Cloud>, options: ServeOptions) -> Result<Server, CloudError> {
     let port = options.port;
-    let listen = |source| CloudError::Listen { port, source };
+    let listen = |source| CloudError::Listen {
+        port,
+        whose: Port::Api,
+        source,
+    };
     let listener = TcpListener::bind(("127.0.0.1", port))
         .await
         .map_err(listen)?;

@@ -171,6 +171,7 @@ pub mod codes {
         OTHER_HISTORY = 421, "The other store has another history of the stage, or a newer one.";
         OTHER_STORE = 422, "The stage has state in another store than the one in use.";
         KEPT = 423, "What a run had kept on this machine was saved.";
+        MOVED = 424, "The state of the stage was brought to another store.";
         USAGE = 501, "The command line does not make sense.";
         LOCAL_RUNTIME = 502, "The local cloud cannot be served, or cannot run Workers.";
     }

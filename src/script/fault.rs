@@ -117,7 +117,10 @@ impl Fault {
             Some(crate::engine::FailureCause::Dependency(_)) => "dependency",
             Some(crate::engine::FailureCause::Protected) => "protected",
             Some(
-                crate::engine::FailureCause::DataLoss(_) | crate::engine::FailureCause::Losses(_),
+                crate::engine::FailureCause::DataLoss(_)
+                | crate::engine::FailureCause::Losses(_)
+                | crate::engine::FailureCause::Orphan { .. }
+                | crate::engine::FailureCause::Renamed { .. },
             ) => "data-loss",
             Some(_) => "run",
             None if self.0.forced.is_some() => "unknown",

@@ -168,10 +168,13 @@ fn forms(value: &str) -> Vec<String> {
     let bytes = value.as_bytes();
     let json = serde_json::Value::from(value).to_string();
     let json = json[1..json.len() - 1].to_owned();
+    let debug = format!("{value:?}");
     let mut out = vec![
         value.to_owned(),
         json.replace('/', "\\/"),
         json,
+        // As Rust shows a text to programmers, in panics and traces.
+        debug[1..debug.len() - 1].to_owned(),
         percent_encoded(value, false, "%20"),
         percent_encoded(value, true, "%20"),
         percent_encoded(value, false, "+"),

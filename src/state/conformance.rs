@@ -247,6 +247,8 @@ conformance! {
         assert_eq!(names(&store.load(&test).await.unwrap().unwrap()), ["app/test:smoke:dev/a"]);
         assert!(load(&store).await.is_none());
         assert!(store.stages(&test.app).await.unwrap().is_empty());
+        let all = store.all_stages(&test.app).await.unwrap();
+        assert!(all.len() == 1 && all[0] == test, "{}: {all:?}", subject.name);
     }
 
     a_renamed_record_leaves_its_old_name => |subject| {
@@ -293,6 +295,59 @@ conformance! {
         session.append(vec![put("app/dev/c", 1)]).await.unwrap();
         session.release().await.unwrap();
         assert_eq!(names(&load(&store).await.unwrap()), ["app/dev/a", "app/dev/c"], "{}", subject.name);
+    }
+
+    a_backup_is_rewritten_and_all_of_them_removed => |subject| {
+        let store = (subject.reopen)();
+        let session = open(&store).await;
+        for size in 1..=3 {
+            session.append(vec![put("app/dev/a", size)]).await.unwrap();
+            session.checkpoint(header(&["app/dev/a"])).await.unwrap();
+        }
+        let stage = stage("app/dev");
+        let name = store.backups(&stage).await.unwrap()[0].name.clone();
+        let mut backup = store.backup(&stage, &name).await.unwrap();
+        backup.records.insert(fqn("app/dev/b"), Arc::new(record("app/dev/b", 7)));
+        backup.header.script = Some("other.rhai".to_owned());
+        session.rewrite_backup(&name, backup.clone()).await.unwrap();
+        let written = store.backup(&stage, &name).await.unwrap();
+        assert_eq!((&written.header, &written.records), (&backup.header, &backup.records), "{}", subject.name);
+        assert_eq!(names(&load(&store).await.unwrap()), ["app/dev/a"], "the stage is as it was");
+        assert!(store.validate(&stage).await.unwrap().is_empty());
+
+        let count = store.backups(&stage).await.unwrap().len();
+        assert_eq!(session.drop_backups().await.unwrap(), (count, 0), "{}", subject.name);
+        assert!(store.backups(&stage).await.unwrap().is_empty());
+        assert!(session.set_aside().await.unwrap().is_empty());
+        session.append(vec![put("app/dev/a", 9)]).await.unwrap();
+        session.checkpoint(header(&["app/dev/a"])).await.unwrap();
+        assert_eq!(store.backups(&stage).await.unwrap().len(), 1, "{}", subject.name);
+        let missing = session.rewrite_backup("state-2020.json", backup).await;
+        assert!(missing.is_err(), "{}", subject.name);
+        session.release().await.unwrap();
+    }
+
+    a_stage_that_was_brought_elsewhere_is_neither_read_nor_opened => |subject| {
+        let store = (subject.reopen)();
+        let session = open(&store).await;
+        session.append(vec![put("app/dev/a", 1)]).await.unwrap();
+        let moved = StageHeader { moved_to: Some("s3://new".to_owned()), ..header(&["app/dev/a"]) };
+        session.checkpoint(moved).await.unwrap();
+        session.release().await.unwrap();
+        let stage = stage("app/dev");
+        for error in [store.load(&stage).await.err().unwrap(), store.open(&stage, request()).await.err().unwrap()] {
+            assert!(matches!(&error, StateError::Moved { to, .. } if to == "s3://new"), "{}: {error}", subject.name);
+        }
+        assert!(store.stages(&stage.app).await.unwrap().contains(&stage));
+        let salvaged = store.salvage(&stage).await.unwrap().snapshot;
+        assert_eq!(names(&salvaged.clone().into_state()), ["app/dev/a"], "{}", subject.name);
+        // It can be made the state again.
+        let (session, _) = store.set_aside(&stage, &salvaged, request()).await.unwrap();
+        let here = crate::state::Snapshot { header: header(&["app/dev/a"]), ..salvaged };
+        session.append(vec![JournalEntry::Replaced(Arc::new(here))]).await.unwrap();
+        session.checkpoint(header(&["app/dev/a"])).await.unwrap();
+        session.release().await.unwrap();
+        assert_eq!(names(&load(&store).await.unwrap()), ["app/dev/a"], "{}", subject.name);
     }
 
     deployments_are_listed_newest_first => |subject| {

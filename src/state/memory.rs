@@ -3,7 +3,7 @@
 //! A session that is dropped without release counts as a process that died: its lock is found and taken over at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -123,8 +123,19 @@ impl Store for MemoryStore {
         Ok(stages.cloned().collect())
     }
 
+    async fn all_stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
+        let data = locked(&self.data);
+        let stages: BTreeSet<&StagePath> = data.stages.keys().chain(data.backups.keys()).collect();
+        let stages = stages.into_iter().filter(|stage| stage.app == *app);
+        Ok(stages.cloned().collect())
+    }
+
     async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError> {
-        Ok(locked(&self.data).stages.get(stage).cloned())
+        let state = locked(&self.data).stages.get(stage).cloned();
+        if let Some(state) = &state {
+            state.check_here(stage)?;
+        }
+        Ok(state)
     }
 
     async fn open(
@@ -135,7 +146,14 @@ impl Store for MemoryStore {
         let begin = self.clock.monotonic();
         loop {
             let holder = match self.try_open(stage, &request) {
-                Ok(session) => return Ok(Box::new(session)),
+                Ok(session) => {
+                    let data = locked(&self.data);
+                    if let Some(state) = data.stages.get(stage) {
+                        state.check_here(stage)?;
+                    }
+                    drop(data);
+                    return Ok(Box::new(session));
+                }
                 Err(holder) => holder,
             };
             let waited = self.clock.monotonic().saturating_sub(begin);
@@ -400,6 +418,34 @@ impl Session for MemorySession {
         self.write(|data| {
             let all = data.deployments.entry(self.stage.clone()).or_default();
             all.insert(deployment.id.clone(), deployment);
+        })
+    }
+
+    async fn rewrite_backup(&self, name: &str, backup: Snapshot) -> Result<(), StateError> {
+        self.write(|data| {
+            let mut backups = data.backups.get_mut(&self.stage).into_iter().flatten();
+            match backups.find(|old| backup_name(old) == name) {
+                Some(old) => {
+                    *old = backup;
+                    Ok(())
+                }
+                None => Err(StateError::Io {
+                    operation: "write",
+                    place: name.to_owned(),
+                    source: std::io::ErrorKind::NotFound.into(),
+                }),
+            }
+        })?
+    }
+
+    async fn set_aside(&self) -> Result<Vec<String>, StateError> {
+        Ok(Vec::new())
+    }
+
+    async fn drop_backups(&self) -> Result<(usize, usize), StateError> {
+        self.write(|data| {
+            let backups = data.backups.remove(&self.stage);
+            (backups.map_or(0, |backups| backups.len()), 0)
         })
     }
 

@@ -82,6 +82,16 @@ pub enum StateError {
         /// Why the renewal failed.
         problem: String,
     },
+    /// The stage was brought to another store; what is here is an old copy.
+    #[error(
+        "state of {stage} is in `{to}` now; what is here is the copy that `alch state migrate-store` left"
+    )]
+    Moved {
+        /// The stage.
+        stage: StagePath,
+        /// The address of the other store.
+        to: String,
+    },
     /// Written by a newer alch.
     #[error("`{place}` was written in format {found}; this alch reads up to {known}")]
     TooNew {
@@ -179,17 +189,24 @@ pub trait Store: Send + Sync {
     /// [`StateError`] when that cannot be read.
     async fn stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError>;
 
+    /// Every stage of an application of which anything is kept: those that have state, those of its tests, and removed ones of
+    /// which a backup may be left.
+    ///
+    /// # Errors
+    /// [`StateError`] when that cannot be read.
+    async fn all_stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError>;
+
     /// Reads a stage without the lock; what the journal holds beyond the last checkpoint is applied in memory. `None` when
     /// the stage has never been written.
     ///
     /// # Errors
-    /// [`StateError::Corrupt`] and the others.
+    /// [`StateError::Corrupt`], [`StateError::Moved`] and the others.
     async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError>;
 
     /// Takes the stage for one run, recovers what a crashed run left, and makes the stage where there is none.
     ///
     /// # Errors
-    /// [`StateError::Locked`] when another run holds it after `request.wait`.
+    /// [`StateError::Locked`] when another run holds it after `request.wait`, [`StateError::Moved`] when it is in another store now.
     async fn open(
         &self,
         stage: &StagePath,
@@ -321,6 +338,24 @@ pub trait Session: Send + Sync {
     /// # Errors
     /// As [`Session::append`].
     async fn record_deployment(&self, deployment: Deployment) -> Result<(), StateError>;
+
+    /// Puts `backup` in the place of the backup of that name, in one durable step.
+    ///
+    /// # Errors
+    /// As [`Session::append`]; also when there is no such backup.
+    async fn rewrite_backup(&self, name: &str, backup: Snapshot) -> Result<(), StateError>;
+
+    /// What repairs of the stage set aside, as people find it.
+    ///
+    /// # Errors
+    /// [`StateError`] when that cannot be read.
+    async fn set_aside(&self) -> Result<Vec<String>, StateError>;
+
+    /// Removes all backups and all that repairs set aside. Answers how many backups and how many copies that were set aside.
+    ///
+    /// # Errors
+    /// As [`Session::append`].
+    async fn drop_backups(&self) -> Result<(usize, usize), StateError>;
 
     /// Removes all files of a stage whose last resource is gone.
     ///

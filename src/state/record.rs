@@ -235,6 +235,9 @@ pub struct StageHeader {
     /// The last deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
+    /// The address of the store that has the stage now: this is an old copy, and no run goes on from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<String>,
 }
 
 /// A whole stage in memory.
@@ -255,6 +258,20 @@ pub struct StageState {
 }
 
 impl StageState {
+    /// That the stage was not brought to another store.
+    ///
+    /// # Errors
+    /// [`StateError::Moved`](super::StateError::Moved).
+    pub fn check_here(&self, stage: &StagePath) -> Result<(), super::StateError> {
+        match &self.header.moved_to {
+            None => Ok(()),
+            Some(to) => Err(super::StateError::Moved {
+                stage: stage.clone(),
+                to: to.clone(),
+            }),
+        }
+    }
+
     /// Applies one journal entry.
     pub fn apply(&mut self, entry: &JournalEntry) {
         match entry {

@@ -8,6 +8,7 @@ use annotate_snippets::{
     Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet,
     renderer::DEFAULT_TERM_WIDTH,
 };
+use anstream::adapter::strip_str;
 
 use crate::model::{Diagnostic, Label, Severity, SourceFile};
 
@@ -21,16 +22,34 @@ const WINDOW: usize = 400;
 #[must_use]
 pub fn render(diagnostic: &Diagnostic, width: Option<usize>) -> String {
     let renderer = Renderer::styled().term_width(width.unwrap_or(DEFAULT_TERM_WIDTH));
-    renderer.render(&[group(diagnostic)])
+    rendered(&renderer, diagnostic)
 }
 
 /// Renders a diagnostic without styles.
 #[must_use]
 pub fn render_plain(diagnostic: &Diagnostic) -> String {
-    Renderer::plain().render(&[group(diagnostic)])
+    rendered(&Renderer::plain(), diagnostic)
 }
 
-fn group(diagnostic: &Diagnostic) -> Group<'_> {
+fn rendered(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
+    let text = renderer.render(&[group(diagnostic)]);
+    if !diagnostic.labels.is_empty() {
+        return text;
+    }
+    // Without a frame the line that would lead to it is empty, and in the way.
+    let title = renderer.render(&[titled(diagnostic)]);
+    let below = text.strip_prefix(&title).and_then(|rest| {
+        let (rule, below) = rest.strip_prefix('\n')?.split_once('\n')?;
+        (strip_str(rule).to_string().trim() == "|").then_some(below)
+    });
+    match below {
+        Some(below) => format!("{title}\n{below}"),
+        None => text,
+    }
+}
+
+/// The first line alone.
+fn titled(diagnostic: &Diagnostic) -> Group<'_> {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -39,7 +58,11 @@ fn group(diagnostic: &Diagnostic) -> Group<'_> {
     if let Some(code) = diagnostic.code {
         title = title.id(code.to_string());
     }
-    let mut group = Group::with_title(title);
+    Group::with_title(title)
+}
+
+fn group(diagnostic: &Diagnostic) -> Group<'_> {
+    let mut group = titled(diagnostic);
     for cluster in cluster(&diagnostic.labels) {
         group = match frame(&cluster) {
             Frame::Snippet(snippet) => group.element(snippet),

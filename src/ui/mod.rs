@@ -6,6 +6,7 @@
 pub mod diff;
 pub mod frame;
 pub mod ndjson;
+pub mod panics;
 pub mod plain;
 pub mod printer;
 pub mod prompt;

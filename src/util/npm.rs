@@ -10,6 +10,7 @@ use std::{
     io::Read as _,
     path::{Component, Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -18,6 +19,16 @@ use sha2::{Digest as _, Sha512};
 use tokio::process::Command;
 
 use crate::util::fs::{self, FsError};
+
+/// How often npm tries again, and after how many milliseconds: where there is no network, the user is to hear of it in
+/// seconds. The user's own setting in the environment comes before it.
+const RETRIES: [(&str, &str); 3] = [
+    ("npm_config_fetch_retries", "2"),
+    ("npm_config_fetch_retry_mintimeout", "500"),
+    ("npm_config_fetch_retry_maxtimeout", "2000"),
+];
+/// After how long the user hears that npm is still at it, again and again.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// A package that is pinned to its last bit.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +108,12 @@ impl Package {
             .prefix(".obtaining-")
             .tempdir_in(&shelf.cache)
             .map_err(|source| FsError::new("make a folder in", &shelf.cache, source))?;
-        download(self, &label, &shelf.project, scratch.path()).await?;
+        patiently(
+            download(self, &label, &shelf.project, scratch.path()),
+            &label,
+            progress,
+        )
+        .await?;
         let (package, cache) = (*self, shelf.cache.clone());
         tokio::task::spawn_blocking(move || install(&package, &label, scratch.path(), &cache))
             .await
@@ -187,6 +203,25 @@ pub fn named(variable: &'static str, path: &Path) -> Result<PathBuf, PackageErro
     })
 }
 
+/// Waits for npm, and says now and then that this is what is waited for.
+async fn patiently<T>(
+    work: impl Future<Output = T>,
+    label: &str,
+    progress: &(dyn Fn(String) + Send + Sync),
+) -> T {
+    tokio::pin!(work);
+    let mut seconds = 0;
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(SIGN_OF_LIFE) => {
+                seconds += SIGN_OF_LIFE.as_secs();
+                progress(format!("npm is still obtaining {label} ({seconds} s)"));
+            }
+        }
+    }
+}
+
 /// Lets npm put the archive of a package into `folder`.
 async fn download(
     package: &Package,
@@ -205,6 +240,10 @@ async fn download(
         ])
         .arg(folder)
         .current_dir(project)
+        .envs(RETRIES.iter().copied().filter(|(name, _)| {
+            // npm takes them in any case.
+            std::env::vars_os().all(|(given, _)| !given.eq_ignore_ascii_case(name))
+        }))
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()

@@ -266,6 +266,8 @@ fn wrangler_deploys_assets_and_workflows_and_hears_what_is_said() {
     assert_eq!(ended, 42);
     assert_holds(&w("workflows list"), &["count", "site"]);
     assert_holds(&w("workflows instances list count"), &["ompleted"]);
+    let latest = w("workflows instances describe count latest");
+    assert_holds(&latest, &["ompleted", id.as_str().unwrap()]);
 
     let mut put = session.program("wrangler");
     put.args(["secret", "put", "API_KEY"]);

@@ -245,7 +245,6 @@ fn values_of_the_command_line() {
 exit 2
 -- stderr
 error[E0206]: stage name `pr/123` holds '/', which is not allowed (`/`, `/`, `:`, `*` and control characters are refused)
- |
  = help: choose another name; it becomes part of names and of folders in state
 
 "#]]);

@@ -29,7 +29,6 @@ fn an_id_that_is_none() {
 exit 2
 -- stderr
 error[E0501]: there is no error `E0999`
- |
  = help: `alch explain` lists them all
 
 "#]]);

@@ -173,7 +173,6 @@ warning[E0114]: cannot decide on `main.id` in a plan: only the provider will kno
   = note: the plan ends here; what is declared behind it may come otherwise
   = help: pass it on in props or text as it is; `alch run` waits for it and decides
 error[E0114]: `plan.json` was not written: the plan could not follow the script to its end
- |
  = note: a saved plan is kept to exactly, and this one leaves open what comes
  = help: `alch run` without a saved plan decides as it goes
 

@@ -154,7 +154,6 @@ exit 4
 alch: app shop, stage dev, phase up, target local
   failed    cache  it is protected (`protect: true`)
 error[E0307]: `cache` (cloudflare::KVNamespace) is protected: it would be deleted
- |
  = help: remove `protect: true` from the resource, run, and try again
 still there:
   cache

@@ -252,7 +252,6 @@ fn a_script_that_is_not_text() {
 exit 1
 -- stderr
 error[E0111]: `alchemy.run.rhai` is not UTF-8 text
- |
  = note: the first byte that is not text stands in line 2
  = help: save the file as UTF-8
 

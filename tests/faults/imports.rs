@@ -135,7 +135,7 @@ error[E0301]: `main` (cloudflare::D1Database): create failed: the import of `mor
   | ^^^^^^^^ declared here
   |
   = help: correct `more/prices.sql` and run again: nothing of it was imported, and what came before it is kept
-0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 16 API calls)
+0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 18 API calls)
 
 "#]]);
     setting.project.file("more/prices.sql", "SELECT 'open");

@@ -2,7 +2,8 @@
 
 moto answers every request on a thread of its own and looks at conditions before it writes, without a lock between the
 two; S3 and R2 do both in one step. So requests are handled one at a time here. moto takes any signature; this checks
-them, as wrong credentials must be refused. It prints its address, and ends when its standard input does.
+them, as wrong credentials must be refused. It prints its address, and ends when its standard input does. Headers that are
+named as arguments are dropped from every request, as by a server that does not know them.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 KEY_ID, SECRET, BUCKET = "test", "test-secret", "team"
+UNKNOWN = ["HTTP_" + name.upper().replace("-", "_") for name in sys.argv[1:]]
 
 
 def signature(environ, credential, signed):
@@ -89,6 +91,8 @@ class OneAtATime:
             body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
             start_response("403 Forbidden", [("Content-Type", "application/xml")])
             return [body.encode()]
+        for name in UNKNOWN:
+            environ.pop(name, None)
         with self.lock:
             return [b"".join(self.app(environ, start_response))]
 

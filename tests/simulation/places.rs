@@ -148,6 +148,10 @@ impl Store for Lossy {
         self.store.stages(app).await
     }
 
+    async fn all_stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
+        self.store.all_stages(app).await
+    }
+
     async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError> {
         self.store.load(stage).await
     }
@@ -282,6 +286,18 @@ impl Session for LossySession {
     async fn record_deployment(&self, deployment: Deployment) -> Result<(), StateError> {
         let _at_work = self.at(Work::Deployment);
         self.session.record_deployment(deployment).await
+    }
+
+    async fn rewrite_backup(&self, name: &str, backup: Snapshot) -> Result<(), StateError> {
+        self.session.rewrite_backup(name, backup).await
+    }
+
+    async fn set_aside(&self) -> Result<Vec<String>, StateError> {
+        self.session.set_aside().await
+    }
+
+    async fn drop_backups(&self) -> Result<(usize, usize), StateError> {
+        self.session.drop_backups().await
     }
 
     async fn remove_stage(&self) -> Result<(), StateError> {

@@ -23,10 +23,19 @@ pub(crate) const SECRET_ACCESS_KEY: &str = "test-secret";
 /// The server, started with the first call.
 pub(crate) fn server() -> Option<&'static S3Server> {
     static SERVER: OnceLock<Option<S3Server>> = OnceLock::new();
-    SERVER.get_or_init(start).as_ref()
+    SERVER.get_or_init(|| start(None)).as_ref()
 }
 
-fn start() -> Option<S3Server> {
+/// One more server, which knows nothing of a header of requests.
+#[allow(
+    dead_code,
+    reason = "the tests of the store itself have a bucket in memory for that"
+)]
+pub(crate) fn server_without(header: &str) -> Option<S3Server> {
+    start(Some(header))
+}
+
+fn start(without: Option<&str>) -> Option<S3Server> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3");
     let named = std::env::var_os("ALCH_S3_SERVER_PATH").map(PathBuf::from);
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -45,6 +54,7 @@ fn start() -> Option<S3Server> {
     }
     let mut child = Command::new(folder.join("bin/python"))
         .arg(sources.join("server.py"))
+        .args(without)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -161,6 +161,14 @@ impl Served {
         }
     }
 
+    /// All messages up to the end of the program.
+    pub(crate) fn rest(&mut self) -> Vec<Value> {
+        let lines = self.lines.by_ref().map(|line| line.unwrap());
+        lines
+            .map(|line| serde_json::from_str(&line).unwrap())
+            .collect()
+    }
+
     /// The answer of a Worker.
     pub(crate) fn ask(&self, worker: &str, method: &str, path: &str, body: &str) -> (u16, String) {
         let host = format!("{worker}.localhost:{}", self.port);

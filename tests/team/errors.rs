@@ -49,7 +49,6 @@ error[E0420]: cannot read `s3://nobodys/x/shop/locks/dev.json`: The specified bu
 exit 1
 -- stderr
 error[E0420]: `s3://team?region=eu&endpont=x` is no address of a bucket: it knows no `endpont`, only `endpoint` and `region`
- |
  = note: from `$ALCHEMY_STATE_STORE`
  = help: an address is `s3://bucket/prefix?endpoint=URL&region=NAME`, or `r2://bucket/prefix`
 
@@ -136,4 +135,27 @@ error[E0422]: state of shop/dev is in the project's `.alchemy` folder, and not i
 
 "#]]);
     told(project.alch(["explain", "E0422"]), server, &folder).success();
+}
+
+#[test]
+fn a_bucket_that_ignores_conditions_is_refused_before_anything_is_made() {
+    for header in ["If-None-Match", "If-Match"] {
+        let Some(server) = s3::server_without(header) else {
+            return;
+        };
+        let project = project_at(SHOP, &address(&server.endpoint, "x"));
+        let refused = project.alch(["run"]).code(1);
+        let told = format!(
+            "error[E0420]: cannot use `s3://team/x/store.json`: it does not keep to `{header}`"
+        );
+        assert!(refused.stderr.contains(&told), "{}", refused.stderr);
+        for line in [
+            "= note: without conditional writes two runs would overwrite each other's state, so nothing was changed",
+            "= help: use a server that has them, such as Amazon S3, Cloudflare R2 or a recent MinIO",
+        ] {
+            assert!(refused.stderr.contains(line), "{}", refused.stderr);
+        }
+        let made = project.path(".alchemy/local/control.sqlite");
+        assert!(!made.exists() || crate::kill::in_the_cloud(&project).is_empty());
+    }
 }

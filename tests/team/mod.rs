@@ -6,6 +6,7 @@ mod errors;
 mod link;
 mod moving;
 mod network;
+mod races;
 mod repairs;
 
 use std::{
@@ -157,7 +158,6 @@ KV("cache");
 exit 1
 -- stderr
 error[E0420]: cannot open `s3://team/FOLDER?endpoint=http://SERVER`: there are no credentials for it
- |
  = note: nothing was changed
  = help: check `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (`R2_..` for R2): they must be those of this bucket, and may read, write, list and delete in it
 

@@ -19,7 +19,7 @@ fn an_application_moves_into_a_bucket_and_back() {
 exit 0
 -- stdout
 shop is in `s3://team/FOLDER` now: 2 stages (dev, prod)
-what the project's `.alchemy` folder holds stays as it is, and is not used any more
+the copy that stays in the project's `.alchemy` folder is marked: a run that begins there is refused and told of `s3://team/FOLDER`
 declare it in the script, for everybody else: `alchemy(.., #{ stateStore: s3(..) })`
 
 "#]]);
@@ -33,7 +33,6 @@ declare it in the script, for everybody else: `alchemy(.., #{ stateStore: s3(..)
 exit 2
 -- stderr
 error[E0501]: `s3://team/FOLDER` is the store in use
- |
  = help: name another store: `s3://bucket/prefix?endpoint=URL`, `r2://bucket/prefix` or `local`
 
 "#]]);
@@ -109,7 +108,6 @@ pulled shop/dev from `s3://team/FOLDER`: 2 resources, serial 2
 exit 1
 -- stderr
 error[E0421]: shop/dev is not older in `s3://team/FOLDER`: it is at serial 2 there, and at 1 in the project's `.alchemy` folder
- |
  = note: nothing was changed
  = help: to replace it all the same, add `--force`; what is replaced is kept aside
 
@@ -138,4 +136,110 @@ error[E0421]: shop/dev is not older in `s3://team/FOLDER`: it is at serial 2 the
         "{}",
         pulled.stdout
     );
+}
+
+#[test]
+fn whoever_begins_a_run_in_the_old_store_is_refused_and_told() {
+    let Some(server) = s3::server() else { return };
+    let (old, new) = (folder(), folder());
+    let (from, to) = (
+        address(&server.endpoint, &old),
+        address(&server.endpoint, &new),
+    );
+    let mut project = Project::with_script(SHOP);
+    with_keys(&mut project);
+    project.env("ALCHEMY_STATE_STORE", &from);
+    project.alch(["run"]).success();
+    // A colleague, whose folder remembers the old bucket.
+    let mut colleague = Project::with_script(SHOP);
+    with_keys(&mut colleague);
+    colleague.env("ALCHEMY_STATE_STORE", &from);
+    colleague.alch(["plan"]).success();
+    project
+        .alch(["state", "migrate-store", "--to", &to])
+        .success();
+
+    for command in [
+        &["run"][..],
+        &["plan"],
+        &["state", "ls"],
+        &["destroy", "--yes"],
+    ] {
+        let refused = colleague.alch(command).code(1);
+        let told = format!("error[E0424]: state of shop/dev is in `{to}` now");
+        assert!(
+            refused.stderr.contains(&told),
+            "{command:?}: {}",
+            refused.stderr
+        );
+    }
+    told(colleague.alch(["run"]), server, &new)
+        .replacing(&old, "OLD")
+        .check(str![[r#"
+exit 1
+-- stderr
+alch: app shop, stage dev, phase up, target local
+error[E0424]: state of shop/dev is in `s3://team/FOLDER?endpoint=http://SERVER` now; what is here is the copy that `alch state migrate-store` left
+ --> alchemy.run.rhai:1:1
+  |
+1 | alchemy("shop"); KV("cache");
+  | ^^^^^^^
+  |
+  = note: nothing was changed
+  = help: go on there: declare it as `stateStore` in the script, or set `ALCHEMY_STATE_STORE="s3://team/FOLDER?endpoint=http://SERVER"`
+
+"#]]);
+    colleague.env("ALCHEMY_STATE_STORE", &to);
+    let run = colleague.alch(["plan"]).success();
+    assert!(!run.stdout.contains("+ cache"), "{}", run.stdout);
+    project.alch(["run"]).success();
+
+    // A move that was cut short after the marks goes on; one that was never begun is refused.
+    std::fs::remove_dir_all(project.path(".alchemy/stores")).unwrap();
+    project.env("ALCHEMY_STATE_STORE", &from);
+    project
+        .alch(["state", "migrate-store", "--to", &to])
+        .success();
+    let run = project.alch(["run"]).success();
+    assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
+
+    // Back again: the mark goes with the copy.
+    project
+        .alch(["state", "migrate-store", "--to", &from])
+        .success();
+    let run = project.alch(["run"]).success();
+    assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
+    project.alch(["scope", "validate", "--all"]).success();
+}
+
+#[test]
+fn a_copy_in_the_folder_is_marked_too() {
+    let Some(server) = s3::server() else { return };
+    let folder = folder();
+    let store = address(&server.endpoint, &folder);
+    let mut project = Project::with_script(SHOP);
+    with_keys(&mut project);
+    project.alch(["run"]).success();
+    project
+        .alch(["state", "migrate-store", "--to", &store])
+        .success();
+    // As if it had been copied to where nothing is known of the bucket.
+    std::fs::remove_dir_all(project.path(".alchemy/stores")).unwrap();
+    let refused = project.alch(["run"]).code(1);
+    assert!(
+        refused.stderr.contains("error[E0424]"),
+        "{}",
+        refused.stderr
+    );
+    // Nothing is in the way where the bucket is named.
+    project.env("ALCHEMY_STATE_STORE", &store);
+    let run = project.alch(["run"]).success();
+    assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
+    // Where the bucket is gone for good, the copy is made the state again.
+    project.env("ALCHEMY_STATE_STORE", "local");
+    std::fs::remove_dir_all(project.path(".alchemy/stores")).unwrap();
+    project.alch(["scope", "restore", "--yes"]).success();
+    project.env("ALCHEMY_STATE_STORE", "");
+    let run = project.alch(["run"]).success();
+    assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
 }

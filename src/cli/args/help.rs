@@ -128,30 +128,45 @@ Examples:
   alch state rm database/main-db --yes";
 
 pub(super) const SCOPE_LIST_EXAMPLES: &str = "\
+Reads state alone, without a lock. A damaged stage is named and hides no other; the exit is 12 then.
+
 Examples:
   alch scope list
   alch scope list --app shop";
 
 pub(super) const INSPECT_EXAMPLES: &str = "\
+Reads state alone, without a lock, also while a run is going on: what that has recorded so far counts.
+
 Examples:
   alch scope inspect --stage prod";
 
 pub(super) const SCOPE_STATE_EXAMPLES: &str = "\
+Reads state alone, without a lock. No secret is printed, and no password is needed.
+
 Examples:
   alch scope state --stage prod
   alch scope state database";
 
 pub(super) const VALIDATE_EXAMPLES: &str = "\
+Reads every file, or object, of the stage and lists all damage, not only the first; changes nothing. Exit 0
+means that none was found, 12 that some was.
+
 Examples:
   alch scope validate --stage prod
   alch scope validate --all";
 
 pub(super) const LOCKS_EXAMPLES: &str = "\
+Shows who holds which stage, for how long, and when they were last heard of. Whether a holder lives is known for
+this machine alone.
+
 Examples:
   alch scope locks
   alch scope locks --app shop --stage prod";
 
 pub(super) const UNLOCK_EXAMPLES: &str = "\
+Refuses a holder that lives, or of which that is not known, unless `--force` is given (exit 75). A run that loses
+its lock so writes nothing more. It is seldom needed: the next run takes the lock of a dead one over by itself.
+
 Examples:
   alch scope unlock --stage prod
   alch scope unlock --stage prod --force   also when it is not known that the holder is dead";
@@ -159,12 +174,15 @@ Examples:
 pub(super) const ROTATE_HELP: &str = "\
 The old password is `ALCHEMY_PASSWORD`, the new one `ALCHEMY_NEW_PASSWORD`; on a terminal the new one is asked for. Each
 stage has all of the old key or all of the new one, whenever this is stopped; run it again to go on with the rest.
-Backups made before stay sealed with the old key. No object is touched, and the next run changes nothing.
+So have test stages, and backups, one after the other; `--prune-backups` removes backups instead, and what repairs set aside. Afterwards
+nothing in the state folder opens with the old password; what could not be sealed anew is named. No object is touched, and the next
+run changes nothing.
 
 Examples:
   ALCHEMY_NEW_PASSWORD=.. alch secrets rotate                  every stage of the project
   ALCHEMY_NEW_PASSWORD=.. alch secrets rotate --stage prod
-  alch secrets rotate --to-key-file                            without a password from now on";
+  alch secrets rotate --to-key-file                            without a password from now on
+  ALCHEMY_NEW_PASSWORD=.. alch secrets rotate --prune-backups  forget all earlier states";
 
 pub(super) const BACKUPS_HELP: &str = "\
 A backup is made of every checkpoint before the next one replaces it; the last ten are kept.
@@ -212,17 +230,23 @@ Examples:
   alch scope logs 01JH2Y6Q6X0000000000000000 --json";
 
 pub(super) const HISTORY_EXAMPLES: &str = "\
+Runs, destroys, and commands that put another state in place, newest first. The history outlives the stage.
+
 Examples:
   alch state history --stage prod
   alch state history -n 100 --json";
 
 pub(super) const STATE_DIFF_HELP: &str = "\
+Compares two states, and asks no provider. No secret is printed, and no password is needed.
+
 Examples:
   alch state diff --stage prod                         since the newest backup
   alch state diff state-2026-01-15T10-30-00-000Z.json now
   alch state diff before.json after.json";
 
 pub(super) const EXPORT_HELP: &str = "\
+The file has a checksum and fits a stage of the same name; its secrets open with the stage's key only.
+
 Examples:
   alch state export --stage prod --out prod.json
   alch state import prod.json --stage prod";

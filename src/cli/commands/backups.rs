@@ -26,6 +26,9 @@ pub(super) fn list(context: &Context, args: &StageArgs) -> Result<Exit, CliError
     let project = Project::find(context)?;
     let (stage, _) = project.stage(context, args)?;
     let found = project.runtime.block_on(project.store.backups(&stage))?;
+    if found.is_empty() {
+        project.require_known(&stage)?;
+    }
     let mut rows: Vec<[String; 4]> = Vec::new();
     let mut objects: Vec<Json> = Vec::new();
     for backup in &found {

@@ -27,7 +27,10 @@ pub(super) fn run(context: &Context, args: &CleanupArgs) -> Result<Exit, CliErro
         }
     };
     let stages = match selected {
-        Some(stage) => vec![stage],
+        Some(stage) => {
+            project.require_known(&stage)?;
+            vec![stage]
+        }
         None => everywhere(&project)?,
     };
     let mut removed: Vec<String> = Vec::new();

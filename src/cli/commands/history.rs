@@ -18,6 +18,9 @@ pub(super) fn list(context: &Context, args: &StageArgs, limit: usize) -> Result<
     let found = project
         .runtime
         .block_on(project.store.deployments(&stage, limit))?;
+    if found.is_empty() {
+        project.require_known(&stage)?;
+    }
     let rows: Vec<[String; 6]> = found
         .iter()
         .map(|deployment| {

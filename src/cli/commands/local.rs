@@ -22,7 +22,7 @@ use crate::{
         wiring, workers,
     },
     local::{
-        self, Cloud, CloudError, ServeOptions,
+        self, Cloud, CloudError, Port, ServeOptions,
         runtime::{
             self, Event, RuntimeError, RuntimeOptions, TriggerError,
             packages::{self, Packages, Places},
@@ -43,9 +43,16 @@ pub(in crate::cli) fn run(context: &Context, command: &LocalCommand) -> Result<E
 
 /// `alch local serve`.
 fn serve(context: &Context, args: &LocalServeArgs) -> Result<Exit, CliError> {
+    if args.port != 0 && args.api_port == Some(args.port) {
+        return Err(
+            CliError::usage(format!("`--port` and `--api-port` are both {}", args.port))
+                .with_help("Workers and the API need a port each; 0 takes any free one"),
+        );
+    }
     let project = Project::find(context)?;
     let options = RuntimeOptions {
         folder: absolute(&wiring::local_folder(&project.folder))?,
+        project: Some(absolute(&project.folder)?),
         port: args.port,
         places: programs::runtime(&context.environment, &project.folder),
     };
@@ -67,6 +74,8 @@ async fn until_stopped(
     if let Some(account) = &args.account {
         local::set_account(&options.folder, account).map_err(|error| unserved(&error))?;
     }
+    // First of all: whether another server is in the way, and the port that the user knows of.
+    let reserved = runtime::reserve(&options).map_err(|error| unserved(&error))?;
     let cloud = Cloud::open(&options.folder).map_err(|error| unserved(&error))?;
     let account = cloud.account().to_owned();
     for zone in &args.zone {
@@ -92,8 +101,8 @@ async fn until_stopped(
     .map_err(|error| unserved(&error))?;
     let ui = Arc::clone(&context.ui);
     let folder = options.folder.clone();
-    let runtime =
-        runtime::start(options, move |event| show(&ui, event)).map_err(|error| unserved(&error))?;
+    let runtime = runtime::start_on(reserved, options, move |event| show(&ui, event))
+        .map_err(|error| unserved(&error))?;
     local::note_workers_port(&folder, runtime.address.port())?;
     let text = format!(
         "API      {}\ntoken    {}\naccount  {account}\nWorkers  {}",
@@ -111,13 +120,29 @@ async fn until_stopped(
         }),
         text,
     );
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let removed = tokio::select! {
+        _ = interrupt.recv() => false,
+        _ = terminate.recv() => false,
+        () = runtime.removed() => true,
+    };
     runtime.shutdown().await;
     server.shutdown().await.map_err(|error| unserved(&error))?;
-    Ok(Exit::Success)
+    match removed {
+        true => Err(vanished(&folder)),
+        false => Ok(Exit::Success),
+    }
+}
+
+/// The data went under the server.
+fn vanished(folder: &Path) -> CliError {
+    CliError::new(
+        codes::LOCAL_RUNTIME,
+        format!(
+            "the data of this server, `{}`, was removed or replaced: it has stopped",
+            folder.display()
+        ),
+    )
+    .with_help("`alch run` deploys the project anew, and `alch local serve` runs it")
 }
 
 /// `alch local trigger`.
@@ -237,6 +262,15 @@ fn unserved(error: &CloudError) -> CliError {
     match error {
         CloudError::Served { .. } => {
             shown.with_help("stop it first, or use it: it serves this project")
+        }
+        CloudError::Listen { whose, .. } => {
+            let option = match whose {
+                Port::Workers => "--port",
+                Port::Api => "--api-port",
+            };
+            shown.with_help(format!(
+                "choose another one with `{option} N`, or any free one with `{option} 0`"
+            ))
         }
         _ => shown,
     }

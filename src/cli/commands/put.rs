@@ -28,7 +28,7 @@ pub(super) enum Present {
     Whole(Box<StageState>),
     /// It has none.
     Absent,
-    /// It has some that cannot be read.
+    /// It has some that cannot be read, or is an old copy.
     Damaged(StateError),
 }
 
@@ -38,7 +38,9 @@ impl Present {
         match project.runtime.block_on(project.store.load(stage)) {
             Ok(Some(state)) => Ok(Self::Whole(Box::new(state))),
             Ok(None) => Ok(Self::Absent),
-            Err(error @ StateError::Corrupt { .. }) => Ok(Self::Damaged(error)),
+            Err(error @ (StateError::Corrupt { .. } | StateError::Moved { .. })) => {
+                Ok(Self::Damaged(error))
+            }
             Err(error) => Err(error.into()),
         }
     }

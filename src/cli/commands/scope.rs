@@ -337,6 +337,9 @@ fn unlock(
                 stage.app
             ))
         })?;
+    if !removed && test.is_none() {
+        project.require_known(&stage)?;
+    }
     let text = if removed {
         format!("removed the lock of {stage}")
     } else {

@@ -1,7 +1,8 @@
 //! `alch state push|pull|migrate-store`: whole stages from one store to another.
 //!
 //! Both sides are locked. A stage is only replaced by a later state of the same history: same lineage, higher serial. What was
-//! replaced is kept aside by its store.
+//! replaced is kept aside by its store. `migrate-store` leaves the old copy, marked with where the stage is now: whoever begins a run
+//! there, also from another clone, is refused and told.
 
 use std::sync::Arc;
 
@@ -17,7 +18,10 @@ use crate::{
         stores::Location,
     },
     model::{StagePath, diagnostic::codes},
-    state::{JournalEntry, LockRequest, Session, SharedStore, Snapshot, StageState, StateError},
+    state::{
+        JournalEntry, LockRequest, Session, SharedStore, Snapshot, StageHeader, StageState,
+        StateError,
+    },
     util::text::plural,
 };
 
@@ -37,6 +41,8 @@ struct Transfer<'a> {
     force: bool,
     /// Whether records of finished runs go along.
     with_history: bool,
+    /// Whether what stays behind is marked as an old copy.
+    mark: bool,
     request: LockRequest,
 }
 
@@ -46,6 +52,7 @@ struct Moved {
     serial: u64,
     /// Whether the other store had this state already.
     same: bool,
+    header: StageHeader,
 }
 
 pub(in crate::cli) fn push(context: &Context, args: &PushArgs) -> Result<Exit, CliError> {
@@ -100,6 +107,7 @@ fn one_stage(
         to,
         force,
         with_history: false,
+        mark: false,
         request: LockRequest {
             wait: settings.lock_wait,
             command: context.command_line.clone(),
@@ -150,11 +158,12 @@ pub(in crate::cli) fn migrate(context: &Context, args: &MigrateArgs) -> Result<E
     };
     let to = Side { location, store };
     refuse_same(&from, &to)?;
-    let transfer = Transfer {
+    let mut transfer = Transfer {
         from: &from,
         to: &to,
         force: args.force,
         with_history: true,
+        mark: false,
         request: LockRequest {
             wait: settings.lock_wait,
             command: context.command_line.clone(),
@@ -165,6 +174,11 @@ pub(in crate::cli) fn migrate(context: &Context, args: &MigrateArgs) -> Result<E
         for stage in project.store.stages(&app).await? {
             let moved = transfer.stage(&stage).await?;
             out.push((stage, moved));
+        }
+        // Only when all are there: until then the old store is the one in use. What a run changed meanwhile goes along.
+        transfer.mark = true;
+        for (stage, moved) in &mut out {
+            *moved = transfer.stage(stage).await?;
         }
         Ok::<_, CliError>(out)
     })?;
@@ -180,8 +194,9 @@ pub(in crate::cli) fn migrate(context: &Context, args: &MigrateArgs) -> Result<E
         names.join(", ")
     );
     text.push_str(&format!(
-        "\nwhat {} holds stays as it is, and is not used any more",
-        from.location.label()
+        "\nthe copy that stays in {} is marked: a run that begins there is refused and told of {}",
+        from.location.label(),
+        to.location.label()
     ));
     text.push_str(match to.location {
         Location::Folder => "\ntake `stateStore` out of the script, and `ALCHEMY_STATE_STORE` out of the environment",
@@ -194,6 +209,7 @@ pub(in crate::cli) fn migrate(context: &Context, args: &MigrateArgs) -> Result<E
             "from": from.location.url(),
             "to": to.location.url(),
             "stages": names,
+            "marked": true,
         }),
         text,
     );
@@ -214,6 +230,9 @@ impl Transfer<'_> {
     /// Brings one stage over, under the locks of both stores.
     async fn stage(&self, stage: &StagePath) -> Result<Moved, CliError> {
         let from = &self.from.store;
+        if let Some(moved) = self.moved_before(stage).await? {
+            return Ok(moved);
+        }
         // Taking the lock would make the stage, so one that is not there is found out before.
         if from.load(stage).await?.is_none() {
             let others = from.stages(&stage.app).await?;
@@ -221,11 +240,43 @@ impl Transfer<'_> {
                 .with_note(format!("in {}", self.from.location.label())));
         }
         let session = from.open(stage, self.request.clone()).await?;
-        let moved = self.locked(stage, session.as_ref()).await;
+        let mut moved = self.locked(stage, session.as_ref()).await;
+        if self.mark
+            && let Ok(done) = &moved
+            && let Err(error) = self.leave(session.as_ref(), &done.header).await
+        {
+            moved = Err(error.into());
+        }
         let released = session.release().await;
         let moved = moved?;
         released?;
         Ok(moved)
+    }
+
+    /// A stage that an earlier, interrupted move had brought over and marked.
+    async fn moved_before(&self, stage: &StagePath) -> Result<Option<Moved>, CliError> {
+        let target = self.to.location.url();
+        match self.from.store.load(stage).await {
+            Err(StateError::Moved { to, .. }) if to == target => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(None),
+        }
+        let there = self.to.store.load(stage).await?;
+        Ok(there.map(|state| Moved {
+            resources: state.records.len(),
+            serial: state.serial,
+            same: true,
+            header: state.header,
+        }))
+    }
+
+    /// Marks what stays behind.
+    async fn leave(&self, session: &dyn Session, header: &StageHeader) -> Result<(), StateError> {
+        let header = StageHeader {
+            moved_to: Some(self.to.location.url()),
+            ..header.clone()
+        };
+        session.checkpoint(header).await
     }
 
     async fn locked(&self, stage: &StagePath, source: &dyn Session) -> Result<Moved, CliError> {
@@ -238,6 +289,7 @@ impl Transfer<'_> {
             resources: state.records.len(),
             serial: state.serial,
             same: self.is_there(stage, &state).await?,
+            header: state.header.clone(),
         };
         if moved.same {
             return Ok(moved);
@@ -282,8 +334,14 @@ impl Transfer<'_> {
     /// Whether the other store has this state; refuses one that it must not replace.
     async fn is_there(&self, stage: &StagePath, state: &StageState) -> Result<bool, CliError> {
         let to = &self.to.store;
+        let mut is_copy = false;
         let there = match to.load(stage).await {
             Err(StateError::Corrupt { .. }) if self.force => None,
+            // The stage comes back to where it once was; the mark on the copy was a checkpoint of its own.
+            Err(StateError::Moved { .. }) => {
+                is_copy = true;
+                Some(to.salvage(stage).await?.snapshot.into_state())
+            }
             other => other?,
         };
         let lineage = match &there {
@@ -315,6 +373,7 @@ impl Transfer<'_> {
             ));
         }
         match there {
+            Some(there) if is_copy && there.serial <= state.serial + 1 => Ok(false),
             Some(there) if there.serial >= state.serial => refused(format!(
                 "{stage} is not older in {place}: it is at serial {} there, and at {} in {}",
                 there.serial,

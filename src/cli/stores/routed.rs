@@ -84,6 +84,19 @@ impl Store for Routed {
         self.of_app(app)?.stages(app).await
     }
 
+    async fn all_stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
+        // Tests have their state here, wherever the stages have theirs.
+        let mut stages = self.of_app(app)?.all_stages(app).await?;
+        let here = self.files.all_stages(app).await?;
+        stages.extend(
+            here.into_iter()
+                .filter(|stage| stage.stage.test_parts().is_some()),
+        );
+        stages.sort();
+        stages.dedup();
+        Ok(stages)
+    }
+
     async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError> {
         self.of_stage(stage)?.load(stage).await
     }

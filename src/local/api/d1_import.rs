@@ -1,7 +1,7 @@
 //! Dumps into D1 databases: `init` gives a link to upload to, `ingest` runs what was uploaded, `poll` asks how it went.
 //!
 //! A dump runs within its `ingest` and in one transaction, so that nothing is ever under way when somebody polls, and a dump
-//! that fails leaves the database as it was.
+//! that fails leaves the database as it was. Whatever becomes of it, the upload goes: it is the user's data.
 
 use std::time::Instant;
 
@@ -93,6 +93,7 @@ pub(super) fn import(cloud: &Cloud, call: &Call) -> ApiResult {
 fn ingest(cloud: &Cloud, call: &Call, database: &str, file: &str) -> ApiResult {
     let path = signed::path(cloud, file);
     let content = fs::read(&path)?;
+    fs::remove_file(&path)?;
     let before = bookmark(cloud, database);
     let connection = data::open(&layout::d1_file(&cloud.folder, database))?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -100,33 +101,30 @@ fn ingest(cloud: &Cloud, call: &Call, database: &str, file: &str) -> ApiResult {
     let ran = run(&connection, &content);
     let (bookmark, size) = (bookmark(cloud, database), size(&connection)?);
     match ran {
-        Ok(ran) => {
-            fs::remove_file(&path)?;
-            ok(&json!({
-                "success": true,
-                "type": "import",
-                "status": "complete",
-                "at_bookmark": before,
-                "messages": [format!("Processed {} queries.", ran.queries)],
-                "result": {
-                    "num_queries": ran.queries,
-                    "final_bookmark": bookmark,
-                    "meta": {
-                        "served_by": "local",
-                        "served_by_region": "LOCAL",
-                        "served_by_primary": true,
-                        "duration": ran.milliseconds,
-                        "timings": {"sql_duration_ms": ran.milliseconds},
-                        "changes": ran.written,
-                        "last_row_id": connection.last_insert_rowid(),
-                        "changed_db": true,
-                        "size_after": size,
-                        "rows_read": ran.read,
-                        "rows_written": ran.written,
-                    },
+        Ok(ran) => ok(&json!({
+            "success": true,
+            "type": "import",
+            "status": "complete",
+            "at_bookmark": before,
+            "messages": [format!("Processed {} queries.", ran.queries)],
+            "result": {
+                "num_queries": ran.queries,
+                "final_bookmark": bookmark,
+                "meta": {
+                    "served_by": "local",
+                    "served_by_region": "LOCAL",
+                    "served_by_primary": true,
+                    "duration": ran.milliseconds,
+                    "timings": {"sql_duration_ms": ran.milliseconds},
+                    "changes": ran.written,
+                    "last_row_id": connection.last_insert_rowid(),
+                    "changed_db": true,
+                    "size_after": size,
+                    "rows_read": ran.read,
+                    "rows_written": ran.written,
                 },
-            }))
-        }
+            },
+        })),
         Err(reason) => ok(&json!({
             "success": false,
             "type": "import",
@@ -206,7 +204,10 @@ mod tests {
     use serde_json::{Value, json};
     use tower::ServiceExt as _;
 
-    use crate::local::testing::Client;
+    use crate::{
+        local::{layout, testing::Client},
+        util::fs,
+    };
 
     const ALL: &str = "/accounts/local/d1/database";
 
@@ -310,23 +311,26 @@ CREATE TRIGGER g AFTER INSERT ON parent BEGIN SELECT 1; END;
     }
 
     #[tokio::test]
-    async fn a_dump_that_fails_changes_nothing_and_need_not_be_sent_again() {
+    async fn a_dump_that_fails_changes_nothing_and_is_not_kept() {
         let client = Client::new();
         let one = database(&client).await;
         let sql = "CREATE TABLE t(a); INSERT INTO t VALUES(1); INSERT INTO gone VALUES(1);";
         let failed = import(&client, &one, sql).await;
         assert_eq!(failed["status"], "error");
         assert_eq!(failed["error"], "no such table: gone: SQLITE_ERROR");
+        let transfers = layout::transfers_folder(client.folder.path());
+        let kept = || fs::list(&transfers).unwrap().len();
+        assert_eq!(kept(), 0);
         assert_eq!(
             rows(&client, &one, "SELECT * FROM sqlite_schema").await,
             json!([])
         );
         rows(&client, &one, "CREATE TABLE gone(a)").await;
-        // This time `init` finds the file.
         assert_eq!(import(&client, &one, sql).await["status"], "complete");
         for bad in ["COMMIT;", "ATTACH 'x' AS y;", "-- nothing", "SELECT ?;"] {
             assert_eq!(import(&client, &one, bad).await["status"], "error", "{bad}");
         }
+        assert_eq!(kept(), 0);
     }
 
     #[tokio::test]

@@ -35,6 +35,7 @@ mod r2_settings;
 mod secrets_store;
 mod settled;
 mod signed;
+mod slash;
 mod tunnels;
 mod vectorize;
 mod workers;
@@ -74,7 +75,7 @@ pub struct RouterOptions {
 /// The API as a tower service: Cloudflare's paths under `/client/v4`.
 pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
     let entered = (Arc::new(options), Arc::from(cloud.account()));
-    Router::new()
+    let inner = Router::new()
         .merge(account::routes())
         .merge(d1::routes())
         .merge(durable_objects::routes())
@@ -99,7 +100,11 @@ pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
         .layer(middleware::from_fn_with_state(entered, enter))
         // Bodies are bounded where they are read.
         .layer(DefaultBodyLimit::disable())
-        .with_state(cloud)
+        .with_state(cloud);
+    // Layers of a router come after its routing: what changes the path needs one around it.
+    Router::new()
+        .fallback_service(inner)
+        .layer(middleware::map_request(slash::without))
 }
 
 /// The full path pattern of something in an account.

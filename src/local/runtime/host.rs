@@ -122,7 +122,7 @@ pub(super) struct Host {
 
 /// Takes a port and writes down where it is.
 pub(super) fn listen(folder: &Path) -> Result<(std::net::TcpListener, Link), CloudError> {
-    let refused = |source| CloudError::Listen { port: 0, source };
+    let refused = |source| CloudError::Serve { source };
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;

@@ -15,8 +15,10 @@ mod inside;
 mod instances;
 mod launch;
 pub mod packages;
+mod presence;
 mod process;
 mod queues;
+mod reserve;
 mod resume;
 mod settled;
 mod stacks;
@@ -24,11 +26,12 @@ mod start;
 mod supervisor;
 mod trigger;
 
-pub(super) use self::start::lock;
+pub(super) use self::reserve::lock;
 pub use self::{
     event::{Event, Running, RuntimeError},
     instances::{InstanceError, ask_instances},
+    reserve::{Reserved, reserve},
     settled::{BrokenWorker, PATIENCE, Settled, SettledError, settled},
-    start::{Runtime, RuntimeOptions, start, start_by},
+    start::{Runtime, RuntimeOptions, start, start_by, start_on},
     trigger::{TriggerError, trigger},
 };

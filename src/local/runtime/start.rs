@@ -2,16 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
 };
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -22,17 +17,16 @@ use super::{
     host::{self, Host},
     inside::Inside,
     packages::Places,
+    presence::Presence,
     queues::Deliverer,
+    reserve::{Reserved, reserve},
     settled::Desk,
     stacks::Stacks,
     supervisor::{FIRST_WAIT, Supervisor},
 };
 use crate::{
     local::{Cloud, CloudError, logs::Logs},
-    util::{
-        clock::{Clock, SystemClock},
-        fs::{self, FsError},
-    },
+    util::clock::{Clock, SystemClock},
 };
 
 /// How to run Workers.
@@ -40,6 +34,8 @@ use crate::{
 pub struct RuntimeOptions {
     /// The data folder of the local cloud.
     pub folder: PathBuf,
+    /// A folder around it that outlives the data, where nobody else is to run Workers either.
+    pub project: Option<PathBuf>,
     /// The port on 127.0.0.1; 0 takes any free one.
     pub port: u16,
     /// Where the packages are.
@@ -54,6 +50,7 @@ pub struct Runtime {
     /// Where Workers answer.
     pub address: SocketAddr,
     stop: CancellationToken,
+    removed: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -62,6 +59,12 @@ impl Runtime {
     #[must_use]
     pub fn url(&self, worker: &str) -> String {
         url(worker, self.address)
+    }
+
+    /// Waits until the data is no longer the data that this runs on: it was removed, or put in the place of another. What is
+    /// written from then on goes where nobody looks.
+    pub async fn removed(&self) {
+        self.removed.cancelled().await;
     }
 
     /// Stops and waits until no process is left.
@@ -91,7 +94,20 @@ pub fn start(
     options: RuntimeOptions,
     listen: impl Fn(Event) + Send + Sync + 'static,
 ) -> Result<Runtime, CloudError> {
-    start_by(options, Arc::new(SystemClock), listen)
+    let reserved = reserve(&options)?;
+    start_on(reserved, options, listen)
+}
+
+/// The same with what was reserved before.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_on(
+    reserved: Reserved,
+    options: RuntimeOptions,
+    listen: impl Fn(Event) + Send + Sync + 'static,
+) -> Result<Runtime, CloudError> {
+    begin(reserved, options, Arc::new(SystemClock), Arc::new(listen))
 }
 
 /// The same with the clock that says when crons are due.
@@ -103,15 +119,31 @@ pub fn start_by(
     clock: Arc<dyn Clock>,
     listen: impl Fn(Event) + Send + Sync + 'static,
 ) -> Result<Runtime, CloudError> {
-    let port = options.port;
-    let refused = |source| CloudError::Listen { port, source };
-    let listener = TcpListener::bind(("127.0.0.1", port)).map_err(refused)?;
-    listener.set_nonblocking(true).map_err(refused)?;
-    let address = listener.local_addr().map_err(refused)?;
-    let lock = lock(&options.folder)?;
+    let reserved = reserve(&options)?;
+    begin(reserved, options, clock, Arc::new(listen))
+}
+
+fn begin(
+    reserved: Reserved,
+    options: RuntimeOptions,
+    clock: Arc<dyn Clock>,
+    listen: Listener,
+) -> Result<Runtime, CloudError> {
+    let Reserved {
+        listener,
+        address,
+        locks,
+    } = reserved;
     let deployments = Deployments::of(&options.folder)?;
     let stop = CancellationToken::new();
-    let listen: Listener = Arc::new(listen);
+    let removed = CancellationToken::new();
+    let presence = Presence {
+        lock: locks.watched()?,
+        folder: options.folder.clone(),
+        deployments: Deployments::of(&options.folder)?,
+        removed: removed.clone(),
+        stop: stop.clone(),
+    };
     let (host_listener, link) = host::listen(&options.folder)?;
     let inside = Inside::new(address, link.token.clone());
     let inside = Arc::new(inside.map_err(|error| CloudError::Serve {
@@ -168,31 +200,14 @@ pub fn start_by(
         told: BTreeSet::new(),
         counter: 0,
         ticket: 0,
-        _lock: lock,
+        _locks: locks,
     };
     tasks.spawn(supervisor.run());
+    tasks.spawn(presence.watch());
     Ok(Runtime {
         address,
         stop,
+        removed,
         tasks,
     })
-}
-
-/// Takes the folder for this process: two runtimes would not see each other's writes to one storage object.
-pub(in crate::local) fn lock(folder: &Path) -> Result<File, CloudError> {
-    let runtime = folder.join("runtime");
-    fs::create_dir_all(&runtime)?;
-    let path = runtime.join("lock");
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(|source| FsError::new("open", &path, source))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(CloudError::Served {
-            folder: folder.to_owned(),
-        }),
-        Err(error) => Err(FsError::new("lock", &path, error.into()).into()),
-    }
 }

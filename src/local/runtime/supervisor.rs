@@ -9,7 +9,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
@@ -31,6 +30,7 @@ use super::{
     inside::Inside,
     launch::{Binary, print},
     process::{Printed, Process},
+    reserve::Locks,
     resume::resume,
     settled::{BrokenWorker, Desk, Settled},
     start::{Listener, RuntimeOptions},
@@ -77,7 +77,7 @@ pub(super) struct Supervisor {
     /// The newest question before it was read.
     pub(super) ticket: u64,
     /// Held for as long as this runs.
-    pub(super) _lock: File,
+    pub(super) _locks: Locks,
 }
 
 impl Supervisor {

@@ -2,10 +2,12 @@
 
 mod domains;
 mod notifications;
+mod observe;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -17,8 +19,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, Observation, OperationContext,
-        PropError, Provider, ProviderError, text_prop,
+        CheckContext, Checked, Difference, Existing, FailureKind, Found, Observation,
+        OperationContext, PropError, Provider, ProviderError, text_prop,
     },
 };
 
@@ -26,6 +28,8 @@ pub(super) const KIND: &str = "cloudflare::R2Bucket";
 pub(super) const PATH: &str = "r2/buckets";
 /// Rounds of listing and deleting while a bucket is emptied, 1000 objects each.
 const EMPTY_ROUNDS: usize = 100_000;
+/// Buckets whose settings are read at once.
+const AT_ONCE: usize = 4;
 
 const NAMES: NameRule = NameRule {
     naming: Naming::App,
@@ -482,7 +486,56 @@ impl Provider for R2Bucket {
                 });
             }
         }
+        // No list has the other settings: each that a script declares is asked for.
+        let declared = |seen: &Observation| {
+            let known = known
+                .iter()
+                .find(|known| self.object_id(&known.physical_name, &known.outputs) == seen.id);
+            known.map(|known| &known.props)
+        };
+        let out = stream::iter(out)
+            .map(|mut seen| async move {
+                if let Some(props) = declared(&seen) {
+                    let place = seen.props.clone();
+                    let wanted = |setting: &str| observe::declares(props, setting);
+                    self.complete(context, jurisdiction(&place), wanted, &mut seen)
+                        .await?;
+                }
+                Ok::<_, ProviderError>(seen)
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
         Ok(Some(out))
+    }
+
+    async fn observe(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Observation>, ProviderError> {
+        let (name, props) = (existing.physical_name.as_str(), &existing.props);
+        let Some(result) = self.look(context, name, props).await? else {
+            return Ok(None);
+        };
+        let mut shown = Map::new();
+        props::copy(&mut shown, &result, &[("storage_class", "storageClass")]);
+        let place = jurisdiction(props);
+        if let Some(place) = place {
+            shown.insert("jurisdiction".to_owned(), Value::from(place));
+        }
+        let mut seen = Observation {
+            id: object_id(place, name),
+            physical_name: name.to_owned(),
+            outputs: outputs(&result, name, props),
+            props: shown,
+        };
+        self.complete(context, place, |_| true, &mut seen).await?;
+        Ok(Some(seen))
+    }
+
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        observe::compare(existing, seen)
     }
 
     fn declarable(&self, seen: &Observation) -> Map {
@@ -490,6 +543,7 @@ impl Provider for R2Bucket {
         if text_prop(&props, "storageClass") == Some("Standard") {
             props.remove("storageClass");
         }
+        observe::without_own(&mut props);
         props
     }
 

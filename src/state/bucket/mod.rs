@@ -54,6 +54,7 @@ mod config;
 mod format;
 mod keys;
 mod lease;
+mod old;
 mod pending;
 mod read;
 mod remote;

@@ -128,13 +128,13 @@ impl Place {
             let listed = self.remote.list(&folder).await?;
             let segments = listed.into_iter().map(|(key, _)| key).collect();
             for (key, seen) in self.remote.get_all(segments).await? {
-                // Seals stand in the way of runs that may still wake up.
-                let sealed = match &seen {
-                    Some(seen) => self.parse_segment(&key, seen)?.seal,
-                    None => continue,
-                };
-                if !sealed {
+                let Some(seen) = seen else { continue };
+                let segment = self.parse_segment(&key, &seen)?;
+                if !segment.seal {
                     keys.push(key);
+                } else if !segment.entries.is_empty() {
+                    // Seals stand in the way of runs that may still wake up; what they said is in the checkpoint.
+                    self.empty_seal(&key, segment).await?;
                 }
             }
         }

@@ -17,7 +17,8 @@ use super::{
 use crate::{
     model::ResourceId,
     state::{
-        self, BucketFault, Deployment, JournalEntry, Session, StageHeader, StageState, StateError,
+        self, BucketFault, Deployment, JournalEntry, Session, Snapshot, StageHeader, StageState,
+        StateError,
     },
 };
 
@@ -403,6 +404,28 @@ impl Session for BucketSession {
                 let bytes = encode(&place.remote.place(&key), &deployment)?;
                 place.remote.overwrite(&key, &bytes).await
             })
+            .await
+    }
+
+    async fn rewrite_backup(&self, name: &str, backup: Snapshot) -> Result<(), StateError> {
+        let name = name.to_owned();
+        self.core
+            .write(async |writer| writer.hold.place.rewrite_backup(&name, &backup).await)
+            .await
+    }
+
+    async fn set_aside(&self) -> Result<Vec<String>, StateError> {
+        let place = self.core.output.lock().await.writer.hold.place.clone();
+        let (folders, _) = place.backups().await?;
+        Ok(folders
+            .iter()
+            .map(|folder| place.remote.place(folder))
+            .collect())
+    }
+
+    async fn drop_backups(&self) -> Result<(usize, usize), StateError> {
+        self.core
+            .write(async |writer| writer.drop_backups().await)
             .await
     }
 

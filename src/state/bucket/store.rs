@@ -468,8 +468,23 @@ impl Store for BucketStore {
         Ok(stages)
     }
 
+    async fn all_stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
+        let listed = self.remote.list(&self.keys.states(app)).await?;
+        let mut stages: Vec<StagePath> = listed
+            .iter()
+            .filter_map(|(key, _)| StageName::new(unescape(stem(key)?)?).ok())
+            .map(|stage| StagePath::new(app.clone(), stage))
+            .collect();
+        stages.sort();
+        Ok(stages)
+    }
+
     async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError> {
-        self.place(stage).load().await
+        let state = self.place(stage).load().await?;
+        if let Some(state) = &state {
+            state.check_here(stage)?;
+        }
+        Ok(state)
     }
 
     async fn open(
@@ -482,7 +497,10 @@ impl Store for BucketStore {
         let generation = look.lock.as_ref().map_or(0, |(lock, _)| lock.generation);
         // Recovery may take longer than the lease lasts.
         let heartbeat = tokio::spawn(Arc::clone(&lease).beat());
-        match self.settle(hold, look).await {
+        let settled = self.settle(hold, look).await;
+        let settled =
+            settled.and_then(|settled| settled.0.state.check_here(stage).map(|()| settled));
+        match settled {
             Ok((writer, notes)) => Ok(Box::new(BucketSession::start(
                 lease,
                 writer,

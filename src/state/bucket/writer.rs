@@ -105,7 +105,7 @@ impl Writer {
         checkpoint.is_some_and(|checkpoint| checkpoint.record.status != StageStatus::Removed)
     }
 
-    fn is_live(&self) -> bool {
+    pub(super) fn is_live(&self) -> bool {
         let checkpoint = self.checkpoint.as_ref();
         checkpoint.is_some_and(|checkpoint| checkpoint.record.status == StageStatus::Live)
     }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     envelope::{corrupt, io_error, seal},
+    files::{replace, sealed, sync_folder},
     layout::{self, StageLayout, temporary},
     recover::read_versioned,
 };
@@ -149,6 +150,65 @@ pub(crate) fn read(
         Some(problem) => Err(corrupt(stage, &path, problem)),
         None => Ok(snapshot),
     }
+}
+
+/// Puts another content into a backup: after any crash it has the old or the new one.
+pub(crate) fn rewrite(
+    disk: &dyn Disk,
+    layout: &StageLayout,
+    name: &str,
+    backup: &Snapshot,
+) -> Result<(), StateError> {
+    let path = layout.backups().join(name);
+    if !is_backup(name) || Path::new(name).components().count() != 1 {
+        return Err(io_error("write", &path, ErrorKind::InvalidFilename));
+    }
+    let exists = disk
+        .exists(&path)
+        .map_err(|error| io_error("look for", &path, error))?;
+    match exists {
+        true => replace(disk, &path, &sealed(&path, backup)?.0),
+        false => Err(io_error("write", &path, ErrorKind::NotFound)),
+    }
+}
+
+/// The folders in which repairs kept damaged files.
+pub(crate) fn set_aside(disk: &dyn Disk, layout: &StageLayout) -> Result<Vec<String>, StateError> {
+    let folder = layout.backups();
+    let entries = disk
+        .list(&folder)
+        .map_err(|error| io_error("list", &folder, error))?;
+    Ok(entries
+        .iter()
+        .filter(|entry| entry.is_folder)
+        .filter_map(|entry| entry.text())
+        .filter(|name| name.starts_with("damaged-"))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Removes all backups and all that repairs set aside. Answers how many of each.
+pub(crate) fn remove_all(
+    disk: &dyn Disk,
+    layout: &StageLayout,
+) -> Result<(usize, usize), StateError> {
+    let folder = layout.backups();
+    let backups = list(disk, layout)?;
+    let asides = set_aside(disk, layout)?;
+    for backup in &backups {
+        let path = folder.join(&backup.name);
+        disk.remove_file(&path)
+            .map_err(|error| io_error("remove", &path, error))?;
+    }
+    for name in &asides {
+        let path = folder.join(name);
+        disk.remove_dir_all(&path)
+            .map_err(|error| io_error("remove", &path, error))?;
+    }
+    if !backups.is_empty() || !asides.is_empty() {
+        sync_folder(disk, &folder)?;
+    }
+    Ok((backups.len(), asides.len()))
 }
 
 #[cfg(test)]

@@ -13,12 +13,14 @@ use std::{
 use async_trait::async_trait;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{envelope::io_error, journal::Payloads, layout::StageLayout, lock, writer::Writer};
+use super::{
+    backup, envelope::io_error, journal::Payloads, layout::StageLayout, lock, writer::Writer,
+};
 use crate::{
     model::{ResourceId, StagePath},
     state::{
-        Deployment, JournalEntry, Lease, LockHolder, Retention, Session, StageHeader, StageState,
-        StateError,
+        Deployment, JournalEntry, Lease, LockHolder, Retention, Session, Snapshot, StageHeader,
+        StageState, StateError,
         disk::{Disk, on_disk},
         lease::Renewal,
     },
@@ -400,6 +402,30 @@ impl Session for FileSession {
             ));
         }
         self.write(move |_, writer, disk| writer.record_deployment(disk, &deployment))
+            .await
+    }
+
+    async fn rewrite_backup(&self, name: &str, backup: Snapshot) -> Result<(), StateError> {
+        let name = name.to_owned();
+        self.write(move |core, _, disk| backup::rewrite(disk, &core.layout, &name, &backup))
+            .await
+    }
+
+    async fn set_aside(&self) -> Result<Vec<String>, StateError> {
+        let core = Arc::clone(&self.core);
+        on_disk(&self.core.disk, move |disk| {
+            let folder = core.layout.backups();
+            let names = backup::set_aside(disk, &core.layout)?;
+            Ok(names
+                .iter()
+                .map(|name| folder.join(name).display().to_string())
+                .collect())
+        })
+        .await
+    }
+
+    async fn drop_backups(&self) -> Result<(usize, usize), StateError> {
+        self.write(|core, _, disk| backup::remove_all(disk, &core.layout))
             .await
     }
 

@@ -21,7 +21,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    model::{AppName, StageName, StagePath},
+    model::{AppName, ResourceId, StageName, StagePath},
     state::{
         BackupName, Deployment, LockHolder, LockRequest, LockStatus, Retention, Salvage, Session,
         Snapshot, StageState, StateError, Store,
@@ -317,6 +317,27 @@ impl Store for FileStore {
         .await
     }
 
+    async fn all_stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
+        let folder = layout::app_folder(&self.root, app);
+        let app = app.clone();
+        on_disk(&self.disk, move |disk| {
+            let mut names = kept_stages(disk, &folder)?;
+            for (id, folder) in folders(disk, &folder.join(layout::TESTS))? {
+                let Ok(id) = ResourceId::new(layout::unescape(&id)) else {
+                    continue;
+                };
+                let of = kept_stages(disk, &folder)?;
+                names.extend(of.iter().filter_map(|of| StageName::test(&id, of)));
+            }
+            names.sort();
+            Ok(names
+                .into_iter()
+                .map(|name| StagePath::new(app.clone(), name))
+                .collect())
+        })
+        .await
+    }
+
     async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError> {
         let mut last_look = None;
         for _ in 0..READ_TRIES {
@@ -332,7 +353,11 @@ impl Store for FileStore {
             })
             .await?;
             match result {
-                Ok(loaded) => return Ok(loaded.map(|Loaded { state, .. }| state)),
+                Ok(Some(Loaded { state, .. })) => {
+                    state.check_here(stage)?;
+                    return Ok(Some(state));
+                }
+                Ok(None) => return Ok(None),
                 Err((error, look)) if last_look.as_ref() == Some(&look) => return Err(error),
                 Err((_, look)) => last_look = Some(look),
             }
@@ -351,7 +376,9 @@ impl Store for FileStore {
         request: LockRequest,
     ) -> Result<Box<dyn Session>, StateError> {
         let (provisional, confirmed) = self.acquire(stage, &request).await?;
-        let (holder, writer) = match self.take_over(stage, &provisional).await {
+        let taken = self.take_over(stage, &provisional).await;
+        let taken = taken.and_then(|taken| taken.1.state().check_here(stage).map(|()| taken));
+        let (holder, writer) = match taken {
             Ok(taken) => taken,
             Err(error) => {
                 self.give_back(stage, provisional).await;
@@ -547,6 +574,21 @@ pub(crate) fn read_deployment(
     unseal(&bytes)
         .and_then(|(json, _)| parse(json))
         .map_err(|problem| corrupt(stage, path, problem))
+}
+
+/// The stages in a folder, by what is kept of them.
+fn kept_stages(disk: &dyn Disk, folder: &Path) -> Result<Vec<StageName>, StateError> {
+    let mut names = Vec::new();
+    for (name, folder) in folders(disk, folder)? {
+        if let Ok(stage) = StageName::new(layout::unescape(&name))
+            && (exists(disk, &folder.join(layout::STATE))?
+                || exists(disk, &folder.join(layout::JOURNAL))?
+                || exists(disk, &folder.join(layout::BACKUPS))?)
+        {
+            names.push(stage);
+        }
+    }
+    Ok(names)
 }
 
 fn folders(disk: &dyn Disk, folder: &Path) -> Result<Vec<(String, PathBuf)>, StateError> {

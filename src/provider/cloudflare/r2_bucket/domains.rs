@@ -11,8 +11,15 @@ use super::super::{
 use super::{PATH, within};
 use crate::{
     model::{Map, Prop, PropType, Value},
-    provider::{FailureKind, OperationContext, PropError, ProviderError, text_prop},
+    provider::{
+        Difference, Existing, FailureKind, Observation, OperationContext, PropError, ProviderError,
+        text_prop,
+    },
 };
+
+pub(super) const PROP: &str = "domains";
+/// What is spoken where nobody says otherwise.
+const OLDEST_TLS: &str = "1.0";
 
 /// The prop.
 pub(super) fn prop() -> Prop {
@@ -45,7 +52,7 @@ pub(super) fn prop() -> Prop {
     ];
     let one = PropType::Either(vec![PropType::String, PropType::Object(domain)]);
     Prop::new(
-        "domains",
+        PROP,
         PropType::List(Box::new(one)),
         "host names under which everybody can read the bucket",
     )
@@ -53,7 +60,7 @@ pub(super) fn prop() -> Prop {
 
 /// Brings plain names to the long form and to small letters.
 pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
-    let Some(Value::Array(domains)) = props.get_mut("domains") else {
+    let Some(Value::Array(domains)) = props.get_mut(PROP) else {
         return;
     };
     for (index, item) in domains.iter_mut().enumerate() {
@@ -73,14 +80,14 @@ pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
             None => continue,
             Some(_) => "it must be known before the run".to_owned(),
         };
-        let path = ["domains", &index.to_string()];
+        let path = [PROP, &index.to_string()];
         let help = "write it as `files.example.com`".to_owned();
         errors.push(props::mistake(&path, problem, help));
     }
 }
 
 fn items(props: &Map) -> impl Iterator<Item = (&str, &Map)> {
-    let domains = props.get("domains").and_then(Value::as_array);
+    let domains = props.get(PROP).and_then(Value::as_array);
     domains
         .unwrap_or_default()
         .iter()
@@ -92,7 +99,7 @@ fn items(props: &Map) -> impl Iterator<Item = (&str, &Map)> {
 fn settings(item: &Map) -> Result<Json, ProviderError> {
     let mut body = json!({
         "enabled": item.get("enabled").and_then(Value::as_bool).unwrap_or(true),
-        "minTLS": text_prop(item, "minTls").unwrap_or("1.0"),
+        "minTLS": text_prop(item, "minTls").unwrap_or(OLDEST_TLS),
     });
     if let Some(ciphers) = props::json_prop(item, "ciphers")? {
         body["ciphers"] = ciphers;
@@ -100,7 +107,7 @@ fn settings(item: &Map) -> Result<Json, ProviderError> {
     Ok(body)
 }
 
-fn path(bucket: &str) -> String {
+pub(super) fn path(bucket: &str) -> String {
     format!("{PATH}/{}/domains/custom", encode(bucket))
 }
 
@@ -185,4 +192,64 @@ pub(super) async fn remove(
         client.look(context, &within(call, place)).await?;
     }
     Ok(())
+}
+
+/// The domains of an answer, as they would be declared.
+pub(super) fn found(answer: &Json) -> Value {
+    let domains = answer.get(PROP).and_then(Json::as_array);
+    let one = |domain: &Json| {
+        let mut out = Map::new();
+        let fields = [
+            ("domain", "domain"),
+            ("zoneId", "zoneId"),
+            ("enabled", "enabled"),
+        ];
+        props::copy(&mut out, domain, &fields);
+        let tls = [("minTLS", "minTls"), ("ciphers", "ciphers")];
+        props::copy(&mut out, domain, &tls);
+        Value::Map(out)
+    };
+    domains.into_iter().flatten().map(one).collect()
+}
+
+/// What is not as declared of those domains that are; others are not the script's business.
+pub(super) fn compare(existing: &Existing, seen: &Observation) -> Vec<Difference> {
+    let mut out = Vec::new();
+    if !seen.props.contains_key(PROP) {
+        return out;
+    }
+    for (index, (host, item)) in items(&existing.props).enumerate() {
+        let path = vec![PROP.to_owned(), index.to_string()];
+        let Some((_, found)) = items(&seen.props).find(|(other, _)| *other == host) else {
+            out.push(Difference {
+                path,
+                state: Value::Map(item.clone()),
+                found: Value::Null,
+            });
+            continue;
+        };
+        let mut differ = |field: &str, state: Option<Value>, found: Option<Value>| {
+            if let Some(state) = state
+                && found.as_ref() != Some(&state)
+            {
+                let found = found.unwrap_or(Value::Null);
+                let path = [path.clone(), vec![field.to_owned()]].concat();
+                out.push(Difference { path, state, found });
+            }
+        };
+        let enabled = |item: &Map| item.get("enabled").and_then(Value::as_bool).unwrap_or(true);
+        differ(
+            "enabled",
+            Some(enabled(item).into()),
+            Some(enabled(found).into()),
+        );
+        let tls = |item: &Map| Some(text_prop(item, "minTls").unwrap_or(OLDEST_TLS).into());
+        differ("minTls", tls(item), tls(found));
+        let ciphers = |item: &Map| {
+            let list = item.get("ciphers")?.as_array()?;
+            (!list.is_empty()).then(|| Value::Array(list.to_vec()))
+        };
+        differ("ciphers", ciphers(item), ciphers(found));
+    }
+    out
 }

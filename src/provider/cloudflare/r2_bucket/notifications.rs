@@ -1,6 +1,6 @@
 //! The event notifications of a bucket: which changes of objects become messages of which queues.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
@@ -11,10 +11,10 @@ use super::super::{
 use super::within;
 use crate::{
     model::{Map, Prop, PropType, Value},
-    provider::{FailureKind, OperationContext, ProviderError},
+    provider::{Difference, Existing, FailureKind, Observation, OperationContext, ProviderError},
 };
 
-const PROP: &str = "notifications";
+pub(super) const PROP: &str = "notifications";
 /// The code of a queue that is not there.
 const NO_QUEUE: &str = "11000";
 const ACTIONS: [&str; 5] = [
@@ -115,7 +115,7 @@ fn queue_path(bucket: &str, queue: &str) -> String {
 }
 
 /// The rules that are there, by the id of their queue.
-async fn there(
+pub(super) async fn there(
     client: &Client,
     context: &OperationContext,
     bucket: &str,
@@ -202,4 +202,67 @@ pub(super) async fn remove(
         client.look(context, &within(call, place)).await?;
     }
     Ok(())
+}
+
+/// The rules that are there, as they would be declared.
+pub(super) fn found(there: BTreeMap<String, Vec<Json>>) -> Value {
+    let rules = there.into_iter().flat_map(|(queue, rules)| {
+        rules.into_iter().map(move |rule| {
+            let mut rule = match Value::from_plain_json(rule) {
+                Value::Map(rule) => rule,
+                _ => Map::new(),
+            };
+            rule.insert("queue".to_owned(), Value::from(queue.as_str()));
+            Value::Map(rule)
+        })
+    });
+    rules.collect()
+}
+
+/// The queues whose rules are not as declared.
+pub(super) fn compare(existing: &Existing, seen: &Observation) -> Vec<Difference> {
+    // A queue that state does not know cannot be told from the others.
+    let (Some(_), Ok(declared), Ok(found)) = (
+        seen.props.get(PROP),
+        wanted(&existing.props),
+        wanted(&seen.props),
+    ) else {
+        return Vec::new();
+    };
+    if !existing.props.contains_key(PROP) {
+        return Vec::new();
+    }
+    let none = &Vec::new();
+    let queues: BTreeSet<&String> = declared.keys().chain(found.keys()).collect();
+    let pairs = queues.into_iter().map(|queue| {
+        let declared = declared.get(queue).unwrap_or(none);
+        (queue, declared, found.get(queue).unwrap_or(none))
+    });
+    pairs
+        .filter(|(_, declared, found)| !are_same(declared, found))
+        .map(|(queue, declared, found)| Difference {
+            path: vec![PROP.to_owned(), queue.clone()],
+            state: Value::from_plain_json(json!(declared)),
+            found: Value::from_plain_json(json!(found)),
+        })
+        .collect()
+}
+
+/// Whether two sets of rules send the same messages. Not every answer has the remarks.
+fn are_same(declared: &[Json], found: &[Json]) -> bool {
+    let told = found.iter().any(|rule| rule.get("description").is_some());
+    let rules = |rules: &[Json]| -> BTreeSet<String> {
+        let text = |rule: &Json| {
+            let mut rule = rule.clone();
+            if let (Some(rule), false) = (rule.as_object_mut(), told) {
+                rule.remove("description");
+            }
+            if let Some(Json::Array(actions)) = rule.get_mut("actions") {
+                actions.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+            }
+            rule.to_string()
+        };
+        plain(&json!(rules)).iter().map(text).collect()
+    };
+    rules(declared) == rules(found)
 }
