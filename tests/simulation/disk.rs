@@ -39,12 +39,15 @@ pub(crate) struct SimulatedStore {
     promised: Arc<Mutex<Promised>>,
 }
 
+/// Files and what they hold.
+pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// Files as a process left them: what it wrote and did not remove. The journal and the lock are not among them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Promised {
-    pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
+    pub(crate) files: Files,
     /// The stage record that it put in place last, and the backups that were there by then.
-    pub(crate) checkpoint: Option<(Vec<u8>, BTreeMap<PathBuf, Vec<u8>>)>,
+    pub(crate) checkpoint: Option<(Vec<u8>, Files)>,
 }
 
 /// Where a process sits, and who hears of its writes.

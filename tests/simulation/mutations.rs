@@ -86,7 +86,8 @@ fn sites(tally: &mut Tally) -> BTreeMap<Site, Seen> {
         };
         look(None);
         // The few that a build that is not optimised tries are seen without any death.
-        for effect in 1..=if IS_WHOLE { measured.effects } else { 0 } {
+        let effects = if IS_WHOLE { measured.effects } else { 0 };
+        for effect in 1..=effects {
             look(Some(power(effect, Moment::Torn, Lost::Nothing)));
             look(Some(power(effect, Moment::After, Lost::Everything)));
         }
