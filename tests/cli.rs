@@ -138,7 +138,7 @@ Options:
           Operations at once; before the script's own and 10
 
       --allow-data-loss
-          Consent to replacements that lose data
+          Consent to replacements, deletions and removed Durable Object classes that lose data
 
       --plan <FILE>
           Do only what a saved plan says; whatever else the script asks for is refused (exit code

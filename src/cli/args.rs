@@ -229,7 +229,7 @@ pub struct RunArgs {
     /// Operations at once; before the script's own and 10.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: Option<u16>,
-    /// Consent to replacements that lose data.
+    /// Consent to replacements, deletions and removed Durable Object classes that lose data.
     #[arg(long)]
     pub allow_data_loss: bool,
     /// Do only what a saved plan says; whatever else the script asks for is refused (exit code 11).
@@ -267,7 +267,7 @@ pub struct PlanArgs {
     /// Look at what the providers have first: plan for vanished and changed objects, too.
     #[arg(long)]
     pub refresh: bool,
-    /// Consent to replacements that lose data.
+    /// Consent to replacements, deletions and removed Durable Object classes that lose data.
     #[arg(long)]
     pub allow_data_loss: bool,
 }

@@ -12,45 +12,58 @@ use crate::{
     cli::{Context, error::CliError, select::Project},
     model::{Fqn, Map},
     provider::{Access, Meter, Observation, OperationContext, Provider, Registry},
+    state::Record,
 };
 
 /// Objects that state knows, by kind and by what tells them apart.
 pub(super) type Known = HashMap<(Arc<str>, String), Fqn>;
 
-/// Every object that a stage of this target knows, those included that are still to be deleted. A stage that cannot be read is an
-/// error: its objects would look like nobody's.
-pub(super) fn known(
-    project: &Project,
-    registry: &Registry,
-    target: &str,
-) -> Result<Known, CliError> {
-    let mut out = Known::new();
+/// Every record of the stages of this target. A stage that cannot be read is an error: its objects would look like nobody's.
+pub(super) fn records(project: &Project, target: &str) -> Result<Vec<Arc<Record>>, CliError> {
+    let mut out = Vec::new();
     for stage in project.stages()? {
         let Some(state) = project.runtime.block_on(project.store.load(&stage))? else {
             continue;
         };
-        if state
-            .header
-            .target
-            .as_deref()
-            .is_some_and(|other| other != target)
-        {
-            continue;
-        }
-        for record in state.records.values() {
-            let mut add = |kind: &Arc<str>, name: &str, outputs: &Map| {
-                if let Some(provider) = registry.get(kind) {
-                    let id = provider.object_id(name, outputs);
-                    out.insert((Arc::clone(kind), id), record.fqn.clone());
-                }
-            };
-            add(&record.kind, &record.physical_name, &record.outputs);
-            for old in &record.old_objects {
-                add(&old.kind, &old.physical_name, &old.outputs);
-            }
+        let elsewhere = state.header.target.as_deref();
+        if elsewhere.is_none_or(|deployed| deployed == target) {
+            out.extend(state.records.into_values());
         }
     }
     Ok(out)
+}
+
+/// Every object that records know, those included that are still to be deleted.
+pub(super) fn known(records: &[Arc<Record>], registry: &Registry) -> Known {
+    let mut out = Known::new();
+    for record in records {
+        let mut add = |kind: &Arc<str>, name: &str, outputs: &Map| {
+            if let Some(provider) = registry.get(kind) {
+                let id = provider.object_id(name, outputs);
+                out.insert((Arc::clone(kind), id), record.fqn.clone());
+            }
+        };
+        add(&record.kind, &record.physical_name, &record.outputs);
+        for old in &record.old_objects {
+            add(&old.kind, &old.physical_name, &old.outputs);
+        }
+    }
+    out
+}
+
+/// The resource that declares an object of another kind with itself.
+pub(super) fn holder<'a>(
+    records: &'a [Arc<Record>],
+    registry: &Registry,
+    kind: &str,
+    seen: &Observation,
+) -> Option<&'a Record> {
+    let holds = |record: &&Arc<Record>| {
+        registry
+            .get(&record.kind)
+            .is_some_and(|provider| provider.holds(&record.props, &record.outputs, kind, seen))
+    };
+    records.iter().find(holds).map(AsRef::as_ref)
 }
 
 /// The list of a kind, sorted by name; `None` where the kind has none.

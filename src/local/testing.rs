@@ -169,7 +169,7 @@ pub(super) async fn try_upload(
         (
             "index.js",
             "application/javascript+module",
-            b"export default {}",
+            b"export default { queue() {} }",
         ),
     ]);
     let path = format!("/accounts/local/workers/scripts/{name}");

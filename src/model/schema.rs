@@ -20,6 +20,13 @@ pub enum PropType {
     },
     /// A number.
     Number,
+    /// A number within bounds, both included.
+    Between {
+        /// Smallest value.
+        min: f64,
+        /// Largest value.
+        max: f64,
+    },
     /// One of a fixed set of texts.
     OneOf(&'static [&'static str]),
     /// A list of one type.

@@ -309,6 +309,12 @@ pub trait Provider: Send + Sync {
         Vec::new()
     }
 
+    /// Whether an object of another kind is one that the object with these `props` and `outputs` has made with itself, and
+    /// needs no resource of its own.
+    fn holds(&self, _props: &Map, _outputs: &Map, _kind: &str, _seen: &Observation) -> bool {
+        false
+    }
+
     /// What making, changing or later deleting the object touches beside the API of its provider. Props may hold references;
     /// what they hide is left out and asked for again before the operation, when they are resolved.
     fn touches(&self, _props: &Map) -> Vec<Touch> {

@@ -172,6 +172,17 @@ impl Checker<'_> {
                     self.fail(path, false, message, None);
                 }
             }
+            (PropType::Between { min, max }, Value::Int(_) | Value::Float(_)) => {
+                let number = match value {
+                    Value::Int(number) => *number as f64,
+                    Value::Float(number) => *number,
+                    _ => return,
+                };
+                if !(*min..=*max).contains(&number) {
+                    let message = format!("{number} is out of range: {min} to {max}");
+                    self.fail(path, false, message, None);
+                }
+            }
             (PropType::OneOf(choices), Value::String(text)) => {
                 if !choices.contains(&text.as_str()) {
                     let near = text::suggestions(text, choices.iter().copied(), 1);
@@ -247,7 +258,7 @@ pub fn describe(ty: &PropType) -> String {
         PropType::String => "string".to_owned(),
         PropType::Bool => "true or false".to_owned(),
         PropType::Integer { .. } => "integer".to_owned(),
-        PropType::Number => "number".to_owned(),
+        PropType::Number | PropType::Between { .. } => "number".to_owned(),
         PropType::OneOf(choices) => choices
             .iter()
             .map(|c| format!("\"{c}\""))
@@ -269,7 +280,9 @@ pub fn type_help(ty: &PropType) -> Option<&'static str> {
     Some(match ty {
         PropType::String => "write it as text in quotes: `\"..\"`",
         PropType::Bool => "write `true` or `false`, without quotes",
-        PropType::Integer { .. } | PropType::Number => "write the number without quotes",
+        PropType::Integer { .. } | PropType::Number | PropType::Between { .. } => {
+            "write the number without quotes"
+        }
         PropType::List(_) => "write a list: `[ .. ]`",
         PropType::MapOf(_) | PropType::Object(_) => "write a map: `#{ key: value }`",
         _ => return None,

@@ -101,7 +101,7 @@ fn sent(foreign: &[Foreign], steps: &[Step]) -> Vec<String> {
     );
     project.file(
         "src/main.js",
-        "import { a } from './a.js';\nexport default { a };\n",
+        "import { a } from './a.js';\nexport default { a, queue() {} };\n",
     );
     project.file("public/index.html", "<h1>hi</h1>");
     project.file("src/a.js", "export const a = 1;\n");
@@ -463,7 +463,7 @@ fn workflows() {
 }
 
 const CONSUMERS: &str = r#"
-let worker = Worker("worker", #{ script: "export default {}", url: false });
+let worker = Worker("worker", #{ script: "export default { queue() {} }", url: false });
 let dead = Queue("dead");
 QueueConsumer("plain", #{ queue: Queue("one"), scriptName: worker });
 QueueConsumer("full", #{ queue: Queue("two").id, scriptName: worker.name, settings: #{
@@ -471,7 +471,7 @@ QueueConsumer("full", #{ queue: Queue("two").id, scriptName: worker.name, settin
 } });
 "#;
 const CONSUMERS_CHANGED: &str = r#"
-let worker = Worker("worker", #{ script: "export default {}", url: false });
+let worker = Worker("worker", #{ script: "export default { queue() {} }", url: false });
 let one = Queue("one");
 QueueConsumer("plain", #{ queue: one, scriptName: worker, settings: #{ batchSize: 7, deadLetterQueue: "dead-dev" } });
 QueueConsumer("full", #{ queue: Queue("three"), scriptName: worker });
@@ -479,12 +479,12 @@ Queue("dead");
 Queue("two");
 "#;
 const CONSUMERS_REFUSED: &str = r#"
-let other = Worker("other", #{ script: "export default {}", url: false });
+let other = Worker("other", #{ script: "export default { queue() {} }", url: false });
 QueueConsumer("second", #{ queue: Queue("one"), scriptName: other });
 "#;
 /// Taken over from the state of another stage, which made it.
 const CONSUMERS_TAKEN_OVER: &str = r#"
-let worker = Worker("worker", #{ name: "worker-dev", script: "export default {}", url: false, adopt: true });
+let worker = Worker("worker", #{ name: "worker-dev", script: "export default { queue() {} }", url: false, adopt: true });
 QueueConsumer("plain", #{ queue: Queue("one", #{ name: "one-dev", adopt: true }), scriptName: worker, adopt: true });
 "#;
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::local::{Local, Payload};
 
 const ALL: &str = "/accounts/local/workers/scripts";
-const CODE: &str = "export default {}";
+const CODE: &str = "export default { queue() {} }";
 
 /// The body of an upload.
 pub(super) fn parts(mut metadata: Value) -> Payload {

@@ -55,7 +55,8 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
     };
     let signals = Signals::watch(&project.runtime, &host.cancel, &context.ui)?;
     let operation = host.operation(context)?;
-    let known = inventory::known(&project, &host.registry, target.as_str())?;
+    let records = inventory::records(&project, target.as_str())?;
+    let known = inventory::known(&records, &host.registry);
     let search = find(provider.as_ref(), &operation, &args.id);
     let mut seen = match project.runtime.block_on(search) {
         Ok(seen) => seen,
@@ -71,6 +72,20 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
         )
         .with_note("nothing was changed")
         .with_help("`alch state show` shows it, `alch state mv` renames it"));
+    }
+    if let Some(holder) = inventory::holder(&records, &host.registry, &kind, &seen) {
+        return Err(CliError::new(
+            codes::IN_STATE,
+            format!(
+                "`{}` ({kind}) is in state already, as part of `{}`",
+                seen.physical_name, holder.fqn
+            ),
+        )
+        .with_note("nothing was changed")
+        .with_help(format!(
+            "take it out of the props of `{}`, run, and declare it by itself",
+            holder.fqn.within_stage()
+        )));
     }
 
     let name = place(&stage, args, &seen, &kind)?;

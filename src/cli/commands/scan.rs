@@ -39,7 +39,8 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
     let stage = StagePath::new(app, settings.stage(None)?);
     let host = Host::new(context, &settings, &project.folder, Vec::new());
     host.use_target(&settings, target)?;
-    let known = inventory::known(&project, &host.registry, target.as_str())?;
+    let records = inventory::records(&project, target.as_str())?;
+    let known = inventory::known(&records, &host.registry);
     let signals = Signals::watch(&project.runtime, &host.cancel, &context.ui)?;
     let operation = host.operation(context)?;
 
@@ -75,6 +76,7 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
         let unknown: Vec<Observation> = objects
             .into_iter()
             .filter(|seen| !known.contains_key(&(kind.clone(), seen.id.clone())))
+            .filter(|seen| inventory::holder(&records, &host.registry, &kind, seen).is_none())
             .collect();
         if !unknown.is_empty() {
             groups.push((kind, provider, unknown));

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::local::{Cloud, control::is_conflict};
 
+const NO_HANDLER: u32 = 11001;
 const EXISTS: u32 = 11004;
 const NOT_FOUND: u32 = 11006;
 const BAD_SETTINGS: u32 = 100_127;
@@ -107,6 +108,7 @@ fn find(connection: &Connection, call: &Call, queue: &Queue) -> Result<Consumer,
 
 /// Lays a body over a consumer and checks the whole.
 fn merge(
+    cloud: &Cloud,
     connection: &Connection,
     consumer: &mut Consumer,
     body: &Map<String, Value>,
@@ -129,7 +131,13 @@ fn merge(
         consumer.dead_letter_queue = Some(queue).filter(|name| !name.is_empty());
     }
     match (consumer.kind.as_str(), &consumer.script) {
-        ("worker", Some(script)) => workers::require(connection, script).map(drop)?,
+        ("worker", Some(script)) => {
+            workers::require(connection, script)?;
+            if workers::lacks(cloud, connection, script, "queue")? {
+                let message = format!("The Worker '{script}' has no queue() handler.");
+                return Err(ApiError::bad_request(NO_HANDLER, message));
+            }
+        }
         ("worker", None) => {
             return Err(invalid("a consumer of type worker needs `script_name`"));
         }
@@ -223,7 +231,7 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
             created_at: now(),
             queue_name: queue.name.clone(),
         };
-        merge(transaction, &mut consumer, &body)?;
+        merge(cloud, transaction, &mut consumer, &body)?;
         let inserted = transaction.execute(
             "INSERT INTO queue_consumers(id, queue, type, script, environment, dead_letter_queue, settings, created_at)
              VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -270,7 +278,7 @@ pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
         }
         // A body says the whole of it; clients leave out the queue that there is to be no more.
         consumer.dead_letter_queue = None;
-        merge(transaction, &mut consumer, &body)?;
+        merge(cloud, transaction, &mut consumer, &body)?;
         transaction.execute(
             "UPDATE queue_consumers SET script = ?2, environment = ?3, dead_letter_queue = ?4, settings = ?5
              WHERE id = ?1",

@@ -208,6 +208,10 @@ impl ApiError {
             (_, Area::R2, Some(10008)) => {
                 "pass `empty: true` so that a delete removes the objects first".to_owned()
             }
+            (_, Area::Queues, Some(11001)) => {
+                "export a `queue` handler from the Worker: `export default { async queue(batch, env) { .. } }`"
+                    .to_owned()
+            }
             (_, Area::Workers, Some(10063)) => {
                 "give the account a workers.dev subdomain in the dashboard, or pass `url: false`"
                     .to_owned()

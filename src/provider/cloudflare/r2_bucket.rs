@@ -341,6 +341,7 @@ impl Provider for R2Bucket {
             errors.push(error);
         }
         domains::normalise(&mut props, &mut errors);
+        notifications::check(&props, &mut errors);
         let name = match NAMES.resolve(context, &mut props, "name") {
             Ok(name) => name,
             Err(error) => {

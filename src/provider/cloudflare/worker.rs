@@ -11,6 +11,7 @@ mod domains;
 pub(super) mod files;
 mod graph;
 mod handover;
+mod held;
 mod imports;
 mod leads;
 mod metadata;
@@ -438,6 +439,10 @@ impl Provider for Worker {
         let claims = routes::claims(props).chain(domains::claims(props));
         let claims = claims.chain(consumers::claims(props));
         claims.chain(workflows::claims(props, declared)).collect()
+    }
+
+    fn holds(&self, props: &Map, outputs: &Map, kind: &str, seen: &Observation) -> bool {
+        held::holds(props, outputs, kind, seen)
     }
 
     fn losses(&self, outputs: &Map, next: Option<&Map>) -> Vec<String> {

@@ -99,7 +99,7 @@ impl Checker<'_> {
             PropType::String | PropType::OneOf(_) => found == "string",
             PropType::Bool => found == "bool",
             PropType::Integer { .. } => found == "integer",
-            PropType::Number => matches!(found, "integer" | "number"),
+            PropType::Number | PropType::Between { .. } => matches!(found, "integer" | "number"),
             PropType::List(_) => found == "array",
             PropType::MapOf(_) | PropType::Object(_) => found == "map",
             PropType::Any | PropType::Binding | PropType::Either(_) | PropType::Resource(_) => true,

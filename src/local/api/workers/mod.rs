@@ -8,6 +8,7 @@ mod bindings;
 mod deployed;
 mod deployments;
 mod events;
+mod handlers;
 mod migrations;
 mod model;
 mod schedules;
@@ -31,6 +32,7 @@ pub(in crate::local) use self::deployed::{
     DeployedAssets, DeployedModule, DeployedWorker, deployed, jurisdiction,
 };
 pub(in crate::local) use self::events::{schedules, source_maps};
+pub(super) use self::handlers::lacks;
 pub(in crate::local) use self::migrations::Namespace;
 pub(in crate::local) use self::model::latest_version;
 pub(super) use self::model::{exists, producers, require};

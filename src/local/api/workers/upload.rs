@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        call::{Call, Part, into_object, parse_json},
+        call::{Call, Part, into_object, now, parse_json},
         error::ApiError,
     },
     INVALID, REFUSED,
@@ -173,6 +173,32 @@ fn check(metadata: &Map<String, Value>) -> Result<(), ApiError> {
 
 /// Checks the settings that uploads and PATCH share.
 pub(super) fn check_settings(settings: &Map<String, Value>) -> Result<(), ApiError> {
+    if let Some(date) = settings.get("compatibility_date").and_then(Value::as_str)
+        && is_date(date)
+    {
+        let today = &now()[..10];
+        if date > today.max(KNOWN_DATE) {
+            return Err(refused(format!(
+                "Can't set compatibility date in the future: \"{date}\". Today's date (UTC) is \"{today}\"."
+            )));
+        }
+    }
+    if let Some(observability) = settings.get("observability") {
+        let parts = [
+            observability,
+            &observability["logs"],
+            &observability["traces"],
+        ];
+        for part in parts {
+            let rate = &part["head_sampling_rate"];
+            let fits = |rate: f64| (0.0..=1.0).contains(&rate);
+            if !rate.is_null() && !rate.as_f64().is_some_and(fits) {
+                return Err(refused(format!(
+                    "`head_sampling_rate` must be from 0 to 1, not {rate}"
+                )));
+            }
+        }
+    }
     for (name, value) in settings {
         let fits = match (name.as_str(), value) {
             (_, Value::Null) => true,
@@ -204,6 +230,9 @@ pub(super) fn check_settings(settings: &Map<String, Value>) -> Result<(), ApiErr
     }
     Ok(())
 }
+
+/// The newest compatibility date that is in use; a clock that is slow does not make it one of the future.
+const KNOWN_DATE: &str = "2026-07-30";
 
 fn is_date(text: &str) -> bool {
     text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok()

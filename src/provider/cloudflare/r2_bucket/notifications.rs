@@ -11,7 +11,9 @@ use super::super::{
 use super::within;
 use crate::{
     model::{Map, Prop, PropType, Value},
-    provider::{Difference, Existing, FailureKind, Observation, OperationContext, ProviderError},
+    provider::{
+        Difference, Existing, FailureKind, Observation, OperationContext, PropError, ProviderError,
+    },
 };
 
 pub(super) const PROP: &str = "notifications";
@@ -57,6 +59,24 @@ pub(super) fn prop() -> Prop {
         PropType::List(Box::new(PropType::Object(rule))),
         "all rules that send messages about objects to queues",
     )
+}
+
+/// Refuses rules that tell nothing.
+pub(super) fn check(props: &Map, errors: &mut Vec<PropError>) {
+    let rules = props.get(PROP).and_then(Value::as_array);
+    for (index, rule) in rules.unwrap_or_default().iter().enumerate() {
+        let actions = rule.as_map().and_then(|rule| rule.get("actions"));
+        if actions
+            .and_then(Value::as_array)
+            .is_some_and(<[Value]>::is_empty)
+        {
+            errors.push(props::mistake(
+                &[PROP, &index.to_string(), "actions"],
+                "a rule tells of one action at least",
+                format!("name some of {}, or take the rule out", ACTIONS.join(", ")),
+            ));
+        }
+    }
 }
 
 /// The rules by the id of their queue.

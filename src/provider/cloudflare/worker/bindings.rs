@@ -56,8 +56,28 @@ fn check(map: &Map, prop: &str, errors: &mut Vec<PropError>) {
         };
         if let Some(problem) = problem {
             errors.push(props::mistake(&[prop, name], problem, None));
+        } else if !name.is_empty() && !is_name(name) {
+            errors.push(PropError {
+                path: vec![prop.to_owned(), name.clone()],
+                message: format!("`{}` is no name for a binding", name.escape_debug()),
+                help: Some(
+                    "Workers read it as `env.NAME`: letters, digits, `_` and `$`, no digit first"
+                        .to_owned(),
+                ),
+                at_key: true,
+            });
         }
     }
+}
+
+/// Whether a name is an identifier of JavaScript, as Cloudflare asks for. Dashes and dots are let through: variables and
+/// secrets have them, and `env["my-var"]` reads them.
+fn is_name(name: &str) -> bool {
+    let first = |c: char| c.is_alphabetic() || matches!(c, '_' | '$');
+    name.starts_with(first)
+        && name
+            .chars()
+            .all(|c| first(c) || c.is_numeric() || matches!(c, '-' | '.'))
 }
 
 /// What is wrong with a leaf inside bound data.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The output that names the queues this resource has made the Worker a consumer of.
-const OUTPUT: &str = "eventSources";
+pub(super) const OUTPUT: &str = "eventSources";
 
 /// The output that says how they were set, as a hash.
 const HASH: &str = "eventSourcesHash";

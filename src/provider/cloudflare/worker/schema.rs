@@ -48,7 +48,8 @@ const TAGS: usize = 7;
 pub(super) fn schema(name_limit: usize) -> KindSchema {
     let texts = || PropType::List(Box::new(PropType::String));
     let bindings = || PropType::MapOf(Box::new(PropType::Binding));
-    let rate = |doc| Prop::new("headSamplingRate", PropType::Number, doc);
+    let share = || PropType::Between { min: 0.0, max: 1.0 };
+    let rate = |doc| Prop::new("headSamplingRate", share(), doc);
     let channel = || {
         vec![
             Prop::new("enabled", PropType::Bool, "whether they are kept"),
@@ -307,5 +308,15 @@ pub(super) fn normalise(props: &mut Map, errors: &mut Vec<PropError>) {
             format!("a Worker has at most {TAGS} tags"),
             None,
         ));
+    }
+    for (index, tag) in tags.unwrap_or_default().iter().enumerate() {
+        let tag = tag.as_str().unwrap_or_default();
+        if tag.contains([',', '&']) {
+            errors.push(mistake(
+                &["tags", &index.to_string()],
+                format!("a tag holds neither `,` nor `&`, by which lists of Workers are filtered: `{tag}`"),
+                "write two tags, or another sign".to_owned(),
+            ));
+        }
     }
 }

@@ -1,0 +1,38 @@
+//! What belongs to a Worker and is an object of its own all the same: its domains, routes and the queues it consumes.
+
+use super::{
+    super::{custom_domain, queue_consumer, route},
+    consumers, domains, routes,
+};
+use crate::{
+    model::{Map, Value},
+    provider::{Observation, text_prop},
+};
+
+/// Whether an object is one that a Worker with these props and outputs declares itself.
+pub(super) fn holds(props: &Map, outputs: &Map, kind: &str, seen: &Observation) -> bool {
+    let leads_here = |key: &str| {
+        let name = text_prop(outputs, "name");
+        name.is_some() && name == text_prop(&seen.outputs, key)
+    };
+    match kind {
+        custom_domain::KIND => {
+            let host = seen.physical_name.to_ascii_lowercase();
+            leads_here("worker") && domains::items(props).any(|(declared, _)| declared == host)
+        }
+        route::KIND => {
+            let mut patterns = routes::items(props);
+            leads_here("script") && patterns.any(|(pattern, _)| pattern == seen.physical_name)
+        }
+        queue_consumer::KIND => {
+            let queues = outputs.get(consumers::OUTPUT).and_then(Value::as_array);
+            let queue = text_prop(&seen.outputs, "queueId");
+            leads_here("scriptName")
+                && queues
+                    .into_iter()
+                    .flatten()
+                    .any(|known| known.as_str().is_some() && known.as_str() == queue)
+        }
+        _ => false,
+    }
+}
