@@ -62,6 +62,7 @@ KV("Sessions", #{ name: "Sessions" });
 -- stderr
 alch: app shop, stage dev, phase import, target cloudflare
   adopted   Sessions  Sessions  [TIME]
+not looked at: `values`: the lines leave them as they are, and a rebuild from the script would lack them
 imported as `Sessions`, marked as adopted (a destroy keeps it); a plan with these lines is empty: put them into the script before the next run
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted in [TIME] (critical path [TIME], 2 API calls)
 
@@ -99,6 +100,7 @@ alchemy.run("storage", || {
 -- stderr
 alch: app shop, stage dev, phase import, target cloudflare
   adopted   storage/orders  orders  [TIME]
+not looked at: `migrations`, `importFiles`: the lines leave them as they are, and a rebuild from the script would lack them
 imported as `storage/orders`, marked as adopted (a destroy keeps it); a plan with these lines is empty: put them into the script before the next run
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted in [TIME] (critical path [TIME], 2 API calls)
 

@@ -59,7 +59,7 @@ alch: app shop, stage dev, phase import, target cloudflare
 its files are in `api`, beside the script
 no call shows the values of secrets (`KEY`): `keepBindings` leaves them as they are; to set one from the script, bind it as `secret(env("NAME"))` and take its type out of `keepBindings` when all are bound
 imported as `api`, marked as adopted (a destroy keeps it); a plan with these lines is empty: put them into the script before the next run
-0 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted in [TIME] (critical path [TIME], 10 API calls)
+0 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted in [TIME] (critical path [TIME], 13 API calls)
 
 "#]]);
     let calls = cloud.take_calls();
@@ -163,7 +163,7 @@ alch: app shop, stage dev, phase import, target cloudflare
   adopted   backend/other  plain-dev  [TIME]
 its files are in `other`, beside the script
 imported as `backend/other`, marked as adopted (a destroy keeps it); a plan with these lines is empty: put them into the script before the next run
-0 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted in [TIME] (critical path [TIME], 11 API calls)
+0 created, 0 updated, 0 deleted, 0 unchanged, 1 adopted in [TIME] (critical path [TIME], 14 API calls)
 
 "#]]);
     project

@@ -16,7 +16,7 @@ use alch::{
     local::{Cloud, RouterOptions, router},
     model::Fqn,
     provider::{
-        Access, Meter, OperationContext,
+        Access, Made, Meter, OperationContext,
         cloudflare::{
             Client,
             tail::{self, Pace, Told},
@@ -387,6 +387,7 @@ async fn renewed(data: PathBuf) {
         cancel: CancellationToken::new(),
         progress: Arc::new(|_| {}),
         redact: Arc::new(str::to_owned),
+        made: Made::default(),
     };
     let pace = Pace {
         renewal: Duration::ZERO,

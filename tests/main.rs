@@ -38,6 +38,7 @@ mod gone;
 mod guards;
 mod handles;
 mod handover;
+mod import_settings;
 mod import_workers;
 mod interruption;
 mod json_output;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{Context, error::CliError, select::Project},
     model::{Fqn, Map},
-    provider::{Access, Meter, Observation, OperationContext, Provider, Registry},
+    provider::{Access, Made, Meter, Observation, OperationContext, Provider, Registry},
     state::Record,
 };
 
@@ -100,5 +100,6 @@ pub(super) fn operation(
         cancel,
         progress: Arc::new(move |message| ui.note(message)),
         redact: Arc::new(move |text| redactor.redact(text).into_owned()),
+        made: Made::default(),
     })
 }

@@ -42,6 +42,7 @@ impl Run {
                 });
             }),
             redact: Arc::clone(redact),
+            made: self.made.clone(),
         }
     }
 

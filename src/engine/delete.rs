@@ -9,7 +9,7 @@ use std::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use crate::{
-    model::Fqn,
+    model::{Fqn, Map},
     provider::{FailureKind, Provider, ProviderError},
     state::{JournalEntry, OldObject, Record, Status},
 };
@@ -452,6 +452,7 @@ pub(super) fn record_of_old(record: &Record, old: &OldObject) -> Record {
         } else {
             Status::Ready
         },
+        attempted: Map::new(),
         old_objects: Vec::new(),
         protect: false,
         created_at: old.begun_at.unwrap_or(record.created_at),

@@ -14,7 +14,8 @@ use super::{
     failure::FailureCause,
     operate::Job,
     options::Phase,
-    recover::{from_intent, with_intent},
+    recorded,
+    recover::{from_intent, maybe_given, with_intent},
     run::Run,
 };
 
@@ -150,6 +151,7 @@ impl Run {
                 .prior
                 .as_ref()
                 .is_some_and(|prior| prior.keeps_name && !job.checked.explicit_name),
+            attempted: Map::new(),
             old_objects,
             position: job.position.clone(),
             created_at: now,
@@ -208,6 +210,10 @@ impl Run {
             outputs: self.open(&record.outputs)?,
             physical_name: record.physical_name.clone(),
             settled: record.status == Status::Ready && !self.options.force,
+            attempted: match record.attempted.is_empty() {
+                true => Map::new(),
+                false => recorded::put_into(&record.attempted, &self.graph().prior),
+            },
         })
     }
 }
@@ -217,6 +223,7 @@ pub(super) fn begun(job: &Job, intent: &Intent, now: jiff::Timestamp) -> Record 
     let mut record = from_intent(intent, now);
     if let Some(prior) = &job.prior {
         record.old_objects.clone_from(&prior.old_objects);
+        record.attempted = maybe_given(prior);
     }
     record
 }

@@ -185,6 +185,7 @@ fn as_recorded(record: &Record, prior: &Records) -> Existing {
         outputs: record.outputs.clone(),
         physical_name: record.physical_name.clone(),
         settled: record.status == Status::Ready,
+        attempted: Map::new(),
     }
 }
 

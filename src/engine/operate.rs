@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     model::{Fqn, Map, Position},
     provider::{
-        Checked, Existing, FailureKind, OperationContext, Provider, ProviderError, observe,
+        Checked, Existing, FailureKind, OperationContext, Provider, ProviderError, observe, overlay,
     },
     secret::VaultError,
     state::{Intent, JournalEntry, Operation, Record, StateError, Status},
@@ -25,11 +25,15 @@ use super::{
     look::{Drift, Finding},
     options::{Phase, ResourceOptions},
     reclaim::{Reclaimed, left_behind},
-    recover::{is_ours, with_intent},
+    recorded,
+    recover::{is_ours, maybe_given, with_intent, without_secrets},
     renamed::moved_help,
     run::Run,
     schedule::Slot,
 };
+
+/// What to do about something that an update names and does not find.
+const GONE_BESIDE: &str = "something that it names is not there: correct it, or let `alch run --refresh` make it again where state knows it";
 
 /// Everything an operation needs, taken out of the graph so that no lock is held while it runs.
 #[derive(Clone)]
@@ -185,6 +189,7 @@ impl Run {
         {
             Ok(outputs) => {
                 job.slot.free();
+                self.made.add(&job.checked.physical_name, &outputs);
                 let record = self.record(job, old, &instance, &outputs, false)?;
                 return Ok((action, self.write(record).await?));
             }
@@ -236,6 +241,13 @@ impl Run {
             outputs,
             physical_name: job.checked.physical_name.clone(),
             settled: false,
+            // What it was begun with may not be what is asked for any more.
+            attempted: match &job.prior {
+                Some(prior) if prior.instance == instance => {
+                    recorded::put_into(&maybe_given(prior), &self.graph().prior)
+                }
+                _ => Map::new(),
+            },
         };
         self.consent(job, &existing)?;
         let at = begun_at.unwrap_or_else(|| self.world.clock.now());
@@ -246,6 +258,9 @@ impl Run {
         {
             Ok(outputs) => {
                 job.slot.free();
+                if !adopted {
+                    self.made.add(&job.checked.physical_name, &outputs);
+                }
                 // An object that a renamed resource made stays one of ours, to be deleted with its resource.
                 let foreign = adopted && self.held_elsewhere(job).is_none_or(|held| held.adopted);
                 let record = self.record(job, old, instance, &outputs, foreign)?;
@@ -296,6 +311,7 @@ impl Run {
                     outputs: found.outputs,
                     physical_name: prior.physical_name.clone(),
                     settled: false,
+                    attempted: Map::new(),
                 };
                 self.permit(&job.provider.touches_on_delete(&existing))?;
                 self.call(job, job.provider.delete(&context, &existing))
@@ -347,7 +363,7 @@ impl Run {
                 record.created_at = prior.created_at;
                 Ok((Action::Update, self.write(record).await?))
             }
-            Err(error) => {
+            Err(mut error) => {
                 // Deleted behind our back, the declared state needs it, so it is made again. But what is missing may be
                 // something else that the update names: only a look at the object itself tells.
                 if matches!(&error, FailureCause::Provider(error) if error.kind == FailureKind::NotFound)
@@ -355,8 +371,14 @@ impl Run {
                 {
                     return self.create_again(job).await;
                 }
+                if let FailureCause::Provider(error) = &mut error
+                    && error.kind == FailureKind::NotFound
+                {
+                    error.help.get_or_insert_with(|| GONE_BESIDE.to_owned());
+                }
                 let mut record = prior.clone();
                 record.status = Status::Updating;
+                overlay(&mut record.attempted, &without_secrets(&job.checked.props));
                 record.updated_at = self.world.clock.now();
                 self.write(record).await?;
                 Err(error)
@@ -433,6 +455,7 @@ impl Run {
                     outputs: found.outputs,
                     physical_name: record.physical_name.clone(),
                     settled: false,
+                    attempted: Map::new(),
                 },
                 _ => return Ok(()),
             }

@@ -13,6 +13,11 @@ pub(super) type Records = BTreeMap<Fqn, Arc<Record>>;
 /// The props of `record` with the recorded outputs of others in the place of references. What state does not tell, and text made
 /// of a secret, stays a reference.
 pub(super) fn resolved(record: &Record, records: &Records) -> Map {
+    put_into(&record.props, records)
+}
+
+/// The same of any props of a record.
+pub(super) fn put_into(props: &Map, records: &Records) -> Map {
     let put_in = |value: &Value| {
         let changed = value.try_map_leaves::<Infallible>(&mut Vec::new(), &mut |_, leaf| {
             Ok(match leaf {
@@ -27,8 +32,7 @@ pub(super) fn resolved(record: &Record, records: &Records) -> Map {
             Err(never) => match never {},
         }
     };
-    record
-        .props
+    props
         .iter()
         .map(|(key, value)| (key.clone(), put_in(value)))
         .collect()

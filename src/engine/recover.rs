@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    model::{Fqn, Map},
-    provider::{Found, OperationContext, Provider},
+    model::{Fqn, Map, Value},
+    provider::{Found, OperationContext, Provider, overlay},
     state::{Intent, JournalEntry, OldObject, Operation, Record, StageState, Status},
 };
 
@@ -95,6 +95,7 @@ pub(super) fn from_intent(intent: &Intent, now: Timestamp) -> Record {
         protect: false,
         retain: false,
         keeps_name: false,
+        attempted: Map::new(),
         old_objects: Vec::new(),
         position: None,
         created_at: intent.at,
@@ -108,7 +109,10 @@ pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> R
     record.updated_at = now;
     let same_object = record.instance == intent.instance;
     match intent.operation {
-        Operation::Create | Operation::Adopt if same_object => record.status = Status::Creating,
+        Operation::Create | Operation::Adopt if same_object => {
+            record.status = Status::Creating;
+            overlay(&mut record.attempted, &without_secrets(&intent.props));
+        }
         Operation::Create | Operation::Adopt => {
             // A replacement: the old object stands, if it was ever made, and a new one may stand beside it.
             if record.status != Status::Creating {
@@ -129,7 +133,10 @@ pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> R
                 });
             }
         }
-        Operation::Update => record.status = Status::Updating,
+        Operation::Update => {
+            record.status = Status::Updating;
+            overlay(&mut record.attempted, &without_secrets(&intent.props));
+        }
         // Of an object that may never have been made, that is all that is known: it has to be looked for.
         Operation::Delete if same_object && record.status != Status::Creating => {
             record.status = Status::Deleting;
@@ -137,6 +144,30 @@ pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> R
         Operation::Delete => {}
     }
     record
+}
+
+/// What an object whose making or change was begun may have been given, as far as the record tells.
+pub(super) fn maybe_given(record: &Record) -> Map {
+    let mut given = match record.status {
+        Status::Creating => without_secrets(&record.props),
+        _ => Map::new(),
+    };
+    overlay(&mut given, &record.attempted);
+    given
+}
+
+/// Props in which nothing stands for a secret: what was attempted says which settings there may be, not what they hold.
+pub(super) fn without_secrets(props: &Map) -> Map {
+    fn plain(value: &Value) -> Value {
+        match value {
+            Value::Secret(_) => Value::Null,
+            Value::Map(map) => Value::Map(without_secrets(map)),
+            Value::Array(items) => items.iter().map(plain).collect(),
+            other => other.clone(),
+        }
+    }
+    let plain = |(key, value): (&String, &Value)| (key.clone(), plain(value));
+    props.iter().map(plain).collect()
 }
 
 /// Whether an object that was found is one that an unfinished creation of ours, begun at `since`, made.
@@ -192,6 +223,34 @@ mod tests {
         let record = state.records.values().next().unwrap();
         assert_eq!(record.status, Status::Creating);
         assert!(state.open_intents.is_empty());
+    }
+
+    #[test]
+    fn an_open_update_leaves_what_it_may_have_set_without_secrets() {
+        let open = |props: Map, record: Record| {
+            let open = Intent::clone(&intent(Operation::Update, "one"));
+            with_intent(&record, &Intent { props, ..open }, Timestamp::UNIX_EPOCH)
+        };
+        let map = |json: serde_json::Value| match Value::from_plain_json(json) {
+            Value::Map(map) => map,
+            other => panic!("{other:?}"),
+        };
+        let mut first = map(serde_json::json!({ "settings": { "delay": 5 }, "list": ["a"] }));
+        let secret = crate::model::Secret::plain("hidden");
+        first.insert("password".to_owned(), Value::Secret(secret));
+        let once = open(first, ready());
+        assert_eq!(once.status, Status::Updating);
+        let twice = open(
+            map(serde_json::json!({ "settings": { "paused": true }, "list": ["b"] })),
+            once,
+        );
+        assert_eq!(
+            twice.attempted,
+            map(
+                serde_json::json!({ "settings": { "delay": 5, "paused": true }, "list": ["a", "b"], "password": null })
+            )
+        );
+        assert_eq!(twice.props, ready().props);
     }
 
     #[test]

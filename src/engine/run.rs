@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     model::{Diagnostic, Fqn, StagePath, diagnostic::codes},
+    provider::Made,
     secret::{KeyMaterial, Keyring},
     state::{
         JournalEntry, KeyCheck, Lease, LockRequest, Session, StageHeader, StageState, StateError,
@@ -54,6 +55,8 @@ pub struct Run {
     /// Where each resource stands in the plan that this run must keep to.
     pub(super) plan_index: OnceLock<HashMap<Fqn, usize>>,
     pub(super) finished: tokio::sync::Mutex<Option<Summary>>,
+    /// What it has made so far.
+    pub(super) made: Made,
 }
 
 /// The part of a stage's header that must be durable before the first change that rests on it.
@@ -168,6 +171,7 @@ impl Run {
             begin,
             graph: Mutex::new(graph),
             plan_index: OnceLock::new(),
+            made: Made::default(),
             finished: tokio::sync::Mutex::new(None),
         });
         let looks = run.options.refresh && matches!(run.options.phase, Phase::Up | Phase::Plan);

@@ -11,10 +11,11 @@ pub mod std;
 pub mod validate;
 
 use ::std::{
+    collections::HashSet,
     fmt,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -191,6 +192,8 @@ pub struct OperationContext {
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
     /// Takes every secret that the run knows out of a text that came from outside, before it is kept.
     pub redact: Redact,
+    /// What the run has made.
+    pub made: Made,
 }
 
 /// Takes secrets out of a text.
@@ -216,6 +219,59 @@ pub struct Existing {
     /// Whether the object is known to have these props and outputs: not after an update that failed, not when it was only
     /// come upon, and not when everything is to be set anew. Only then may an update leave out what did not change.
     pub settled: bool,
+    /// What operations that did not end well may have given it beside its props; no secrets.
+    pub attempted: Map,
+}
+
+impl Existing {
+    /// Its props with all that it may have been given since: what an update that takes something away starts from. Where both
+    /// say something else of one value, it is unknown which of them holds.
+    #[must_use]
+    pub fn widest(&self) -> Map {
+        let mut widest = self.props.clone();
+        overlay(&mut widest, &self.attempted);
+        widest
+    }
+}
+
+/// Adds to `props` whatever else `attempted` has: keys, and items of lists.
+pub fn overlay(props: &mut Map, attempted: &Map) {
+    for (key, value) in attempted {
+        match (props.get_mut(key), value) {
+            (None | Some(Value::Null), value) => {
+                props.insert(key.clone(), value.clone());
+            }
+            (Some(Value::Map(inner)), Value::Map(more)) => overlay(inner, more),
+            (Some(Value::Array(items)), Value::Array(more)) => {
+                for item in more {
+                    if !items.contains(item) {
+                        items.push(item.clone());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a run has made so far: what names such an object may not see it yet, while one made long ago is gone if it is not seen.
+#[derive(Debug, Clone, Default)]
+pub struct Made(Arc<Mutex<HashSet<String>>>);
+
+impl Made {
+    /// Notes an object by its name and its id.
+    pub fn add(&self, physical_name: &str, outputs: &Map) {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        made.insert(physical_name.to_owned());
+        made.extend(text_prop(outputs, "id").map(str::to_owned));
+    }
+
+    /// Whether this run made the object of that name or id.
+    #[must_use]
+    pub fn has(&self, name_or_id: &str) -> bool {
+        let made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        made.contains(name_or_id)
+    }
 }
 
 /// An object that `find` came upon.
@@ -408,6 +464,11 @@ pub trait Provider: Send + Sync {
     /// The props with which a script declares an object that is there: what it shows, without what it has by itself.
     fn declarable(&self, seen: &Observation) -> Map {
         seen.props.clone()
+    }
+
+    /// Props of which no look at an object tells anything: who imports one must know that its lines lack them.
+    fn unseen(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// Whether objects have [content](Provider::content), without which no script declares them.

@@ -69,6 +69,7 @@ fn changed(before: &Record, after: &Record) -> Vec<String> {
         ("protect", before.protect != after.protect),
         ("retain", before.retain != after.retain),
         ("depends_on", before.depends_on != after.depends_on),
+        ("attempted", before.attempted != after.attempted),
         ("old_objects", before.old_objects != after.old_objects),
     ]
     .into_iter()

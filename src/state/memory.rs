@@ -108,6 +108,33 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    /// Takes the lock of a stage, wherever its state is.
+    async fn hold(
+        &self,
+        stage: &StagePath,
+        request: LockRequest,
+    ) -> Result<Box<dyn Session>, StateError> {
+        let begin = self.clock.monotonic();
+        loop {
+            let holder = match self.try_open(stage, &request) {
+                Ok(session) => return Ok(Box::new(session)),
+                Err(holder) => holder,
+            };
+            let waited = self.clock.monotonic().saturating_sub(begin);
+            let left = request.wait.saturating_sub(waited);
+            if left.is_zero() {
+                return Err(StateError::Locked {
+                    stage: stage.clone(),
+                    holder,
+                    alive: Some(true),
+                });
+            }
+            self.clock.sleep(left.min(LOCK_POLL)).await;
+        }
+    }
+}
+
 #[async_trait]
 impl Store for MemoryStore {
     async fn apps(&self) -> Result<Vec<AppName>, StateError> {
@@ -143,29 +170,17 @@ impl Store for MemoryStore {
         stage: &StagePath,
         request: LockRequest,
     ) -> Result<Box<dyn Session>, StateError> {
-        let begin = self.clock.monotonic();
-        loop {
-            let holder = match self.try_open(stage, &request) {
-                Ok(session) => {
-                    let data = locked(&self.data);
-                    if let Some(state) = data.stages.get(stage) {
-                        state.check_here(stage)?;
-                    }
-                    drop(data);
-                    return Ok(Box::new(session));
-                }
-                Err(holder) => holder,
-            };
-            let waited = self.clock.monotonic().saturating_sub(begin);
-            let left = request.wait.saturating_sub(waited);
-            if left.is_zero() {
-                return Err(StateError::Locked {
-                    stage: stage.clone(),
-                    holder,
-                    alive: Some(true),
-                });
+        let session = self.hold(stage, request).await?;
+        let here = locked(&self.data)
+            .stages
+            .get(stage)
+            .map_or(Ok(()), |state| state.check_here(stage));
+        match here {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                session.release().await?;
+                Err(error)
             }
-            self.clock.sleep(left.min(LOCK_POLL)).await;
         }
     }
 
@@ -271,7 +286,7 @@ impl Store for MemoryStore {
         like: &Snapshot,
         request: LockRequest,
     ) -> Result<(Box<dyn Session>, Option<String>), StateError> {
-        let session = self.open(stage, request).await?;
+        let session = self.hold(stage, request).await?;
         drop(session.take_state());
         let mut data = locked(&self.data);
         let old = data.stages.remove(stage);

@@ -81,6 +81,14 @@ pub struct Record {
     /// Whether the resource was renamed and its object keeps the name made from its old id.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_name: bool,
+    /// What operations that did not end well may have given the object beside its props; secrets are left out.
+    #[serde(
+        default,
+        skip_serializing_if = "Map::is_empty",
+        serialize_with = "serialize_map",
+        deserialize_with = "deserialize_map"
+    )]
+    pub attempted: Map,
     /// Objects that replacements left behind and that are still to be deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub old_objects: Vec<OldObject>,
@@ -378,6 +386,7 @@ pub struct LockStatus {
 
 /// The record of one finished run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Deployment {
     /// ULID.
     pub id: String,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     StageState,
     file::envelope,
+    migrate::{self, Unreadable},
     record::{FORMAT, Intent, Record, StageHeader},
 };
 use crate::model::{Fqn, StagePath};
@@ -79,17 +80,12 @@ impl Snapshot {
     /// # Errors
     /// [`SnapshotError`].
     pub fn from_file(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
-        }
         let damaged = SnapshotError::Damaged;
         let (json, _) = envelope::unseal(bytes).map_err(damaged)?;
-        let version: Version = envelope::parse(json).map_err(damaged)?;
-        if version.format > FORMAT {
-            return Err(SnapshotError::TooNew(version.format));
-        }
-        let snapshot: Self = envelope::parse(json).map_err(damaged)?;
+        let snapshot: Self = migrate::read(json).map_err(|error| match error {
+            Unreadable::TooNew(found) => SnapshotError::TooNew(found),
+            Unreadable::Wrong(problem) => damaged(problem),
+        })?;
         match snapshot.contradiction() {
             Some(problem) => Err(damaged(problem)),
             None => Ok(snapshot),

@@ -31,6 +31,7 @@ pub(crate) fn record(fqn: &str, version: i64) -> Record {
         protect: false,
         retain: false,
         keeps_name: false,
+        attempted: Map::new(),
         old_objects: Vec::new(),
         position: None,
         created_at: Timestamp::UNIX_EPOCH,

@@ -52,6 +52,7 @@ fn looking_is_listing() {
         &[
             "GET /accounts",
             "GET /user/tokens/verify",
+            "GET /zones",
             "GET d1/database",
             "GET d1/database/{database_id}",
             "GET queues",

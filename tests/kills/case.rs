@@ -87,7 +87,7 @@ impl FromStr for Case {
 /// What a scenario comes to without a kill.
 pub(super) struct Sound {
     /// Requests of the run that is to be killed.
-    requests: usize,
+    pub(super) requests: usize,
     /// How long it takes.
     duration: Duration,
     /// What is there in the end.

@@ -28,7 +28,7 @@ pub(super) struct Object {
 const KINDS: [(&str, &str); 5] = [
     (
         "cloudflare::D1Database",
-        "SELECT uuid, name, '' FROM d1_databases",
+        "SELECT uuid, name, replication FROM d1_databases",
     ),
     (
         "cloudflare::KVNamespace",
@@ -36,9 +36,19 @@ const KINDS: [(&str, &str); 5] = [
     ),
     (
         "cloudflare::Queue",
-        "SELECT id, name, settings FROM queues",
+        "SELECT id, name, settings || ' to ' || (SELECT coalesce(group_concat(script), '') FROM queue_consumers WHERE queue = queues.id)
+        FROM queues",
     ),
-    ("cloudflare::R2Bucket", "SELECT id, name, '' FROM r2_buckets"),
+    (
+        "cloudflare::R2Bucket",
+        // Rules of notifications have ids of their own, and no rules are as good as rules that were never set.
+        "SELECT id, name, storage_class || ' public ' || public || (SELECT coalesce(group_concat(text), '') FROM (
+            SELECT ' ' || kind || ' ' || CASE kind
+                WHEN 'notifications' THEN (SELECT group_concat(key || json_extract(value, '$[0].actions')) FROM json_each(body))
+                ELSE body END AS text
+            FROM r2_settings WHERE bucket = r2_buckets.id AND body NOT IN ('{\"rules\":[]}', '{}') ORDER BY kind))
+        FROM r2_buckets",
+    ),
     (
         "cloudflare::Worker",
         "SELECT tag, name,
@@ -84,7 +94,8 @@ fn read(folder: &Path) -> rusqlite::Result<Inventory> {
         for row in rows {
             let ((kind, name), mut object) = row?;
             if kind == "cloudflare::D1Database" {
-                object.content = items(&layout::d1_file(folder, &object.id))?;
+                let items = items(&layout::d1_file(folder, &object.id))?;
+                object.content = format!("{items} replication {}", object.content);
             }
             out.insert((kind, name), object);
         }

@@ -157,3 +157,20 @@ fn nothing_is_lost_by_kills() {
         assert!(tally.kills >= wanted, "only {} kills", tally.kills);
     }
 }
+
+/// An update that is cut short may have done anything up to its kill; a script that asks for none of it undoes it.
+#[test]
+fn settings_that_are_taken_back_after_a_kill_are_as_they_were() {
+    const NAME: &str = "settings-taken-back";
+    let scenario = scenarios::ALL.iter().find(|one| one.name == NAME).unwrap();
+    let sound = sound(scenario);
+    assert!(sound.requests > 8, "only {} requests", sound.requests);
+    let failures: Vec<String> = (1..=sound.requests)
+        .filter_map(|nth| {
+            let case: Case = format!("{NAME}/served/after:{nth}").parse().unwrap();
+            let problem = play(&case, &sound, &mut Tally::default()).err()?;
+            Some(format!("{case}\n{problem}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}

@@ -130,6 +130,35 @@ Worker("api", #{
 app.finalize();
 "#;
 
+const BARE: &str = r#"
+let app = alchemy("shop");
+let jobs = Queue("jobs");
+Database("main");
+Bucket("files");
+Worker("api", #{ script: "export default { fetch() {}, queue() {}, scheduled() {} }" });
+app.finalize();
+"#;
+
+const SETTINGS: &str = r#"
+let app = alchemy("shop");
+let jobs = Queue("jobs", #{ settings: #{ deliveryDelay: 5, deliveryPaused: true } });
+Database("main", #{ readReplication: #{ mode: "auto" } });
+Bucket("files", #{
+    storageClass: "InfrequentAccess",
+    devDomain: true,
+    cors: [#{ allowed: #{ origins: ["*"], methods: ["GET"] } }],
+    lifecycle: [#{ id: "old", enabled: true, conditions: #{ prefix: "" },
+                   deleteObjectsTransition: #{ condition: #{ type: "Age", maxAge: 86400 } } }],
+    lock: [#{ id: "keep", enabled: true, condition: #{ type: "Age", maxAgeSeconds: 60 } }],
+    notifications: [#{ queue: jobs, actions: ["PutObject"] }],
+});
+Worker("api", #{
+    script: "export default { fetch() {}, queue() {}, scheduled() {} }",
+    crons: ["0 2 * * *"], eventSources: [jobs],
+});
+app.finalize();
+"#;
+
 /// The files that the scripts name.
 pub(super) const FILES: [(&str, &str); 4] = [
     (
@@ -147,7 +176,7 @@ pub(super) const FILES: [(&str, &str); 4] = [
     ("seed.sql", "INSERT INTO items VALUES ('seed');"),
 ];
 
-pub(super) const ALL: [Scenario; 11] = [
+pub(super) const ALL: [Scenario; 13] = [
     scenario("create", None, SHOP),
     scenario("update", Some(SHOP), UPDATED),
     scenario("replace", Some(SHOP), REPLACED),
@@ -166,6 +195,14 @@ pub(super) const ALL: [Scenario; 11] = [
     Scenario {
         then: PLAIN,
         ..scenario("taken-back", Some(PLAIN), RETITLED)
+    },
+    Scenario {
+        then: BARE,
+        ..scenario("settings-taken-back", Some(BARE), SETTINGS)
+    },
+    Scenario {
+        then: BARE,
+        ..scenario("settings-never-made", None, SETTINGS)
     },
     Scenario {
         command: &["destroy", "--yes"],

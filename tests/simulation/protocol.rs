@@ -75,6 +75,7 @@ fn record(id: &str, value: i64) -> JournalEntry {
         protect: false,
         retain: false,
         keeps_name: false,
+        attempted: Map::new(),
         old_objects: Vec::new(),
         position: None,
         created_at: Timestamp::UNIX_EPOCH,

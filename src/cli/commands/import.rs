@@ -167,6 +167,17 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
     for note in notes {
         context.ui.note(note);
     }
+    if !provider.unseen().is_empty() {
+        let props: Vec<String> = provider
+            .unseen()
+            .iter()
+            .map(|prop| format!("`{prop}`"))
+            .collect();
+        context.ui.note(format!(
+            "not looked at: {}: the lines leave them as they are, and a rebuild from the script would lack them",
+            props.join(", ")
+        ));
+    }
     context.ui.note(format!(
         "imported as `{}`, marked as adopted (a destroy keeps it); a plan with these lines is empty: put them into the script before the next run",
         name.within_stage()
@@ -224,12 +235,14 @@ async fn find(
             outputs: seen.outputs.clone(),
             physical_name: seen.physical_name.clone(),
             settled: false,
+            attempted: Map::new(),
         },
         None => Existing {
             props: Map::new(),
             outputs: Map::from([("id".to_owned(), Value::from(wanted))]),
             physical_name: wanted.to_owned(),
             settled: false,
+            attempted: Map::new(),
         },
     };
     let alone = provider
@@ -333,6 +346,7 @@ fn differs(
         outputs: seen.outputs.clone(),
         physical_name: seen.physical_name.clone(),
         settled: true,
+        attempted: Map::new(),
     };
     let paths: Vec<String> = provider
         .compare(&declared, seen)

@@ -224,6 +224,7 @@ fn still_there(
                 outputs: keyring.open_map(&record.outputs)?,
                 physical_name: record.physical_name.clone(),
                 settled: false,
+                attempted: crate::model::Map::new(),
             };
             match provider.read(&operation, &existing).await {
                 Ok(Some(_)) => there.push(record),

@@ -14,6 +14,7 @@ use super::{
     call::Call,
     d1::{self, INVALID},
     d1_guard,
+    d1_pieces::pieces,
     d1_query::sql_message,
     d1_time_travel::bookmark,
     envelope::{ApiResult, ok},
@@ -24,6 +25,9 @@ use crate::{
     local::{Cloud, data, layout},
     util::fs,
 };
+
+/// How much SQL is given to SQLite at once, unless a single statement is longer.
+const PIECE: usize = 16 * 1024;
 
 /// What a client is told that polls for an import of which nothing is known.
 const IDLE: &str = "Not currently importing anything.";
@@ -163,6 +167,20 @@ fn run(connection: &Connection, content: &[u8]) -> Result<Ran, String> {
         written: 0,
         milliseconds: 0.0,
     };
+    for piece in pieces(sql, PIECE) {
+        run_piece(connection, piece, &mut ran)?;
+    }
+    if ran.queries == 0 {
+        return Err("No SQL statements detected.".to_owned());
+    }
+    transaction.commit().map_err(failed)?;
+    ran.milliseconds = start.elapsed().as_secs_f64() * 1000.0;
+    Ok(ran)
+}
+
+/// Runs the statements of a piece.
+fn run_piece(connection: &Connection, sql: &str, ran: &mut Ran) -> Result<(), String> {
+    let failed = |error: rusqlite::Error| sql_message(&error);
     let mut batch = Batch::new(connection, sql);
     while let Some(mut statement) = batch.next().map_err(failed)? {
         d1_guard::check(&statement)?;
@@ -179,12 +197,7 @@ fn run(connection: &Connection, content: &[u8]) -> Result<Ran, String> {
         ran.written += connection.total_changes() - before;
         ran.queries += 1;
     }
-    if ran.queries == 0 {
-        return Err("No SQL statements detected.".to_owned());
-    }
-    transaction.commit().map_err(failed)?;
-    ran.milliseconds = start.elapsed().as_secs_f64() * 1000.0;
-    Ok(ran)
+    Ok(())
 }
 
 fn size(connection: &Connection) -> Result<i64, rusqlite::Error> {
@@ -308,6 +321,24 @@ CREATE TRIGGER g AFTER INSERT ON parent BEGIN SELECT 1; END;
         assert_eq!(done["status"], "complete", "{done}");
         assert_eq!(rows(&client, &copy, asked).await, before);
         assert_eq!(before.as_array().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_dump_of_many_pieces_runs_as_one() {
+        let client = Client::new();
+        let one = database(&client).await;
+        let text = "x".repeat(100);
+        let mut sql = "CREATE TABLE t(a, b);".to_owned();
+        for index in 0..2000 {
+            sql.push_str(&format!("\nINSERT INTO t VALUES({index}, ';{text}');"));
+        }
+        let count = "SELECT count(*) n, sum(a) s FROM t";
+        let failed = import(&client, &one, &format!("{sql} INSERT INTO gone VALUES(1)")).await;
+        assert_eq!(failed["error"], "no such table: gone: SQLITE_ERROR");
+        let done = import(&client, &one, &sql).await;
+        assert_eq!(done["result"]["num_queries"], 2001, "{done}");
+        let found = rows(&client, &one, count).await;
+        assert_eq!(found, json!([{"n": 2000, "s": 1_999_000}]));
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ mod d1;
 mod d1_export;
 mod d1_guard;
 mod d1_import;
+mod d1_pieces;
 mod d1_query;
 mod d1_time_travel;
 mod durable_objects;

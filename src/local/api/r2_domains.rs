@@ -1,6 +1,6 @@
 //! The custom domains of R2 buckets: the control plane. `r2_public` serves buckets under them.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     envelope::{ApiResult, ok},
     error::ApiError,
     r2::{INVALID, require},
-    zones,
+    r2_settings as settings, zones,
 };
 use crate::local::Cloud;
 
@@ -19,29 +19,11 @@ const VERSIONS: [&str; 4] = ["1.0", "1.1", "1.2", "1.3"];
 
 /// The domains of a bucket by their host names.
 fn load(connection: &Connection, bucket: &str) -> Result<Map<String, Value>, ApiError> {
-    let body: Option<String> = connection
-        .query_row(
-            "SELECT body FROM r2_settings WHERE bucket = ?1 AND kind = ?2",
-            [bucket, KIND],
-            |row| row.get(0),
-        )
-        .optional()?;
-    match body {
-        Some(body) => serde_json::from_str(&body).map_err(ApiError::internal),
-        None => Ok(Map::new()),
-    }
+    settings::load_items(connection, bucket, KIND)
 }
 
-fn store(
-    connection: &Connection,
-    bucket: &str,
-    domains: &Map<String, Value>,
-) -> Result<(), ApiError> {
-    connection.execute(
-        "INSERT OR REPLACE INTO r2_settings(bucket, kind, body) VALUES(?1, ?2, ?3)",
-        [bucket, KIND, &Value::Object(domains.clone()).to_string()],
-    )?;
-    Ok(())
+fn store(connection: &Connection, bucket: &str, all: Map<String, Value>) -> Result<(), ApiError> {
+    settings::store(connection, bucket, KIND, &Value::Object(all))
 }
 
 /// The host names under which a bucket can be read now.
@@ -51,21 +33,6 @@ pub(super) fn enabled(connection: &Connection, bucket: &str) -> Result<Vec<Strin
         .into_iter()
         .filter(|(_, domain)| domain["enabled"] == true);
     Ok(enabled.map(|(host, _)| host).collect())
-}
-
-/// Whether any bucket has the host name.
-fn in_use(connection: &Connection, host: &str) -> Result<bool, ApiError> {
-    let mut statement =
-        connection.prepare_cached("SELECT bucket FROM r2_settings WHERE kind = ?1")?;
-    let buckets: Vec<String> = statement
-        .query_map([KIND], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for bucket in buckets {
-        if load(connection, &bucket)?.contains_key(host) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn no_domain() -> ApiError {
@@ -121,7 +88,7 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
         let zone = zones::name_of(transaction, text("zoneId"))?
             .filter(|zone| zones::is_within(&host, zone))
             .ok_or_else(|| invalid(format!("`zoneId` is no zone that holds {host}")))?;
-        if in_use(transaction, &host)? {
+        if settings::any_has(transaction, KIND, &host)? {
             let message = "The domain is already in use by a bucket.";
             return Err(ApiError::conflict(IN_USE, message));
         }
@@ -135,7 +102,7 @@ pub(super) fn create(cloud: &Cloud, call: &Call) -> ApiResult {
         merge(&mut domain, &body)?;
         let mut domains = load(transaction, &bucket.id)?;
         domains.insert(host.clone(), domain.clone());
-        store(transaction, &bucket.id, &domains)?;
+        store(transaction, &bucket.id, domains)?;
         Ok(domain)
     })?;
     ok(&domain)
@@ -162,7 +129,7 @@ pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
             .ok_or_else(no_domain)?;
         merge(domain, &body)?;
         let domain = domain.clone();
-        store(transaction, &bucket.id, &domains)?;
+        store(transaction, &bucket.id, domains)?;
         Ok::<_, ApiError>(domain)
     })?;
     ok(&domain)
@@ -175,7 +142,7 @@ pub(super) fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         let bucket = require(transaction, call)?;
         let mut domains = load(transaction, &bucket.id)?;
         domains.remove(host).ok_or_else(no_domain)?;
-        store(transaction, &bucket.id, &domains)
+        store(transaction, &bucket.id, domains)
     })?;
     ok(&json!({ "domain": host }))
 }

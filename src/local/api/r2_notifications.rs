@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Router, routing::get};
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     error::ApiError,
     queues,
     r2::{self, Bucket},
-    r2_events as events,
+    r2_events as events, r2_settings as settings,
 };
 use crate::local::{Cloud, control::ControlError, layout};
 
@@ -41,17 +41,7 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 
 /// Whether any bucket sends messages to a queue.
 pub(super) fn uses(connection: &Connection, queue: &str) -> Result<bool, ApiError> {
-    let mut statement =
-        connection.prepare_cached("SELECT bucket FROM r2_settings WHERE kind = ?1")?;
-    let buckets: Vec<String> = statement
-        .query_map([KIND], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for bucket in buckets {
-        if load(connection, &bucket)?.contains_key(queue) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    settings::any_has(connection, KIND, queue)
 }
 
 /// The rules of a bucket, for what happens to its objects.
@@ -121,29 +111,11 @@ fn all(connection: &Connection) -> Result<Vec<(String, Rules)>, ControlError> {
 
 /// The rules of a bucket by the id of their queue.
 fn load(connection: &Connection, bucket: &str) -> Result<Map<String, Value>, ApiError> {
-    let body: Option<String> = connection
-        .query_row(
-            "SELECT body FROM r2_settings WHERE bucket = ?1 AND kind = ?2",
-            [bucket, KIND],
-            |row| row.get(0),
-        )
-        .optional()?;
-    match body {
-        Some(body) => serde_json::from_str(&body).map_err(ApiError::internal),
-        None => Ok(Map::new()),
-    }
+    settings::load_items(connection, bucket, KIND)
 }
 
-fn store(
-    connection: &Connection,
-    bucket: &str,
-    rules: &Map<String, Value>,
-) -> Result<(), ApiError> {
-    connection.execute(
-        "INSERT OR REPLACE INTO r2_settings(bucket, kind, body) VALUES(?1, ?2, ?3)",
-        [bucket, KIND, &Value::Object(rules.clone()).to_string()],
-    )?;
-    Ok(())
+fn store(connection: &Connection, bucket: &str, all: Map<String, Value>) -> Result<(), ApiError> {
+    settings::store(connection, bucket, KIND, &Value::Object(all))
 }
 
 /// The bucket of the path, whose absence has a code of its own here.
@@ -260,7 +232,7 @@ fn add(cloud: &Cloud, call: &Call) -> ApiResult {
         own.extend(added);
         rules.insert(queue.id, Value::Array(own));
         events::watch(cloud, &bucket.key())?;
-        store(transaction, &bucket.id, &rules)
+        store(transaction, &bucket.id, rules)
     })?;
     ok(&json!({}))
 }
@@ -290,7 +262,7 @@ fn delete(cloud: &Cloud, call: &Call) -> ApiResult {
         if rules.is_empty() {
             events::ignore(cloud, &bucket.key())?;
         }
-        store(transaction, &bucket.id, &rules)
+        store(transaction, &bucket.id, rules)
     })?;
     ok(&json!({}))
 }

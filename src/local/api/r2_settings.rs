@@ -1,7 +1,8 @@
-//! The settings of an R2 bucket: CORS, lifecycle, lock, public access. The buckets themselves are in `r2`.
+//! The settings of an R2 bucket: CORS, lifecycle, lock, public access; and how all settings are kept, custom domains and event
+//! notifications as well. The buckets themselves are in `r2`.
 
-use rusqlite::{OptionalExtension as _, params};
-use serde_json::{Value, json};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde_json::{Map, Value, json};
 
 use super::{
     call::Call,
@@ -13,19 +14,64 @@ use crate::local::Cloud;
 
 const NO_CORS: u32 = 10059;
 
-fn setting(cloud: &Cloud, call: &Call, kind: &str) -> Result<Option<Value>, ApiError> {
-    cloud.control.run(|connection| {
-        let bucket = require(connection, call)?;
-        let body: Option<String> = connection
-            .query_row(
-                "SELECT body FROM r2_settings WHERE bucket = ?1 AND kind = ?2",
-                [bucket.id.as_str(), kind],
-                |row| row.get(0),
-            )
-            .optional()?;
-        body.map(|body| serde_json::from_str(&body).map_err(ApiError::internal))
-            .transpose()
+/// A setting of the bucket with this id; none where it was never set.
+fn load(connection: &Connection, bucket: &str, kind: &str) -> Result<Option<Value>, ApiError> {
+    let body: Option<String> = connection
+        .query_row(
+            "SELECT body FROM r2_settings WHERE bucket = ?1 AND kind = ?2",
+            [bucket, kind],
+            |row| row.get(0),
+        )
+        .optional()?;
+    body.map(|body| serde_json::from_str(&body).map_err(ApiError::internal))
+        .transpose()
+}
+
+/// Sets a setting as a whole.
+pub(super) fn store(
+    connection: &Connection,
+    bucket: &str,
+    kind: &str,
+    body: &Value,
+) -> Result<(), ApiError> {
+    connection.execute(
+        "INSERT OR REPLACE INTO r2_settings(bucket, kind, body) VALUES(?1, ?2, ?3)",
+        [bucket, kind, &body.to_string()],
+    )?;
+    Ok(())
+}
+
+/// A setting that is items by key; empty where it was never set.
+pub(super) fn load_items(
+    connection: &Connection,
+    bucket: &str,
+    kind: &str,
+) -> Result<Map<String, Value>, ApiError> {
+    Ok(match load(connection, bucket, kind)? {
+        Some(Value::Object(items)) => items,
+        _ => Map::new(),
     })
+}
+
+/// Whether any bucket has an item of that key.
+pub(super) fn any_has(connection: &Connection, kind: &str, key: &str) -> Result<bool, ApiError> {
+    let mut statement =
+        connection.prepare_cached("SELECT bucket FROM r2_settings WHERE kind = ?1")?;
+    let buckets: Vec<String> = statement
+        .query_map([kind], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for bucket in buckets {
+        if load_items(connection, &bucket, kind)?.contains_key(key) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn setting(cloud: &Cloud, call: &Call, kind: &str) -> Result<Option<Value>, ApiError> {
+    cloud
+        .control
+        .run(|connection| load(connection, &require(connection, call)?.id, kind))
 }
 
 fn write_setting(cloud: &Cloud, call: &Call, kind: &str, required: &[&str]) -> ApiResult {
@@ -47,15 +93,10 @@ fn write_setting(cloud: &Cloud, call: &Call, kind: &str, required: &[&str]) -> A
             }
         }
     }
-    let text = json!({"rules": rules}).to_string();
-    cloud.control.write(|transaction| {
-        let bucket = require(transaction, call)?;
-        transaction.execute(
-            "INSERT OR REPLACE INTO r2_settings(bucket, kind, body) VALUES(?1, ?2, ?3)",
-            [bucket.id.as_str(), kind, &text],
-        )?;
-        Ok::<_, ApiError>(())
-    })?;
+    let body = json!({"rules": rules});
+    cloud
+        .control
+        .write(|transaction| store(transaction, &require(transaction, call)?.id, kind, &body))?;
     ok(&json!({}))
 }
 

@@ -77,6 +77,7 @@ impl Bench {
             outputs,
             physical_name: checked.physical_name.clone(),
             settled: true,
+            attempted: Map::new(),
         };
         let read = kind.read(&context, &existing).await.unwrap().unwrap();
         assert_eq!(read, existing.outputs);
@@ -87,6 +88,7 @@ impl Bench {
             outputs,
             physical_name: checked.physical_name,
             settled: true,
+            attempted: Map::new(),
         }
     }
 
@@ -142,6 +144,7 @@ async fn d1_with_migrations() {
         outputs,
         physical_name: checked.physical_name,
         settled: true,
+        attempted: Map::new(),
     };
 
     write(
@@ -293,6 +296,7 @@ async fn workers_with_bindings() {
         outputs,
         physical_name: checked.physical_name,
         settled: true,
+        attempted: Map::new(),
     };
     let next = bench.check(
         &kind,

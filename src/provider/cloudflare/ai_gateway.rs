@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Map as JsonMap, Value as Json, json};
 
 use super::{
-    client::{Call, Client, encode},
+    client::{Call, Client},
     names::{NameRule, Naming, naming_prop},
     object::{Listing, Shape},
     props,
@@ -82,8 +82,19 @@ fn settings(props: &Map, before: Option<&Map>) -> Result<JsonMap<String, Json>, 
     Ok(settings)
 }
 
+/// The settings that an answer shows.
+fn shown(item: &Json) -> Map {
+    let mut shown = Map::new();
+    for (prop, field) in NEEDED.into_iter().chain(OTHERS) {
+        props::copy(&mut shown, item, &[(field, prop)]);
+    }
+    shown
+}
+
 #[async_trait]
 impl Shape for AiGateway {
+    const PATH: &'static str = PATH;
+
     fn schema() -> KindSchema {
         let number = |name, min, max, doc| Prop::new(name, PropType::Integer { min, max }, doc);
         let switch = |name, doc| Prop::new(name, PropType::Bool, doc);
@@ -171,35 +182,7 @@ impl Shape for AiGateway {
         let name = NAMES
             .resolve(context, &mut props, "name")
             .map_err(|error| vec![error])?;
-        Ok(Checked {
-            props,
-            known: Map::from([
-                ("id".to_owned(), Value::from(name.physical.as_str())),
-                ("name".to_owned(), Value::from(name.physical.as_str())),
-                ("type".to_owned(), Value::from("ai_gateway")),
-            ]),
-            identity: Some(format!("{KIND}:{}", name.physical)),
-            physical_name: name.physical,
-            explicit_name: name.explicit,
-        })
-    }
-
-    async fn collection(
-        &self,
-        _client: &Client,
-        _context: &OperationContext,
-        _props: &Map,
-    ) -> Result<String, ProviderError> {
-        Ok(PATH.to_owned())
-    }
-
-    fn item(
-        &self,
-        context: &OperationContext,
-        existing: &Existing,
-    ) -> Result<String, ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        Ok(format!("{PATH}/{}", encode(id)))
+        Ok(name.checked(KIND, "ai_gateway", &["id", "name"], props))
     }
 
     fn body(
@@ -233,6 +216,33 @@ impl Shape for AiGateway {
         ]);
         props::copy(&mut outputs, result, &[("created_at", "createdAt")]);
         Ok(outputs)
+    }
+
+    async fn shown(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+        item: &Json,
+        _known: &Existing,
+    ) -> Result<Map, ProviderError> {
+        Ok(shown(item))
+    }
+
+    async fn declared(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+        item: &Json,
+        _outputs: &Map,
+    ) -> Result<Map, ProviderError> {
+        let mut props = shown(item);
+        let own = shown(&Json::Object(settings(&Map::new(), None)?));
+        props.retain(|prop, value| match prop.as_str() {
+            "authentication" | "logpush" => *value == Value::Bool(true),
+            "rateLimitingTechnique" => value.as_str() != Some("fixed"),
+            _ => own.get(prop) != Some(value),
+        });
+        Ok(props)
     }
 
     fn listing(&self) -> Listing {

@@ -200,16 +200,7 @@ impl Provider for D1Database {
         let imports = imports::normalise(&context.folder, &context.access, &mut props);
         errors.extend([files, imports].into_iter().filter_map(Result::err));
         match NAMES.resolve(context, &mut props, "name") {
-            Ok(name) if errors.is_empty() => Ok(Checked {
-                props,
-                known: Map::from([
-                    ("name".to_owned(), Value::from(name.physical.as_str())),
-                    ("type".to_owned(), Value::from("d1")),
-                ]),
-                identity: Some(format!("{KIND}:{}", name.physical)),
-                physical_name: name.physical,
-                explicit_name: name.explicit,
-            }),
+            Ok(name) if errors.is_empty() => Ok(name.checked(KIND, "d1", &["name"], props)),
             Ok(_) => Err(errors),
             Err(error) => {
                 errors.push(error);
@@ -264,10 +255,10 @@ impl Provider for D1Database {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         migrations::refuse_rewritten(&existing.props, props)?;
         imports::refuse_rewritten(&existing.props, props)?;
-        let before = props::json_prop(&existing.props, "readReplication")?;
+        let before = existing.widest().contains_key("readReplication");
         let now = props::json_prop(props, "readReplication")?;
         // Sent even when it looks unchanged: an update that failed half-way may have left another mode behind.
-        if now.is_some() || before.is_some() {
+        if now.is_some() || before {
             let replication = now.unwrap_or_else(|| json!({ "mode": "disabled" }));
             let call = Call::patch(format!("{PATH}/{}", encode(id)))
                 .json(&json!({ "read_replication": replication }));
@@ -323,6 +314,10 @@ impl Provider for D1Database {
             props.remove("readReplication");
         }
         props
+    }
+
+    fn unseen(&self) -> &'static [&'static str] {
+        &["migrations", "importFiles"]
     }
 
     async fn find(

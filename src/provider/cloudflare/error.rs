@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{permission, transport::TransportError};
 use crate::{
+    model::Value,
     provider::{FailureKind, ProviderError},
     util::text,
 };
@@ -392,6 +393,32 @@ impl From<CallError> for ProviderError {
                 help: Some(AGAIN.to_owned()),
             },
         }
+    }
+}
+
+/// The failure of a call that does not find the `what` which a prop gives: it says nothing of the resource's own object.
+#[must_use]
+pub fn missing(what: &str, given: Option<&Value>, error: ProviderError) -> ProviderError {
+    let (message, help) = match given {
+        Some(Value::Resource(view)) => (
+            format!("the {what} `{}` is in state, but gone", view.physical_name),
+            "`alch run --refresh` makes it again".to_owned(),
+        ),
+        given => (
+            format!(
+                "there is no {what} `{}`",
+                given.and_then(Value::as_str).unwrap_or_default()
+            ),
+            format!(
+                "give a {what} of the script, or one that is there; where state knows it, `alch run --refresh` makes it again"
+            ),
+        ),
+    };
+    ProviderError {
+        kind: FailureKind::Refused,
+        message,
+        help: Some(help),
+        ..error
     }
 }
 

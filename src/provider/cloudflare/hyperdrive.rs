@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
 use super::{
-    client::{Call, Client, encode},
+    client::{Call, Client},
     names::{NameRule, Naming, naming_prop},
     object::{Listing, Shape},
     props,
@@ -169,6 +169,8 @@ fn body(name: &str, props: &Map) -> Result<Json, ProviderError> {
 
 #[async_trait]
 impl Shape for Hyperdrive {
+    const PATH: &'static str = PATH;
+
     fn schema() -> KindSchema {
         let seconds = || PropType::Integer { min: 0, max: 3600 };
         let caching = vec![
@@ -240,34 +242,7 @@ impl Shape for Hyperdrive {
         let name = NAMES
             .resolve(context, &mut props, "name")
             .map_err(|error| vec![error])?;
-        Ok(Checked {
-            props,
-            known: Map::from([
-                ("name".to_owned(), Value::from(name.physical.as_str())),
-                ("type".to_owned(), Value::from("hyperdrive")),
-            ]),
-            identity: Some(format!("{KIND}:{}", name.physical)),
-            physical_name: name.physical,
-            explicit_name: name.explicit,
-        })
-    }
-
-    async fn collection(
-        &self,
-        _client: &Client,
-        _context: &OperationContext,
-        _props: &Map,
-    ) -> Result<String, ProviderError> {
-        Ok(PATH.to_owned())
-    }
-
-    fn item(
-        &self,
-        context: &OperationContext,
-        existing: &Existing,
-    ) -> Result<String, ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        Ok(format!("{PATH}/{}", encode(id)))
+        Ok(name.checked(KIND, "hyperdrive", &["name"], props))
     }
 
     fn body(

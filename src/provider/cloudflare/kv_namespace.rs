@@ -199,17 +199,7 @@ impl Provider for KvNamespace {
         let name = NAMES
             .resolve(context, &mut props, "name")
             .map_err(|error| vec![error])?;
-        Ok(Checked {
-            props,
-            known: Map::from([
-                ("name".to_owned(), Value::from(name.physical.as_str())),
-                ("title".to_owned(), Value::from(name.physical.as_str())),
-                ("type".to_owned(), Value::from("kv_namespace")),
-            ]),
-            identity: Some(format!("{KIND}:{}", name.physical)),
-            physical_name: name.physical,
-            explicit_name: name.explicit,
-        })
+        Ok(name.checked(KIND, "kv_namespace", &["name", "title"], props))
     }
 
     async fn read(
@@ -288,6 +278,10 @@ impl Provider for KvNamespace {
             })
             .collect::<Result<Vec<_>, _>>()
             .map(Some)
+    }
+
+    fn unseen(&self) -> &'static [&'static str] {
+        &["values"]
     }
 
     async fn find(

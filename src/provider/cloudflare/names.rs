@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Map, Prop, PropType, Value},
-    provider::{CheckContext, PropError},
+    provider::{CheckContext, Checked, PropError},
     util::text,
 };
 
@@ -50,6 +50,24 @@ pub(super) fn naming_prop() -> Prop {
         PropType::OneOf(&["app", "stage"]),
         "how the name is made when none is given: `stage` gives `<id>-<stage>`, `app` gives `<app>-<scopes>-<id>-<stage>`",
     )
+}
+
+impl Name {
+    /// What a check of `props` answers about an object that its name tells from others of its kind: the outputs `keys` are the
+    /// name, and `type` is `short`.
+    pub(super) fn checked(self, kind: &str, short: &str, keys: &[&str], props: Map) -> Checked {
+        let mut known = Map::from([("type".to_owned(), Value::from(short))]);
+        for key in keys {
+            known.insert((*key).to_owned(), Value::from(self.physical.as_str()));
+        }
+        Checked {
+            props,
+            known,
+            identity: Some(format!("{kind}:{}", self.physical)),
+            physical_name: self.physical,
+            explicit_name: self.explicit,
+        }
+    }
 }
 
 impl NameRule {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::Value as Json;
 
 use super::{
-    client::{Call, Client},
+    client::{Call, Client, encode},
     error::after_creation,
     props,
 };
@@ -31,6 +31,9 @@ pub(super) enum Listing {
 /// What is special about a kind.
 #[async_trait]
 pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
+    /// The collection, for kinds that have one for the whole account; others say in which one an object is.
+    const PATH: &'static str = "";
+
     /// What the kind accepts and answers.
     fn schema() -> KindSchema
     where
@@ -47,17 +50,22 @@ pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
     /// The path of the collection that the object is or will be in.
     async fn collection(
         &self,
-        client: &Client,
-        context: &OperationContext,
-        props: &Map,
-    ) -> Result<String, ProviderError>;
+        _client: &Client,
+        _context: &OperationContext,
+        _props: &Map,
+    ) -> Result<String, ProviderError> {
+        Ok(Self::PATH.to_owned())
+    }
 
     /// The path of an object.
     fn item(
         &self,
         context: &OperationContext,
         existing: &Existing,
-    ) -> Result<String, ProviderError>;
+    ) -> Result<String, ProviderError> {
+        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
+        Ok(format!("{}/{}", Self::PATH, encode(id)))
+    }
 
     /// The body that makes the object.
     fn body(
@@ -126,6 +134,22 @@ pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
         _known: &Existing,
     ) -> Result<Map, ProviderError> {
         Ok(Map::new())
+    }
+
+    /// The props with which a script declares the object of this answer, for an import: what it has by itself is left out.
+    async fn declared(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+        _item: &Json,
+        _outputs: &Map,
+    ) -> Result<Map, ProviderError> {
+        Ok(Map::new())
+    }
+
+    /// As [`Provider::unseen`].
+    fn unseen(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// As [`Provider::compare`].
@@ -265,6 +289,11 @@ impl<S: Shape> Provider for Object<S> {
         let item = self.shape.item(context, existing)?;
         let collection = Self::above(&item).to_owned();
         let mut outputs = existing.outputs.clone();
+        // What an update that was cut short may have set is taken away like what is known to be there.
+        let existing = &Existing {
+            props: existing.widest(),
+            ..existing.clone()
+        };
         if let Some(call) = self.shape.change(context, item, props, existing)? {
             let answer = self.client.call(context, &call).await?;
             outputs = self
@@ -343,6 +372,42 @@ impl<S: Shape> Provider for Object<S> {
 
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
         self.shape.compare(existing, seen)
+    }
+
+    fn unseen(&self) -> &'static [&'static str] {
+        self.shape.unseen()
+    }
+
+    /// One object with all that declares it.
+    async fn observe(
+        &self,
+        context: &OperationContext,
+        existing: &Existing,
+    ) -> Result<Option<Observation>, ProviderError> {
+        let item = self.shape.item(context, existing)?;
+        let call = Call::get(item.as_str());
+        let answer = self.client.look(context, &call).await?;
+        let Some(answer) = answer.filter(|answer| !self.shape.is_gone(&answer.result)) else {
+            return Ok(None);
+        };
+        let result = &answer.result;
+        let above = Self::above(&item);
+        let mut outputs = self.shape.outputs(result, above, &call.describe())?;
+        self.shape
+            .complete(&self.client, context, &mut outputs, false)
+            .await?;
+        let declared = self.shape.declared(&self.client, context, result, &outputs);
+        let known = existing.physical_name.as_str();
+        let name = match self.shape.is_it(result, known) {
+            true => known,
+            false => props::text(result, "name").unwrap_or(known),
+        };
+        Ok(Some(Observation {
+            id: self.object_id(known, &outputs),
+            physical_name: name.to_owned(),
+            props: declared.await?,
+            outputs,
+        }))
     }
 
     async fn find(

@@ -7,6 +7,7 @@ use serde_json::{Map as JsonMap, Value as Json, json};
 
 use super::{
     client::{Call, Client, encode},
+    error::ApiError,
     names::{NameRule, Naming, naming_prop},
     props,
 };
@@ -20,6 +21,8 @@ use crate::{
 
 pub(super) const KIND: &str = "cloudflare::Queue";
 const PATH: &str = "queues";
+/// The code of a queue that is not there.
+const NO_QUEUE: i64 = 11_000;
 
 const NAMES: NameRule = NameRule {
     naming: Naming::Stage,
@@ -59,6 +62,28 @@ impl Queue {
             schema: schema(),
         }
     }
+}
+
+/// Whether an answer says that the queue of the path is not there.
+pub(super) fn is_missing(error: &ProviderError) -> bool {
+    error.code.as_deref() == Some(NO_QUEUE.to_string().as_str())
+}
+
+/// The same of an answer that is still open.
+pub(super) fn is_missing_there(error: &ApiError) -> bool {
+    error.code == Some(NO_QUEUE)
+}
+
+/// Why a text cannot be the id of a queue.
+pub(super) fn id_problem(given: &Value) -> Option<(String, String)> {
+    let id = given.as_str()?;
+    let fits = id.len() == 32 && id.chars().all(|letter| letter.is_ascii_hexdigit());
+    (!fits).then(|| {
+        (
+            format!("`{id}` is no id of a queue"),
+            "give a queue of the script, or the 32 hexadecimal digits of its id".to_owned(),
+        )
+    })
 }
 
 fn schema() -> KindSchema {
@@ -155,16 +180,7 @@ impl Provider for Queue {
         let name = NAMES
             .resolve(context, &mut props, "name")
             .map_err(|error| vec![error])?;
-        Ok(Checked {
-            props,
-            known: Map::from([
-                ("name".to_owned(), Value::from(name.physical.as_str())),
-                ("type".to_owned(), Value::from("queue")),
-            ]),
-            identity: Some(format!("{KIND}:{}", name.physical)),
-            physical_name: name.physical,
-            explicit_name: name.explicit,
-        })
+        Ok(name.checked(KIND, "queue", &["name"], props))
     }
 
     async fn read(
@@ -200,7 +216,8 @@ impl Provider for Queue {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
         // A setting that is no longer given goes back to what Cloudflare uses by itself.
         let mut settings_now = given_settings(props)?;
-        let before = props::map_prop(&existing.props, "settings");
+        let before = existing.widest();
+        let before = props::map_prop(&before, "settings");
         for (prop, field, default) in settings() {
             if before.is_some_and(|map| map.contains_key(prop)) {
                 settings_now.entry(field).or_insert(default);
@@ -310,6 +327,7 @@ mod tests {
             outputs,
             physical_name: checked.physical_name,
             settled: true,
+            attempted: Map::new(),
         };
         kind.update(&context, &Map::new(), &existing).await.unwrap();
         assert_eq!(

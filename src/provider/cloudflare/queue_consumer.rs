@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     client::{Call, Client, encode},
-    error::CallError,
+    error::{CallError, missing},
     props, queue, worker,
 };
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 pub(super) const KIND: &str = "cloudflare::QueueConsumer";
 /// The code of Cloudflare for a queue that has a consumer.
 const EXISTS: i64 = 11004;
+/// The codes of Cloudflare for a Worker that is not there.
+const NO_WORKER: [&str; 3] = ["10007", "10090", "10092"];
 /// Longest name of a resource that stands for a consumer, which has no name of its own.
 const NAME_LIMIT: usize = 255;
 
@@ -109,6 +111,18 @@ fn shown(consumer: &Json) -> Map {
         consumer,
         &[("dead_letter_queue", "deadLetterQueue")],
     );
+    shown
+}
+
+/// The settings of a consumer of the API's answer without those that it has by itself.
+pub(super) fn declarable(consumer: &Json) -> Map {
+    let mut shown = shown(consumer);
+    for (prop, _, default) in settings() {
+        if shown.get(prop) == Some(&Value::from_plain_json(default)) {
+            shown.remove(prop);
+        }
+    }
+    shown.retain(|_, value| *value != Value::Null && value.as_str() != Some(""));
     shown
 }
 
@@ -261,6 +275,9 @@ impl Provider for QueueConsumer {
     }
 
     fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>> {
+        if let Some((problem, help)) = props.get("queue").and_then(queue::id_problem) {
+            return Err(vec![props::mistake(&["queue"], problem, help)]);
+        }
         // A consumer has no name: the resource's own stands in its place.
         Ok(Checked {
             props,
@@ -294,7 +311,9 @@ impl Provider for QueueConsumer {
         let queue = named(props, "queue", "id")?;
         let script = named(props, "scriptName", "name")?;
         let body = body(&script, props::map_prop(props, "settings"))?;
-        let call = Call::post(path(&queue)).json(&body);
+        let call = Call::post(path(&queue))
+            .json(&body)
+            .visible_late(context.made.has(&queue) || context.made.has(&script));
         let answer = match self.client.call(context, &call).await {
             Ok(answer) => answer,
             Err(error) if is_taken(&error) => {
@@ -311,7 +330,7 @@ impl Provider for QueueConsumer {
                     }
                 });
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(not_there(props, error.into())),
         };
         outputs(&queue, &answer.result, &call.describe())
     }
@@ -327,7 +346,8 @@ impl Provider for QueueConsumer {
         let script = named(props, "scriptName", "name")?;
         let body = body(&script, props::map_prop(props, "settings"))?;
         let call = Call::put(format!("{}/{}", path(queue), encode(id))).json(&body);
-        let answer = self.client.call(context, &call).await?;
+        let answer = self.client.call(context, &call).await;
+        let answer = answer.map_err(|error| not_there(props, error.into()))?;
         outputs(queue, &answer.result, &call.describe())
     }
 
@@ -404,6 +424,18 @@ impl Provider for QueueConsumer {
             created_at: props::moment(&consumer, "created_on"),
             ours: None,
         }))
+    }
+}
+
+/// Tells which of the two is missing, where one is: a consumer that is not there itself is another matter.
+fn not_there(props: &Map, error: ProviderError) -> ProviderError {
+    let no_worker = |code: &str| NO_WORKER.contains(&code);
+    if queue::is_missing(&error) {
+        missing("queue", props.get("queue"), error)
+    } else if error.code.as_deref().is_some_and(no_worker) {
+        missing("Worker", props.get("scriptName"), error)
+    } else {
+        error
     }
 }
 

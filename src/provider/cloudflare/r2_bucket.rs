@@ -341,6 +341,7 @@ impl Provider for R2Bucket {
             errors.push(error);
         }
         domains::normalise(&mut props, &mut errors);
+        notifications::normalise(&props, &mut errors);
         notifications::check(&props, &mut errors);
         let name = match NAMES.resolve(context, &mut props, "name") {
             Ok(name) => name,
@@ -411,8 +412,11 @@ impl Provider for R2Bucket {
         let mut outputs = existing.outputs.clone();
         let class = text_prop(props, "storageClass").unwrap_or("Standard");
         let known = text_prop(&existing.outputs, "storageClass").unwrap_or("Standard");
+        let before = existing.widest();
         // An update that was cut short may have set what the script does not ask for any more.
-        if class != known || !existing.settled && !existing.props.is_empty() {
+        let unsure = !existing.settled && !existing.props.is_empty()
+            || existing.attempted.contains_key("storageClass");
+        if class != known || unsure {
             let call = Call::patch(format!("{PATH}/{}", encode(name)))
                 .header("cf-r2-storage-class", class);
             self.client
@@ -420,7 +424,7 @@ impl Provider for R2Bucket {
                 .await?;
             outputs.insert("storageClass".to_owned(), Value::from(class));
         }
-        self.configure(context, name, props, Some(&existing.props), &mut outputs)
+        self.configure(context, name, props, Some(&before), &mut outputs)
             .await?;
         Ok(outputs)
     }
@@ -440,8 +444,9 @@ impl Provider for R2Bucket {
             existing.physical_name.as_str(),
             jurisdiction(&existing.props),
         );
-        domains::remove(&self.client, context, name, place, &existing.props).await?;
-        notifications::remove(&self.client, context, name, place, &existing.props).await?;
+        let props = existing.widest();
+        domains::remove(&self.client, context, name, place, &props).await?;
+        notifications::remove(&self.client, context, name, place, &props).await?;
         let call = within(Call::delete(format!("{PATH}/{}", encode(name))), place);
         self.client.look(context, &call).await.map(drop)
     }

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::{
     client::{Call, Client, encode},
+    error::missing,
     props::{self, mistake},
     r2_bucket,
     worker::files::known_content_type,
@@ -75,7 +76,7 @@ impl R2Object {
         let list = Call::get(format!("{}/objects", place.bucket_path()))
             .query("prefix", key)
             .query("per_page", "1")
-            .visible_late(new);
+            .visible_late(new && context.made.has(&place.bucket));
         let answer = self.client.look(context, &place.within(list)).await?;
         let first = answer.and_then(|answer| answer.result.get(0).cloned());
         Ok(first.filter(|object| props::text(object, "key") == Some(key)))
@@ -100,7 +101,15 @@ impl R2Object {
             call = call.header("cf-r2-storage-class", class);
         }
         let call = place.within(call);
-        let answer = self.client.call(context, &call).await?;
+        // What is not found is the bucket: an upload needs no object to be there.
+        let answer = self.client.call(context, &call).await.map_err(|error| {
+            let no_bucket = error.is_not_found();
+            let error = ProviderError::from(error);
+            match no_bucket {
+                true => missing("bucket", props.get("bucket"), error),
+                false => error,
+            }
+        })?;
         outputs(&answer.result, place, key, &call.describe())
     }
 }

@@ -78,6 +78,8 @@ fn outputs(result: &Json, word: &str, call: &str) -> Result<Map, ProviderError> 
 
 #[async_trait]
 impl Shape for SecretsStore {
+    const PATH: &'static str = PATH;
+
     fn schema() -> KindSchema {
         KindSchema {
             kind: STORE.into(),
@@ -108,24 +110,6 @@ impl Shape for SecretsStore {
 
     fn check(&self, context: &CheckContext, props: Map) -> Result<Checked, Vec<PropError>> {
         named(STORE, "secrets_store", context, props)
-    }
-
-    async fn collection(
-        &self,
-        _client: &Client,
-        _context: &OperationContext,
-        _props: &Map,
-    ) -> Result<String, ProviderError> {
-        Ok(PATH.to_owned())
-    }
-
-    fn item(
-        &self,
-        context: &OperationContext,
-        existing: &Existing,
-    ) -> Result<String, ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        Ok(format!("{PATH}/{}", encode(id)))
     }
 
     fn body(

@@ -22,7 +22,7 @@ use crate::{
     bundle::{Bundle, BundleError, Bundler, Message, Request},
     model::{AppName, Fqn, Map, ResourceId, ScopePath, StageName, StagePath, Value},
     provider::{
-        Access, CheckContext, Existing, Meter, OperationContext, Permissions, Provider,
+        Access, CheckContext, Existing, Made, Meter, OperationContext, Permissions, Provider,
         validate::validate,
     },
 };
@@ -130,6 +130,7 @@ pub(crate) fn context(physical_name: &str) -> OperationContext {
         cancel: CancellationToken::new(),
         progress: Arc::new(|_| {}),
         redact: Arc::new(str::to_owned),
+        made: Made::default(),
     }
 }
 
@@ -180,6 +181,7 @@ pub(crate) fn existing(name: &str, props: Json, outputs: Json) -> Existing {
         outputs: map(outputs),
         physical_name: name.to_owned(),
         settled: true,
+        attempted: Map::new(),
     }
 }
 

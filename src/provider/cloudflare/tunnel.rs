@@ -68,6 +68,27 @@ fn configuration(props: &Map, before: Option<&Map>) -> Result<Option<Json>, Prov
     Ok(any.then(|| json!({ "config": config })))
 }
 
+/// The configuration that a tunnel has, as props.
+async fn configured(
+    client: &Client,
+    context: &OperationContext,
+    outputs: &Map,
+) -> Result<Map, ProviderError> {
+    let id = encode(props::known_output(outputs, "id", context.fqn.as_str())?);
+    let call = Call::get(format!("{PATH}/{id}/configurations"));
+    let answer = client.look(context, &call).await?;
+    let mut shown = Map::new();
+    if let Some(config) = answer
+        .as_ref()
+        .and_then(|answer| answer.result.get("config"))
+    {
+        for (prop, field) in CONFIGURATION {
+            props::copy(&mut shown, config, &[(field, prop)]);
+        }
+    }
+    Ok(shown)
+}
+
 /// What is wrong with the rules, whose last one has to fit every request.
 fn problem(props: &Map) -> Option<PropError> {
     let rules = props.get("ingress")?.as_array()?;
@@ -93,6 +114,8 @@ fn put_secret(body: &mut Json, props: &Map) -> Result<(), ProviderError> {
 
 #[async_trait]
 impl Shape for Tunnel {
+    const PATH: &'static str = PATH;
+
     fn schema() -> KindSchema {
         let rule = vec![
             Prop::new(
@@ -195,34 +218,7 @@ impl Shape for Tunnel {
                 return Err(errors);
             }
         };
-        Ok(Checked {
-            props,
-            known: Map::from([
-                ("name".to_owned(), Value::from(name.physical.as_str())),
-                ("type".to_owned(), Value::from("tunnel")),
-            ]),
-            identity: Some(format!("{KIND}:{}", name.physical)),
-            physical_name: name.physical,
-            explicit_name: name.explicit,
-        })
-    }
-
-    async fn collection(
-        &self,
-        _client: &Client,
-        _context: &OperationContext,
-        _props: &Map,
-    ) -> Result<String, ProviderError> {
-        Ok(PATH.to_owned())
-    }
-
-    fn item(
-        &self,
-        context: &OperationContext,
-        existing: &Existing,
-    ) -> Result<String, ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        Ok(format!("{PATH}/{}", encode(id)))
+        Ok(name.checked(KIND, "tunnel", &["name"], props))
     }
 
     fn body(
@@ -309,6 +305,41 @@ impl Shape for Tunnel {
             client.call(context, &call).await?;
         }
         Ok(())
+    }
+
+    async fn shown(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+        _item: &Json,
+        known: &Existing,
+    ) -> Result<Map, ProviderError> {
+        let declared = |(prop, _): &(&str, &str)| known.props.contains_key(*prop);
+        if !CONFIGURATION.iter().any(declared) {
+            return Ok(Map::new());
+        }
+        configured(client, context, &known.outputs).await
+    }
+
+    async fn declared(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+        item: &Json,
+        outputs: &Map,
+    ) -> Result<Map, ProviderError> {
+        if props::text(item, "config_src") == Some("local") {
+            let local = ("configSrc".to_owned(), Value::from("local"));
+            return Ok(Map::from([local]));
+        }
+        let mut props = configured(client, context, outputs).await?;
+        let nothing = Value::from_plain_json(json!([{ "service": NOTHING }]));
+        props.retain(|_, value| *value != nothing && *value != Value::Map(Map::new()));
+        Ok(props)
+    }
+
+    fn unseen(&self) -> &'static [&'static str] {
+        &["tunnelSecret"]
     }
 
     fn listing(&self) -> Listing {

@@ -49,6 +49,8 @@ fn metadata(props: &Map) -> Vec<(&str, &str)> {
 
 #[async_trait]
 impl Shape for VectorizeIndex {
+    const PATH: &'static str = PATH;
+
     fn schema() -> KindSchema {
         let metadata = vec![
             Prop::new(
@@ -143,32 +145,12 @@ impl Shape for VectorizeIndex {
                 errors.push(props::mistake(&["name"], message, help));
             }
             Ok(name) if errors.is_empty() => {
-                let text = || Value::from(name.physical.as_str());
-                return Ok(Checked {
-                    props,
-                    known: Map::from([
-                        ("id".to_owned(), text()),
-                        ("name".to_owned(), text()),
-                        ("type".to_owned(), Value::from("vectorize")),
-                    ]),
-                    identity: Some(format!("{KIND}:{}", name.physical)),
-                    explicit_name: name.explicit,
-                    physical_name: name.physical,
-                });
+                return Ok(name.checked(KIND, "vectorize", &["id", "name"], props));
             }
             Ok(_) => {}
             Err(error) => errors.push(error),
         }
         Err(errors)
-    }
-
-    async fn collection(
-        &self,
-        _client: &Client,
-        _context: &OperationContext,
-        _props: &Map,
-    ) -> Result<String, ProviderError> {
-        Ok(PATH.to_owned())
     }
 
     fn item(

@@ -12,6 +12,7 @@ pub(super) mod files;
 mod graph;
 mod handover;
 mod held;
+mod import;
 mod imports;
 mod leads;
 mod metadata;
@@ -532,7 +533,7 @@ impl Provider for Worker {
         self.configure(context, name, props, Some(existing), &mut outputs)
             .await
             .map_err(after)?;
-        self.lead_here(context, name, props, Some(&existing.props))
+        self.lead_here(context, name, props, Some(&existing.widest()))
             .await
             .map_err(after)?;
         self.consume(context, name, props, Some(existing), &mut outputs)
@@ -550,11 +551,10 @@ impl Provider for Worker {
         existing: &Existing,
     ) -> Result<(), ProviderError> {
         let name = existing.physical_name.as_str();
-        self.lead_here(context, name, &Map::new(), Some(&existing.props))
+        self.lead_here(context, name, &Map::new(), Some(&existing.widest()))
             .await?;
-        self.consume_no_more(context, name, &existing.outputs)
-            .await?;
-        if !crons(&existing.props).is_empty() {
+        self.consume_no_more(context, name, existing).await?;
+        if !crons(&existing.widest()).is_empty() {
             let call = Call::put(path(name, "/schedules")).json(&json!([]));
             self.client.look(context, &call).await?;
         }

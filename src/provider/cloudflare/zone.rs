@@ -226,6 +226,8 @@ fn wanted(props: &Map, before: Option<&Map>) -> Result<Vec<(&'static str, Json)>
 
 #[async_trait]
 impl Shape for Zone {
+    const PATH: &'static str = PATH;
+
     fn schema() -> KindSchema {
         KindSchema {
             kind: KIND.into(),
@@ -284,24 +286,6 @@ impl Shape for Zone {
             physical_name: name,
             explicit_name: true,
         })
-    }
-
-    async fn collection(
-        &self,
-        _client: &Client,
-        _context: &OperationContext,
-        _props: &Map,
-    ) -> Result<String, ProviderError> {
-        Ok(PATH.to_owned())
-    }
-
-    fn item(
-        &self,
-        context: &OperationContext,
-        existing: &Existing,
-    ) -> Result<String, ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        Ok(format!("{PATH}/{}", encode(id)))
     }
 
     fn body(
@@ -369,7 +353,8 @@ impl Shape for Zone {
         let path = format!("{PATH}/{}", encode(&id));
         let new = before.is_none();
         let paused = props.get("paused").and_then(Value::as_bool) == Some(true);
-        if paused != (outputs.get("paused").and_then(Value::as_bool) == Some(true)) {
+        let unsure = before.is_some_and(|before| before.attempted.contains_key("paused"));
+        if unsure || paused != (outputs.get("paused").and_then(Value::as_bool) == Some(true)) {
             let call = Call::patch(path.as_str())
                 .json(&json!({ "paused": paused }))
                 .visible_late(new);
@@ -414,6 +399,40 @@ impl Shape for Zone {
         }
         shown.insert("settings".to_owned(), Value::Map(settings));
         Ok(shown)
+    }
+
+    async fn declared(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+        item: &Json,
+        outputs: &Map,
+    ) -> Result<Map, ProviderError> {
+        let own: Map = SETTINGS
+            .map(|(prop, _, _, default, _)| (prop.to_owned(), Value::from(default)))
+            .into_iter()
+            .chain([(
+                BROWSER_CACHE.0.to_owned(),
+                Value::from_plain_json(json!(BROWSER_CACHE.2)),
+            )])
+            .collect();
+        let asking = Existing {
+            props: Map::from([("settings".to_owned(), Value::Map(own.clone()))]),
+            outputs: outputs.clone(),
+            physical_name: context.physical_name.clone(),
+            settled: false,
+            attempted: Map::new(),
+        };
+        let mut props = self.shown(client, context, item, &asking).await?;
+        if let Some(Value::Map(settings)) = props.get_mut("settings") {
+            settings.retain(|prop, value| own.get(prop) != Some(value));
+        }
+        props.retain(|prop, value| match prop.as_str() {
+            "paused" => *value == Value::Bool(true),
+            "type" => value.as_str() != Some("full"),
+            _ => *value != Value::Map(Map::new()),
+        });
+        Ok(props)
     }
 
     fn listing(&self) -> Listing {

@@ -349,6 +349,7 @@ mod tests {
             outputs,
             physical_name: "out/a.txt".to_owned(),
             settled: true,
+            attempted: Map::new(),
         };
         fs::write_atomic(&path, b"changed").unwrap();
         kind.delete(&context, &existing).await.unwrap();

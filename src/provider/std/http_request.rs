@@ -443,6 +443,7 @@ mod tests {
             outputs: Map::new(),
             physical_name: "http-request".to_owned(),
             settled: true,
+            attempted: Map::new(),
         };
         let context = context("x");
         let error = kind.delete(&context, &existing).await.unwrap_err();

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     model::{AppName, Fqn, StagePath},
     state::{
-        Intent, JournalEntry, LockHolder, Record, StageHeader, StageState, StateError,
-        file::envelope::{parse, seal, unseal},
+        Deployment, Intent, JournalEntry, LockHolder, Record, StageHeader, StageState, StateError,
+        file::envelope::{seal, unseal},
+        migrate::{self, Role, Unreadable, Versioned},
         record::FORMAT,
     },
 };
@@ -140,9 +141,24 @@ pub(super) struct Segment {
     pub(super) entries: Vec<JournalEntry>,
 }
 
-#[derive(Deserialize)]
-struct Version {
-    format: u32,
+impl Versioned for StoreRecord {
+    const ROLE: Role = Role::Store;
+}
+
+impl Versioned for AppRecord {
+    const ROLE: Role = Role::Application;
+}
+
+impl Versioned for LockRecord {
+    const ROLE: Role = Role::Lock;
+}
+
+impl Versioned for StateRecord {
+    const ROLE: Role = Role::Checkpoint;
+}
+
+impl Versioned for Segment {
+    const ROLE: Role = Role::Segment;
 }
 
 /// Serialises an object.
@@ -158,22 +174,24 @@ pub(super) fn encode(place: &str, value: &impl Serialize) -> Result<Bytes, State
 }
 
 /// Reads an object; what cannot be read is damage, never absence.
-pub(super) fn decode<T: DeserializeOwned>(
+pub(super) fn decode<T: DeserializeOwned + Versioned>(
     bytes: &[u8],
     owner: &str,
     place: &str,
 ) -> Result<T, StateError> {
-    let corrupt = |problem| corrupt(owner, place, problem);
-    let (json, _) = unseal(bytes).map_err(corrupt)?;
-    let version: Version = parse(json).map_err(corrupt)?;
-    if version.format > FORMAT {
-        return Err(StateError::TooNew {
+    let (json, _) = unseal(bytes).map_err(|problem| corrupt(owner, place, problem))?;
+    migrate::read(json).map_err(|error| unreadable(error, owner, place))
+}
+
+fn unreadable(error: Unreadable, owner: &str, place: &str) -> StateError {
+    match error {
+        Unreadable::TooNew(found) => StateError::TooNew {
             place: place.to_owned(),
-            found: version.format,
+            found,
             known: FORMAT,
-        });
+        },
+        Unreadable::Wrong(problem) => corrupt(owner, place, problem),
     }
-    parse(json).map_err(corrupt)
 }
 
 /// A [`StateError::Corrupt`].
@@ -189,15 +207,15 @@ pub(super) fn corrupt(
     }
 }
 
-/// Reads an object that states no format of its own.
-pub(super) fn decode_unversioned<T: DeserializeOwned>(
+/// Reads the record of a finished run, which need not state its format.
+pub(super) fn decode_deployment(
     bytes: &[u8],
     owner: &str,
     place: &str,
-) -> Result<T, StateError> {
-    unseal(bytes)
-        .and_then(|(json, _)| parse(json))
-        .map_err(|problem| corrupt(owner, place, problem))
+) -> Result<Deployment, StateError> {
+    let (json, _) = unseal(bytes).map_err(|problem| corrupt(owner, place, problem))?;
+    migrate::read_unstated(Role::Deployment, None, json)
+        .map_err(|error| unreadable(error, owner, place))
 }
 
 /// Compares an object with its checksum.

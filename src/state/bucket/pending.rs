@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     model::StagePath,
-    state::{Intent, JournalEntry, Operation, StageState, StateError, record::FORMAT},
+    state::{
+        Intent, JournalEntry, Operation, StageState, StateError,
+        migrate::{Role, Versioned},
+        record::FORMAT,
+    },
     util::fs,
 };
 
@@ -37,6 +41,10 @@ pub(super) struct Kept {
     /// Counts what was kept: 0 may be in the bucket all the same.
     pub(super) number: u32,
     pub(super) entries: Vec<JournalEntry>,
+}
+
+impl Versioned for Kept {
+    const ROLE: Role = Role::Kept;
 }
 
 /// Where in the journal a batch was to stand, and who was to write it.

@@ -472,7 +472,7 @@ impl Store for BucketStore {
         let listed = self.remote.list(&self.keys.states(app)).await?;
         let mut stages: Vec<StagePath> = listed
             .iter()
-            .filter_map(|(key, _)| StageName::new(unescape(stem(key)?)?).ok())
+            .filter_map(|(key, _)| StageName::try_from(unescape(stem(key)?)?).ok())
             .map(|stage| StagePath::new(app.clone(), stage))
             .collect();
         stages.sort();
@@ -629,7 +629,7 @@ impl Store for BucketStore {
             .filter_map(|(key, seen)| seen.map(|seen| (key, seen)))
             .map(|(key, seen)| {
                 let place = self.remote.place(&key);
-                super::format::decode_unversioned(&seen.bytes, &stage.to_string(), &place)
+                super::format::decode_deployment(&seen.bytes, &stage.to_string(), &place)
             })
             .collect()
     }

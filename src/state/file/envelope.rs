@@ -3,10 +3,10 @@
 
 use std::{fmt, path::Path};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::state::{StateError, record::from_json};
+use crate::state::StateError;
 
 const BEFORE_CHECKSUM: &[u8] = b"{\"checksum\":\"blake3:";
 const BEFORE_RECORD: &[u8] = b"\",\"record\":";
@@ -114,18 +114,6 @@ fn unseal_loose(bytes: &[u8]) -> Result<(Checksum, &[u8]), String> {
     Ok((stated, loose.record.get().as_bytes()))
 }
 
-/// Reads the JSON of a record whose checksum was compared.
-///
-/// # Errors
-/// Where in the JSON what is wrong.
-pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
-    // The second, slower reading tells the path of the mistake.
-    match serde_json::from_slice(json) {
-        Ok(value) => Ok(value),
-        Err(_) => from_json(json),
-    }
-}
-
 /// A [`StateError::Corrupt`].
 pub(crate) fn corrupt(
     stage: impl fmt::Display,
@@ -155,7 +143,7 @@ pub(crate) fn io_error(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{Record, tests_support::record};
+    use crate::state::{Record, record::from_json, tests_support::record};
 
     #[test]
     fn what_is_sealed_is_read_again() {
@@ -163,7 +151,7 @@ mod tests {
         let (bytes, checksum) = seal(&record).unwrap();
         let (json, read) = unseal(&bytes).unwrap();
         assert_eq!(read, checksum);
-        assert_eq!(parse::<Record>(json).unwrap(), record);
+        assert_eq!(from_json::<Record>(json).unwrap(), record);
         assert!(
             std::str::from_utf8(&bytes)
                 .unwrap()

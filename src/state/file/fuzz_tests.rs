@@ -5,12 +5,12 @@
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{
-    envelope::{parse, seal, unseal},
+    envelope::{seal, unseal},
     journal::{JournalHeader, Payloads, decode, encode_batch, encode_new, salvage},
 };
 use crate::state::{
     Record, Snapshot, StageState,
-    record::FORMAT,
+    record::{FORMAT, from_json},
     tests_support::{intent, put, record, removed, stage},
 };
 
@@ -145,7 +145,7 @@ proptest! {
     fn fuzz_record(bytes in mutated(seal(&record("app/dev/x", 1)).unwrap().0)) {
         let good = record("app/dev/x", 1);
         if let Ok((json, _)) = unseal(&bytes) {
-            prop_assert_eq!(parse::<Record>(json).unwrap(), good);
+            prop_assert_eq!(from_json::<Record>(json).unwrap(), good);
         }
     }
 
@@ -155,9 +155,9 @@ proptest! {
         if let Ok(text) = serde_json::from_slice::<&serde_json::value::RawValue>(&json) {
             let (bytes, _) = seal(&text).unwrap();
             let (json, _) = unseal(&bytes).unwrap();
-            if let Ok(read) = parse::<Record>(json) {
+            if let Ok(read) = from_json::<Record>(json) {
                 let again = serde_json::to_vec(&read).unwrap();
-                prop_assert_eq!(parse::<Record>(&again).unwrap(), read);
+                prop_assert_eq!(from_json::<Record>(&again).unwrap(), read);
             }
         }
     }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::{
     JournalEntry, StateError,
-    migrate::{Role, migrate},
-    record::{FORMAT, from_json},
+    migrate::{self, Role, Unreadable, Versioned},
+    record::FORMAT,
 };
 
 const MAGIC: &[u8; 8] = b"ALCHWAL\n";
@@ -42,9 +42,12 @@ pub(crate) struct JournalHeader {
     pub(crate) epoch: u64,
 }
 
-/// Just the version, to tell a newer journal from a damaged one.
+impl Versioned for JournalHeader {
+    const ROLE: Role = Role::Journal;
+}
+
 #[derive(Deserialize)]
-struct Version {
+struct Stated {
     format: u32,
 }
 
@@ -52,6 +55,8 @@ struct Version {
 #[derive(Debug)]
 pub(crate) struct Journal {
     pub(crate) header: JournalHeader,
+    /// The format that it was written in.
+    pub(crate) format: u32,
     pub(crate) entries: Vec<JournalEntry>,
     /// The highest epoch that wrote.
     pub(crate) epoch: u64,
@@ -71,6 +76,13 @@ pub(crate) enum JournalError {
 }
 
 impl JournalError {
+    fn of(error: Unreadable, what: impl FnOnce() -> String) -> Self {
+        match error {
+            Unreadable::TooNew(found) => Self::TooNew(found),
+            Unreadable::Wrong(problem) => damaged(format!("{}: {problem}", what())),
+        }
+    }
+
     /// With the names of stage and file.
     pub(crate) fn at(self, stage: &str, place: &std::path::Path) -> StateError {
         match self {
@@ -246,18 +258,15 @@ fn begin(bytes: &[u8]) -> Result<(Journal, u32), JournalError> {
         Found::Frame(frame) if frame.kind == KIND_HEADER && frame.batch == 0 => frame,
         _ => return Err(damaged("its header is torn or changed")),
     };
-    let version: Version = serde_json::from_slice(first.payload)
+    let header: JournalHeader = migrate::read(first.payload)
+        .map_err(|error| JournalError::of(error, || "its header".to_owned()))?;
+    // The entries are of the format that the header stated, which reading it has changed to that of this program.
+    let stated: Stated = serde_json::from_slice(first.payload)
         .map_err(|error| damaged(format!("its header: {error}")))?;
-    if version.format > FORMAT {
-        return Err(JournalError::TooNew(version.format));
-    }
-    let header: JournalHeader = migrate(Role::Journal, version.format, first.payload)
-        .and_then(|json| from_json(&json))
-        .map_err(|error| damaged(format!("its header: {error}")))?;
-
     let journal = Journal {
         epoch: header.epoch,
         header,
+        format: stated.format,
         entries: Vec::new(),
         batch: 0,
         good_length: first.end,
@@ -336,11 +345,8 @@ impl Journal {
                 frame.kind
             )));
         }
-        let entry = match serde_json::from_slice(frame.payload) {
-            Ok(entry) => entry,
-            Err(_) => from_json(frame.payload)
-                .map_err(|error| damaged(format!("the entry at byte {at}: {error}")))?,
-        };
+        let entry = migrate::read_unstated(Role::Entry, Some(self.format), frame.payload)
+            .map_err(|error| JournalError::of(error, || format!("the entry at byte {at}")))?;
         self.entries.push(entry);
         self.epoch = frame.epoch;
         self.batch = frame.batch;
@@ -385,6 +391,31 @@ fn has_hole(bytes: &[u8], from: usize) -> bool {
         begin = end;
     }
     false
+}
+
+/// The journal with every payload changed, the header's first: as another program would have written it.
+#[cfg(test)]
+pub(crate) fn with_payloads(
+    bytes: &[u8],
+    mut change: impl FnMut(bool, serde_json::Value) -> serde_json::Value,
+) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    let mut at = MAGIC.len();
+    while let Found::Frame(frame) = read_frame(bytes, at) {
+        let payload = serde_json::from_slice(frame.payload).unwrap();
+        let payload = change(frame.kind == KIND_HEADER, payload).to_string();
+        let left = frame.left as usize;
+        push_frame(
+            &mut out,
+            frame.epoch,
+            frame.batch,
+            left,
+            frame.kind,
+            payload.as_bytes(),
+        );
+        at = frame.end;
+    }
+    out
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ mod fuzz_tests;
 #[cfg(test)]
 mod lease_tests;
 #[cfg(test)]
+mod migration_tests;
+#[cfg(test)]
 mod race_tests;
 #[cfg(test)]
 mod repair_tests;

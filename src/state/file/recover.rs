@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    envelope::{Checksum, corrupt, io_error, parse, unseal},
+    envelope::{Checksum, corrupt, io_error, unseal},
     journal,
     layout::{STATE, StageLayout, temporary},
 };
@@ -23,7 +23,7 @@ use crate::{
     state::{
         JournalEntry, Record, Snapshot, StageHeader, StageState, StateError,
         disk::Disk,
-        migrate::{Role, migrate},
+        migrate::{self, Role, Unreadable, Versioned},
         record::FORMAT,
     },
 };
@@ -50,12 +50,6 @@ pub(crate) struct StageRecord {
     pub(crate) records: BTreeMap<Fqn, Checksum>,
 }
 
-/// A file that states its format.
-pub(crate) trait Versioned {
-    /// What it is, for the steps from older formats.
-    const ROLE: Role;
-}
-
 impl Versioned for AppRecord {
     const ROLE: Role = Role::Application;
 }
@@ -68,13 +62,8 @@ impl Versioned for Snapshot {
     const ROLE: Role = Role::Snapshot;
 }
 
-#[derive(Deserialize)]
-struct Version {
-    format: u32,
-}
-
 /// How the journal stands to the checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum JournalState {
     /// It goes on from the checkpoint and is whole.
     Whole,
@@ -82,6 +71,11 @@ pub(crate) enum JournalState {
     Torn {
         /// Where the whole part ends.
         good_length: u64,
+    },
+    /// It goes on from the checkpoint, and is of an older format, which entries of this program must not be added to.
+    Older {
+        /// What it holds, as far as it is whole.
+        entries: Vec<JournalEntry>,
     },
     /// The checkpoint holds all of it: a crash came between the two.
     Superseded,
@@ -92,6 +86,8 @@ pub(crate) enum JournalState {
 pub(crate) struct Loaded {
     /// With the journal applied.
     pub(crate) state: StageState,
+    /// The header of the checkpoint: what a backup of its records says, whatever the journal has changed since.
+    pub(crate) header: StageHeader,
     /// The checksums of the checkpoint's records.
     pub(crate) index: BTreeMap<Fqn, Checksum>,
     /// Records that the journal names.
@@ -120,17 +116,23 @@ pub(crate) fn read_versioned<T: DeserializeOwned + Versioned>(
     path: &Path,
 ) -> Result<T, StateError> {
     let (json, _) = unseal(bytes).map_err(|problem| corrupt(stage, path, problem))?;
-    let version: Version = parse(json).map_err(|problem| corrupt(stage, path, problem))?;
-    if version.format > FORMAT {
-        return Err(StateError::TooNew {
+    migrate::read(json).map_err(|error| unreadable(error, stage, path))
+}
+
+/// A document that cannot be read, as people hear of it.
+pub(crate) fn unreadable(
+    error: Unreadable,
+    stage: impl std::fmt::Display,
+    path: &Path,
+) -> StateError {
+    match error {
+        Unreadable::TooNew(found) => StateError::TooNew {
             place: path.display().to_string(),
-            found: version.format,
+            found,
             known: FORMAT,
-        });
+        },
+        Unreadable::Wrong(problem) => corrupt(stage, path, problem),
     }
-    migrate(T::ROLE, version.format, json)
-        .and_then(|json| parse(&json))
-        .map_err(|problem| corrupt(stage, path, problem))
 }
 
 /// Reads the application record, if there is one.
@@ -212,6 +214,10 @@ pub(crate) fn read_stage(
     }
     let state = if superseded {
         JournalState::Superseded
+    } else if found.format < FORMAT {
+        JournalState::Older {
+            entries: found.entries.clone(),
+        }
     } else if found.good_length < bytes.len() {
         JournalState::Torn {
             good_length: found.good_length as u64,
@@ -282,6 +288,7 @@ fn assemble(
         .filter(|(fqn, _)| touched.binary_search(fqn).is_err())
         .map(|(fqn, checksum)| (fqn, *checksum))
         .collect();
+    let header = checkpoint.header.clone();
     let mut state = StageState {
         lineage: checkpoint.lineage,
         serial: checkpoint.serial,
@@ -295,6 +302,7 @@ fn assemble(
     }
     Ok(Loaded {
         state,
+        header,
         index: checkpoint.records,
         touched,
         entries: entries.len(),
@@ -445,7 +453,8 @@ pub(crate) fn read_record(
         let problem = "it is not the version that the stage's last checkpoint holds";
         return Err(corrupt(stage(), &path, problem));
     }
-    let record: Record = parse(json).map_err(|problem| corrupt(stage(), &path, problem))?;
+    let record: Record = migrate::read_unstated(Role::Record, None, json)
+        .map_err(|error| unreadable(error, stage(), &path))?;
     if record.fqn != *fqn {
         let problem = format!("it is the record of `{}`", record.fqn);
         return Err(corrupt(stage(), &path, problem));

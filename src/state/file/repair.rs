@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{
     backup,
-    envelope::{io_error, parse, unseal},
+    envelope::{io_error, unseal},
     files::{create_folder, rename, replace, sealed, sync_folder},
     journal,
     layout::{BACKUPS, DEPLOYMENTS, LOGS, REPAIR, StageLayout, temporary},
@@ -25,7 +25,10 @@ use super::{
 use crate::{
     model::{Fqn, StagePath},
     state::{
-        JournalEntry, Record, Salvage, Snapshot, StageState, StateError, disk::Disk, record::FORMAT,
+        JournalEntry, Record, Salvage, Snapshot, StageState, StateError,
+        disk::Disk,
+        migrate::{self, Role},
+        record::FORMAT,
     },
 };
 
@@ -145,8 +148,10 @@ fn whole_records(
         let Some(bytes) = read_if_present(disk, &path)? else {
             continue;
         };
-        let record = unseal(&bytes).and_then(|(json, _)| parse::<Record>(json));
-        if let Ok(record) = record
+        let Ok((json, _)) = unseal(&bytes) else {
+            continue;
+        };
+        if let Ok(record) = migrate::read_unstated::<Record>(Role::Record, None, json)
             && record.fqn.as_str().starts_with(&prefix)
             && layout.resource_record(&record.fqn) == path
         {

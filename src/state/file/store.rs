@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{
     backup, cleanup,
-    envelope::{corrupt, io_error, parse, unseal},
+    envelope::{corrupt, io_error, unseal},
     layout::{self, StageLayout},
     lock::{self, Attempt, DEFAULT_TTL},
     process::{Process, Processes, SystemProcesses},
@@ -26,6 +26,7 @@ use crate::{
         BackupName, Deployment, LockHolder, LockRequest, LockStatus, Retention, Salvage, Session,
         Snapshot, StageState, StateError, Store,
         disk::{Disk, RealDisk, on_disk},
+        migrate::{self, Role},
     },
     util::{
         clock::{Clock, SystemClock},
@@ -571,9 +572,9 @@ pub(crate) fn read_deployment(
     let bytes = disk
         .read(path)
         .map_err(|error| io_error("read", path, error))?;
-    unseal(&bytes)
-        .and_then(|(json, _)| parse(json))
-        .map_err(|problem| corrupt(stage, path, problem))
+    let (json, _) = unseal(&bytes).map_err(|problem| corrupt(stage, path, problem))?;
+    migrate::read_unstated(Role::Deployment, None, json)
+        .map_err(|error| recover::unreadable(error, stage, path))
 }
 
 /// The stages in a folder, by what is kept of them.

@@ -62,6 +62,7 @@ impl Writer {
         let created = loaded.is_some();
         let loaded = loaded.unwrap_or_else(|| Loaded {
             state: StageState::default(),
+            header: StageHeader::default(),
             index: BTreeMap::new(),
             touched: Vec::new(),
             entries: 0,
@@ -73,7 +74,7 @@ impl Writer {
             layout: layout.clone(),
             epoch,
             created,
-            header: loaded.state.header.clone(),
+            header: loaded.header,
             state: loaded.state,
             index: loaded.index,
             touched: loaded.touched.into_iter().map(|fqn| (fqn, None)).collect(),
@@ -85,6 +86,10 @@ impl Writer {
         match loaded.journal {
             JournalState::Whole => {}
             JournalState::Superseded => writer.replace_journal(disk)?,
+            JournalState::Older { entries } => {
+                writer.write_journal(disk, writer.state.serial, &entries)?;
+                writer.batch = 0;
+            }
             JournalState::Torn { good_length } => {
                 let path = writer.layout.journal();
                 let file = writer.open_journal(disk)?;

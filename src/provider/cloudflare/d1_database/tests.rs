@@ -131,6 +131,7 @@ async fn a_failing_migration_names_file_and_statement_and_the_rest_follows_after
         outputs: found.outputs,
         physical_name: checked.physical_name,
         settled: true,
+        attempted: Map::new(),
     };
     fs::write_atomic(&folder.path().join("migrations/2.sql"), b"SELECT 1;").unwrap();
     let checked = check(&kind, folder.path(), json!({ "migrations": "migrations" })).unwrap();
@@ -164,6 +165,7 @@ async fn an_applied_migration_may_not_change() {
         outputs: map(json!({ "id": ID, "name": "x" })),
         physical_name: "x".to_owned(),
         settled: true,
+        attempted: Map::new(),
     };
     let error = kind
         .update(&at(folder.path(), "x"), &after.props, &existing)

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::{
     client::{Call, Client, encode},
+    error::{ApiError, missing},
     props, queue,
 };
 use super::within;
@@ -17,8 +18,8 @@ use crate::{
 };
 
 pub(super) const PROP: &str = "notifications";
-/// The code of a queue that is not there.
-const NO_QUEUE: &str = "11000";
+/// The codes of a bucket that is not there.
+const NO_BUCKET: [&str; 2] = ["10006", "10085"];
 const ACTIONS: [&str; 5] = [
     "PutObject",
     "CopyObject",
@@ -171,6 +172,7 @@ pub(super) async fn apply(
         return Ok(());
     }
     let wanted = wanted(props)?;
+    let new = before.is_none();
     let there = match before {
         None => BTreeMap::new(),
         Some(_) => there(client, context, bucket, place).await?,
@@ -185,24 +187,51 @@ pub(super) async fn apply(
     for (queue, rules) in &wanted {
         if there.get(queue) != Some(rules) {
             let call = Call::put(queue_path(bucket, queue)).json(&json!({ "rules": rules }));
-            let call = within(call, place).visible_late(before.is_none());
+            // Neither the bucket nor the queue may be visible yet, where this run made them.
+            let passes: fn(&ApiError) -> bool = match (new, context.made.has(queue)) {
+                (true, true) => ApiError::is_not_found,
+                (true, false) => |error| error.is_not_found() && !queue::is_missing_there(error),
+                (false, true) => queue::is_missing_there,
+                (false, false) => |_| false,
+            };
+            let call = within(call, place).settling(passes);
             let put = client.call(context, &call).await;
-            put.map_err(|error| no_queue(queue, error.into()))?;
+            put.map_err(|error| no_queue(given(props, queue), error.into()))?;
         }
     }
     Ok(())
 }
 
-/// A queue that is missing does not mean that the bucket is.
-fn no_queue(queue: &str, error: ProviderError) -> ProviderError {
-    if error.code.as_deref() != Some(NO_QUEUE) {
-        return error;
+/// Refuses texts that no queue has for an id.
+pub(super) fn normalise(props: &Map, errors: &mut Vec<PropError>) {
+    let rules = props.get(PROP).and_then(Value::as_array);
+    for (index, rule) in rules.unwrap_or_default().iter().enumerate() {
+        let queue = rule.as_map().and_then(|rule| rule.get("queue"));
+        if let Some((problem, help)) = queue.and_then(queue::id_problem) {
+            let path = [PROP, &index.to_string(), "queue"];
+            errors.push(props::mistake(&path, problem, help));
+        }
     }
-    ProviderError {
-        kind: FailureKind::Refused,
-        message: format!("prop `notifications`: there is no queue `{queue}`"),
-        help: Some("give a queue of the script, or the id of one that is there".to_owned()),
-        ..error
+}
+
+/// The value by which a rule names the queue of that id.
+fn given<'a>(props: &'a Map, id: &str) -> Option<&'a Value> {
+    let rules = props.get(PROP).and_then(Value::as_array)?;
+    let queues = rules.iter().filter_map(|rule| rule.as_map()?.get("queue"));
+    let is_it = |queue: &&Value| match queue {
+        Value::Resource(view) => view.outputs.get("id").and_then(Value::as_str) == Some(id),
+        other => other.as_str() == Some(id),
+    };
+    queues.into_iter().find(is_it)
+}
+
+/// A queue that is missing does not mean that the bucket is.
+fn no_queue(given: Option<&Value>, error: ProviderError) -> ProviderError {
+    let code = error.code.as_deref().unwrap_or_default();
+    let of_bucket = NO_BUCKET.contains(&code);
+    match queue::is_missing(&error) || error.kind == FailureKind::NotFound && !of_bucket {
+        true => missing("queue", given, error),
+        false => error,
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::{
     super::{
         client::{Call, Client, encode},
-        error::after_creation,
+        error::{ApiError, missing},
         props, queue, queue_consumer,
     },
     Worker, handover,
@@ -16,8 +16,10 @@ use crate::{
     provider::{Claim, Existing, FailureKind, OperationContext, PropError, ProviderError},
 };
 
+pub(super) const PROP: &str = "eventSources";
+
 /// The output that names the queues this resource has made the Worker a consumer of.
-pub(super) const OUTPUT: &str = "eventSources";
+pub(super) const OUTPUT: &str = PROP;
 
 /// The output that says how they were set, as a hash.
 const HASH: &str = "eventSourcesHash";
@@ -25,12 +27,14 @@ const HASH: &str = "eventSourcesHash";
 /// The prop.
 pub(super) fn prop() -> Prop {
     let handle = || PropType::Resource(&[queue::KIND]);
+    let queue = PropType::Either(vec![handle(), PropType::String]);
     Prop::new(
-        "eventSources",
+        PROP,
         PropType::List(Box::new(PropType::Either(vec![
             handle(),
+            PropType::String,
             PropType::Object(vec![
-                Prop::new("queue", handle(), "the queue").required(),
+                Prop::new("queue", queue, "the queue, or its id").required(),
                 Prop::new(
                     "settings",
                     queue_consumer::settings_type(),
@@ -49,9 +53,12 @@ pub(super) fn normalise(props: &Map, errors: &mut Vec<PropError>) {
         let queue = source
             .as_map()
             .map_or(Some(*source), |map| map.get("queue"));
-        let Some(Value::Ref(queue)) = queue else {
+        let Some(queue) = queue else {
             continue;
         };
+        if let Some((problem, help)) = queue::id_problem(queue) {
+            errors.push(props::mistake(&[PROP, &index.to_string()], problem, help));
+        }
         if seen.contains(&queue) {
             errors.push(props::mistake(
                 &["eventSources", &index.to_string()],
@@ -91,6 +98,7 @@ pub(super) fn source(value: &Value) -> Result<(&str, Option<&Map>), ProviderErro
             props::known_output(&view.outputs, "id", view.fqn.as_str())?,
             settings,
         )),
+        Some(Value::String(id)) => Ok((id, settings)),
         _ => Err(ProviderError::new(
             FailureKind::Refused,
             "prop `eventSources`: an event source must be a queue",
@@ -98,13 +106,22 @@ pub(super) fn source(value: &Value) -> Result<(&str, Option<&Map>), ProviderErro
     }
 }
 
-/// The queues that the last run made this Worker a consumer of.
-fn before(outputs: &Map) -> Vec<&str> {
-    let list = outputs.get(OUTPUT).and_then(Value::as_array);
-    list.unwrap_or_default()
-        .iter()
-        .filter_map(Value::as_str)
-        .collect()
+/// The queues that the last run made this Worker a consumer of, and those of which one that was cut short may have.
+fn before(existing: Option<&Existing>) -> Vec<&str> {
+    let Some(existing) = existing else {
+        return Vec::new();
+    };
+    let list = existing.outputs.get(OUTPUT).and_then(Value::as_array);
+    let list = list.unwrap_or_default().iter().filter_map(Value::as_str);
+    let attempted = sources(&existing.attempted).into_iter();
+    let attempted = attempted.filter_map(|value| Some(source(value).ok()?.0));
+    list.chain(attempted).collect()
+}
+
+/// The ids of the queues of `props`, as far as they are known.
+pub(super) fn ids(props: &Map) -> Vec<Value> {
+    let known = |value| Some(Value::from(source(value).ok()?.0));
+    sources(props).into_iter().filter_map(known).collect()
 }
 
 /// Keeps in mind, over a look at the Worker, what only this program knows.
@@ -142,12 +159,13 @@ impl Worker {
             return Ok(());
         }
         let mut queues = Vec::new();
-        for (queue, body) in wanted {
-            let had = before(prior).contains(&queue);
-            set(&self.client, context, queue, name, &body, had).await?;
+        for (value, (queue, body)) in sources(props).into_iter().zip(wanted) {
+            let had = before(existing).contains(&queue);
+            let set = set(&self.client, context, queue, name, &body, had).await;
+            set.map_err(|error| no_queue(value, error))?;
             queues.push(Value::from(queue));
         }
-        for queue in before(prior) {
+        for queue in before(existing) {
             if !queues.contains(&Value::from(queue)) {
                 remove(&self.client, context, queue, name).await?;
             }
@@ -167,12 +185,21 @@ impl Worker {
         &self,
         context: &OperationContext,
         name: &str,
-        outputs: &Map,
+        existing: &Existing,
     ) -> Result<(), ProviderError> {
-        for queue in before(outputs) {
+        for queue in before(Some(existing)) {
             remove(&self.client, context, queue, name).await?;
         }
         Ok(())
+    }
+}
+
+/// A queue that is missing is told by its name.
+fn no_queue(source: &Value, error: ProviderError) -> ProviderError {
+    let queue = source.as_map().map_or(Some(source), |map| map.get("queue"));
+    match queue::is_missing(&error) {
+        true => missing("queue", queue, error),
+        false => error,
     }
 }
 
@@ -184,9 +211,14 @@ async fn set(
     body: &Json,
     had: bool,
 ) -> Result<(), ProviderError> {
+    // The Worker may not be visible yet, and neither may a queue that this run made.
+    let passes: fn(&ApiError) -> bool = match context.made.has(queue) {
+        true => |error| error.status == 404,
+        false => |error| error.status == 404 && !queue::is_missing_there(error),
+    };
     let create = Call::post(queue_consumer::path(queue))
         .json(body)
-        .settling(|error| error.status == 404);
+        .settling(passes);
     if !had {
         match client.call(context, &create).await {
             Ok(_) => return Ok(()),
@@ -218,11 +250,10 @@ async fn set(
             Ok(())
         }
         // Somebody took it away since.
-        Ok(None) => client
-            .call(context, &create)
-            .await
-            .map(drop)
-            .map_err(|error| after_creation(&format!("the Worker `{name}`"), error)),
+        Ok(None) => {
+            client.call(context, &create).await?;
+            Ok(())
+        }
     }
 }
 

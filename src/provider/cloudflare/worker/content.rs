@@ -43,7 +43,8 @@ impl Worker {
         if !self.complete(context, seen).await? {
             return Err(gone());
         }
-        let notes = self.declarable_bindings(&name, seen)?;
+        let mut notes = self.declarable_bindings(&name, seen)?;
+        notes.extend(self.led(context, seen).await?);
         let list = Call::get("workers/scripts");
         let answer = self.client.call(context, &list).await?;
         let item = answer.result.as_array().into_iter().flatten();
@@ -265,6 +266,7 @@ pub(super) fn declarable(seen: &Observation) -> Map {
             .collect();
         props.insert("bindings".to_owned(), Value::Map(bindings));
     }
+    super::import::declarable(&mut props);
     let by_itself = |prop: &str, value: &Value| match value {
         Value::Bool(value) => *value == (prop == "url"),
         Value::Array(items) => items.is_empty(),

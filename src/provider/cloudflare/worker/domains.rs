@@ -17,6 +17,8 @@ use crate::{
     provider::{Claim, OperationContext, PropError, ProviderError, text_prop},
 };
 
+pub(super) const PROP: &str = "domains";
+
 /// The prop.
 pub(super) fn prop() -> Prop {
     let [zone_id, zone] = zone_props();
@@ -33,7 +35,7 @@ pub(super) fn prop() -> Prop {
     ];
     let one = PropType::Either(vec![PropType::String, PropType::Object(domain)]);
     Prop::new(
-        "domains",
+        PROP,
         PropType::List(Box::new(one)),
         "host names that it answers",
     )

@@ -17,6 +17,8 @@ use crate::{
     provider::{Claim, FailureKind, OperationContext, PropError, ProviderError, text_prop},
 };
 
+pub(super) const PROP: &str = "routes";
+
 /// The prop.
 pub(super) fn prop() -> Prop {
     let [zone_id, zone] = zone_props();
@@ -38,7 +40,7 @@ pub(super) fn prop() -> Prop {
     ];
     let one = PropType::Either(vec![PropType::String, PropType::Object(route)]);
     Prop::new(
-        "routes",
+        PROP,
         PropType::List(Box::new(one)),
         "patterns of URLs that it answers",
     )
