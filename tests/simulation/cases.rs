@@ -86,6 +86,11 @@ impl Course {
         Ok(ended)
     }
 
+    /// Goes on from what others did to the world.
+    pub(crate) fn look(&mut self) -> Result<(), String> {
+        self.memory.look(&self.simulation)
+    }
+
     /// One clean run comes to where the step was to go, and the next one does nothing.
     pub(crate) fn settle(&mut self, step: &Step) -> Result<(), String> {
         let clean = Step {

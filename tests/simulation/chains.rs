@@ -33,12 +33,12 @@ fn chain(seed: u64) -> (Case, &'static str) {
 #[test]
 fn deaths_in_a_row_are_survived() {
     let mut tally = Tally::new("chains of deaths");
-    for seed in seeds(10_000) {
+    tally.each(seeds(10_000), |seed, tally| {
         let (case, name) = chain(seed);
         let done = tally.run(&case);
         tally.count(format!("{} steps struck", done.struck));
         tally.count(format!("scenario {name}"));
-    }
+    });
     tally.tell();
     if IS_WHOLE && !is_custom() {
         let pairs = tally.of("2 steps struck") + tally.of("3 steps struck");

@@ -24,7 +24,7 @@ use alch::{
 use super::{
     cloud::Object,
     harness::{Ended, Simulation, fqn, stage},
-    scenario::{Command, Kind, Program, Step, Thing},
+    scenario::{Blow, CloudFault, Command, Kind, Meddling, Program, Step, Thing},
 };
 
 /// What must hold, and does not.
@@ -44,6 +44,8 @@ pub(crate) struct Memory {
     state: Option<StageState>,
     /// Ids of objects that a resource which keeps its object, or did not make it, has had.
     kept: BTreeSet<String>,
+    /// Ids of the objects that stood after the last step.
+    standing: BTreeSet<String>,
     /// Every secret that any program has held.
     secrets: BTreeSet<String>,
 }
@@ -63,6 +65,7 @@ impl Memory {
         let empty = StageState::default();
         let (old, new) = (old.unwrap_or(&empty), new.unwrap_or(&empty));
         nothing_finished_is_lost(new, ended)?;
+        durable(simulation, step, ended)?;
         self.note_kept(old);
         self.note_kept(new);
         let objects: Vec<Object> = simulation
@@ -74,13 +77,26 @@ impl Memory {
             .cloned()
             .collect();
         self.no_orphan(new, &objects)?;
-        protected_stand(old, step, &objects)?;
+        self.protected_stand(old, step, &objects)?;
+        self.standing = objects.iter().map(|object| object.id.clone()).collect();
         order(old, step, ended)?;
         self.no_secret(simulation, ended)?;
         if let Some(result) = &ended.result {
             plausible(result, step)?;
         }
         self.state = state;
+        Ok(())
+    }
+
+    /// Takes what is there now for what the last step left: others were at work.
+    pub(crate) fn look(&mut self, simulation: &Simulation) -> Verdict {
+        let state = simulation.load();
+        let state = state.map_err(|error| format!("I3: state cannot be read: {error}"))?;
+        if let Some(state) = &state {
+            self.note_kept(state);
+        }
+        self.state = state;
+        self.standing.clear();
         Ok(())
     }
 
@@ -98,6 +114,38 @@ impl Memory {
                 "I1: nothing in state knows of {object:?}\n{}",
                 brief(state)
             );
+        }
+        Ok(())
+    }
+
+    /// I3: what is protected stands until the script lifts the protection, or somebody else removes it.
+    fn protected_stand(&self, before: &StageState, step: &Step, objects: &[Object]) -> Verdict {
+        let lifted = |record: &Record| {
+            let things = &step.program.things;
+            things
+                .iter()
+                .any(|thing| fqn(&thing.id) == record.fqn && !thing.protect)
+        };
+        let vanished = step.blows.iter().any(|blow| {
+            let fault = CloudFault::Vanished;
+            matches!(blow, Blow::Cloud { fault: struck, .. } if *struck == fault)
+        });
+        let removed = |record: &Record| {
+            let by_hand = step
+                .meddling
+                .iter()
+                .any(|act| matches!(act, Meddling::Remove { id } if fqn(id) == record.fqn));
+            vanished || by_hand
+        };
+        let protected = before.records.values().filter(|record| record.protect);
+        for record in protected.filter(|record| !lifted(record) && !removed(record)) {
+            if let Some(id) = id_of(&record.outputs).filter(|id| self.standing.contains(id)) {
+                ensure!(
+                    objects.iter().any(|object| object.id == id),
+                    "I3: the protected object of {} is gone",
+                    record.fqn
+                );
+            }
         }
         Ok(())
     }
@@ -377,21 +425,32 @@ fn nothing_finished_is_lost(state: &StageState, ended: &Ended) -> Verdict {
     Ok(())
 }
 
-/// I3: what is protected stands until the script lifts the protection.
-fn protected_stand(before: &StageState, step: &Step, objects: &[Object]) -> Verdict {
-    let lifted = |record: &Record| {
-        let things = &step.program.things;
-        things
-            .iter()
-            .any(|thing| fqn(&thing.id) == record.fqn && !thing.protect)
-    };
-    let protected = before.records.values().filter(|record| record.protect);
-    for record in protected.filter(|record| !lifted(record)) {
-        if let Some(id) = id_of(&record.outputs) {
+/// I3: what a run left on the disk when it said that it was through is there, whatever the power does; and a checkpoint never
+/// without the backup of the one before.
+fn durable(simulation: &Simulation, step: &Step, ended: &Ended) -> Verdict {
+    // Where the disk itself said no, the run may have gone on without what it could not do.
+    if has_disk_fault(step) {
+        return Ok(());
+    }
+    let files = simulation.disk.files();
+    let promised = &ended.promised;
+    if matches!(ended.result, Some(Ok(_))) {
+        for (path, bytes) in &promised.files {
             ensure!(
-                objects.iter().any(|object| object.id == id),
-                "I3: the protected object of {} is gone",
-                record.fqn
+                files.get(path) == Some(bytes),
+                "I3: {} is not as the run left it",
+                path.display()
+            );
+        }
+    }
+    if let Some((record, backups)) = &promised.checkpoint
+        && files.values().any(|bytes| bytes == record)
+    {
+        for (path, bytes) in backups {
+            ensure!(
+                files.get(path) == Some(bytes),
+                "I3: a checkpoint stands without its backup {}",
+                path.display()
             );
         }
     }
@@ -520,7 +579,6 @@ fn plausible(result: &Result<alch::engine::Summary, RunError>, step: &Step) -> V
 }
 
 fn has_disk_fault(step: &Step) -> bool {
-    use super::scenario::Blow;
     step.blows
         .iter()
         .any(|blow| matches!(blow, Blow::Disk { .. }))

@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
+    disk::Write,
     scenario::{Blow, CloudFault, Kind},
     world::{Fate, SimClock},
 };
@@ -163,6 +164,8 @@ struct Caller {
     expired: bool,
     in_flight: usize,
     rng: StdRng,
+    /// Who it is, and who hears of what it changes.
+    log: Option<(u64, Arc<Mutex<Vec<Write>>>)>,
 }
 
 /// A cloud that outlives the processes that call it.
@@ -197,6 +200,7 @@ impl SimCloud {
                 expired: false,
                 in_flight: 0,
                 rng: StdRng::seed_from_u64(seed),
+                log: None,
             }),
             most_in_flight: Mutex::new(0),
             undeletable: Mutex::default(),
@@ -228,7 +232,13 @@ impl SimCloud {
             expired: false,
             in_flight: 0,
             rng: StdRng::seed_from_u64(seed),
+            log: None,
         };
+    }
+
+    /// Notes each request of this process that changes something, as it leaves.
+    pub(crate) fn tell(&self, who: u64, log: &Arc<Mutex<Vec<Write>>>) {
+        self.caller.lock().unwrap().log = Some((who, Arc::clone(log)));
     }
 
     /// How long what was made may stay unseen.
@@ -247,7 +257,7 @@ impl SimCloud {
         target: Target,
         work: impl FnOnce(&mut Stock, View) -> Result<T, ProviderError> + Send + 'static,
     ) -> Result<T, ProviderError> {
-        context.meter.count();
+        context.meter.begin_call().await?;
         let (fate, clock, fault, view, delay, arrives) = {
             let mut caller = self.caller.lock().unwrap();
             let mut fault = caller.faults.get(&caller.requests).copied();
@@ -257,6 +267,9 @@ impl SimCloud {
             }
             caller.expired |= fault == Some(CloudFault::Expired);
             caller.in_flight += 1;
+            if let (true, Some((who, log))) = (writes, &caller.log) {
+                log.lock().unwrap().push(Write::Request(*who));
+            }
             let mut most = self.most_in_flight.lock().unwrap();
             *most = (*most).max(caller.in_flight);
             let view = View {

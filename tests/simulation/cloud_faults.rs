@@ -100,15 +100,15 @@ fn case(kind: usize, seed: u64) -> Case {
 #[test]
 fn every_fault_of_an_api_is_made_good_by_the_next_run() {
     let mut tally = Tally::new("faults of the API");
-    for (kind, (name, _)) in KINDS.iter().enumerate() {
-        for seed in seeds(500) {
-            let done = tally.run(&case(kind, seed));
-            tally.count(format!("{name}: cases"));
-            if done.struck > 0 {
-                tally.count(format!("{name}: cases with a run that failed"));
-            }
+    let all = (0..KINDS.len()).flat_map(|kind| seeds(500).map(move |seed| (kind, seed)));
+    tally.each(all, |(kind, seed), tally| {
+        let name = KINDS[kind].0;
+        let done = tally.run(&case(kind, seed));
+        tally.count(format!("{name}: cases"));
+        if done.struck > 0 {
+            tally.count(format!("{name}: cases with a run that failed"));
         }
-    }
+    });
     tally.tell();
     if IS_WHOLE && !is_custom() {
         for (name, faults) in KINDS {

@@ -1,7 +1,7 @@
 //! The real file store over the simulated disk: told when the process dies, failing where it was asked to.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -23,7 +23,7 @@ use alch::{
 use jiff::Timestamp;
 
 use super::{
-    places::{self, Omission},
+    places::{self, AtWork, Omission, Site, Work},
     scenario::{Blow, Lost, Moment},
     world::{Fate, SimClock},
 };
@@ -34,6 +34,20 @@ pub(crate) struct SimulatedStore {
     loss: Loss,
     /// What the store is made to leave out, to see whether anybody notices.
     pub(crate) omission: Option<Omission>,
+    /// Where the store has made something durable.
+    pub(crate) sites: Arc<Mutex<BTreeSet<Site>>>,
+    promised: Arc<Mutex<Promised>>,
+}
+
+/// Files and what they hold.
+pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Files as a process left them: what it wrote and did not remove. The journal and the lock are not among them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Promised {
+    pub(crate) files: Files,
+    /// The stage record that it put in place last, and the backups that were there by then.
+    pub(crate) checkpoint: Option<(Vec<u8>, Files)>,
 }
 
 /// Where a process sits, and who hears of its writes.
@@ -42,6 +56,7 @@ pub(crate) struct Seat {
     pub(crate) life: u64,
     pub(crate) alive: Arc<dyn Processes>,
     pub(crate) writes: Arc<Mutex<Vec<Write>>>,
+    pub(crate) interlude: Option<Interlude>,
 }
 
 /// A write that came through, by which process.
@@ -51,6 +66,14 @@ pub(crate) enum Write {
     Lock(u64),
     /// Something of the stage was written.
     State(u64, String),
+    /// A request left that changes something at the cloud.
+    Request(u64),
+}
+
+/// What happens while a process waits for the guard of its stage for the n-th time, counted from 0.
+pub(crate) struct Interlude {
+    pub(crate) guard: u64,
+    pub(crate) act: Box<dyn FnOnce() + Send>,
 }
 
 /// All processes live.
@@ -63,7 +86,7 @@ impl Processes for AllAlive {
 }
 
 /// Only the process of the current life lives.
-struct OneAlive(u64);
+pub(crate) struct OneAlive(pub(crate) u64);
 
 impl Processes for OneAlive {
     fn is_alive(&self, _pid: u32, start: u64) -> Option<bool> {
@@ -90,6 +113,19 @@ impl SimulatedStore {
             disk,
             loss: Loss::Nothing,
             omission: None,
+            sites: Arc::default(),
+            promised: Arc::default(),
+        }
+    }
+
+    /// The same disk, for another process at the same time.
+    pub(crate) fn shared(&self) -> Self {
+        Self {
+            disk: self.disk.clone(),
+            loss: Loss::Nothing,
+            omission: None,
+            sites: Arc::default(),
+            promised: Arc::default(),
         }
     }
 
@@ -99,7 +135,14 @@ impl SimulatedStore {
             disk: self.disk.fork(),
             loss: Loss::Nothing,
             omission: self.omission.clone(),
+            sites: Arc::clone(&self.sites),
+            promised: Arc::default(),
         }
+    }
+
+    /// What the last process that wrote left.
+    pub(crate) fn promised(&self) -> Promised {
+        self.promised.lock().unwrap().clone()
     }
 
     /// The store as a new process opens it, and how often it calls the disk.
@@ -116,6 +159,7 @@ impl SimulatedStore {
             life,
             alive: Arc::new(OneAlive(life)),
             writes: Arc::default(),
+            interlude: None,
         };
         self.open_at(fate, clock, ids, seat, blows)
     }
@@ -137,6 +181,8 @@ impl SimulatedStore {
             pid_start: seat.life,
         };
         let calls = Arc::<AtomicU64>::default();
+        let at_work: AtWork = Arc::new(Mutex::new(Work::Heartbeat));
+        *self.promised.lock().unwrap() = Promised::default();
         let watched = Watched {
             disk: self.disk.clone(),
             fate: Arc::clone(fate),
@@ -146,6 +192,12 @@ impl SimulatedStore {
             who: seat.life,
             writes: seat.writes,
             own_lock: Arc::default(),
+            at_work: Arc::clone(&at_work),
+            before: Arc::new(Mutex::new("nothing".to_owned())),
+            sites: Arc::clone(&self.sites),
+            promised: Arc::clone(&self.promised),
+            guards: Arc::default(),
+            interlude: Arc::new(Mutex::new(seat.interlude)),
         };
         let store = FileStore::over(
             places::ROOT,
@@ -155,7 +207,8 @@ impl SimulatedStore {
             process,
             seat.alive,
         );
-        (places::wrap(Arc::new(store), self.omission.clone()), calls)
+        let store = places::wrap(Arc::new(store), self.omission.clone(), at_work);
+        (store, calls)
     }
 
     /// Lets the power fail where a blow says so.
@@ -245,6 +298,13 @@ struct Watched {
     writes: Arc<Mutex<Vec<Write>>>,
     /// The lock as this process wrote it last.
     own_lock: Arc<Mutex<Option<Vec<u8>>>>,
+    at_work: AtWork,
+    /// The last change of the disk.
+    before: Arc<Mutex<String>>,
+    sites: Arc<Mutex<BTreeSet<Site>>>,
+    promised: Arc<Mutex<Promised>>,
+    guards: Arc<AtomicU64>,
+    interlude: Arc<Mutex<Option<Interlude>>>,
 }
 
 impl Watched {
@@ -290,18 +350,71 @@ impl Watched {
         self.writes.lock().unwrap().push(write);
     }
 
-    fn omits(&self, operation: &str, path: &Path) -> bool {
-        let omission = self.omission.as_ref();
-        omission.is_some_and(|omission| omission.is(operation, path))
+    /// Notes a change of the disk, for what comes after it.
+    fn changed(&self, operation: &str, path: &Path) {
+        *self.before.lock().unwrap() = format!("{operation} {}", places::place(path));
     }
 
-    /// Where a file that is renamed into its place is written: there at once, where the rename is left out.
+    /// Whether this is what the store is to leave out. It then takes it for done.
+    fn omits(&self, operation: &'static str, path: &Path) -> bool {
+        let after = self.before.lock().unwrap().clone();
+        self.omits_after(operation, path, after)
+    }
+
+    fn omits_after(&self, operation: &'static str, path: &Path, after: String) -> bool {
+        let site = Site {
+            operation,
+            place: places::place(path),
+            after,
+        };
+        let omits = matches!(&self.omission, Some(Omission::Disk(omitted)) if *omitted == site);
+        self.sites.lock().unwrap().insert(site);
+        omits
+    }
+
+    /// Whether files are written to their places directly, because it is this rename that is left out.
+    fn in_place(&self, path: &Path) -> bool {
+        let is_new = path.extension().is_some_and(|end| end == "tmp");
+        let place = places::place(path);
+        is_new
+            && matches!(&self.omission, Some(Omission::Disk(site))
+                if site.operation == "rename" && site.place == place)
+    }
+
     fn written_at(&self, path: &Path) -> PathBuf {
-        let place = path.with_extension("");
-        if path.extension().is_some_and(|end| end == "tmp") && self.omits("rename", &place) {
-            return place;
+        if self.in_place(path) {
+            return path.with_extension("");
         }
         path.to_owned()
+    }
+
+    /// Notes what a file holds from now on; nothing when that is not certain.
+    fn promise(&self, path: &Path, bytes: Option<Vec<u8>>) {
+        let place = places::place(path);
+        if matches!(place, "journal" | "lock") || path.extension().is_some_and(|end| end == "tmp") {
+            return;
+        }
+        let mut promised = self.promised.lock().unwrap();
+        if place == "stage record" {
+            promised.checkpoint = bytes.clone().map(|bytes| {
+                let files = promised.files.iter();
+                let backups = files.filter(|(path, _)| places::place(path) == "backup");
+                let backups = backups.map(|(path, bytes)| (path.clone(), bytes.clone()));
+                (bytes, backups.collect())
+            });
+        }
+        match bytes {
+            Some(bytes) => promised.files.insert(path.to_owned(), bytes),
+            None => promised.files.remove(path),
+        };
+    }
+
+    fn forget(&self, path: &Path) {
+        let mut promised = self.promised.lock().unwrap();
+        promised.files.retain(|other, _| !other.starts_with(path));
+        if let Some((_, backups)) = &mut promised.checkpoint {
+            backups.retain(|other, _| !other.starts_with(path));
+        }
     }
 }
 
@@ -318,6 +431,7 @@ struct WatchedFile {
 impl AppendFile for WatchedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let file = std::cell::RefCell::new(&mut self.file);
+        self.watched.changed("append", &self.path);
         self.watched.call_with(
             || file.borrow_mut().append(bytes),
             || file.borrow_mut().append(half(bytes)),
@@ -330,12 +444,15 @@ impl AppendFile for WatchedFile {
         if self.watched.omits("sync", &self.path) {
             return Ok(());
         }
+        self.watched.changed("sync", &self.path);
         let file = &mut self.file;
         self.watched.call(|| file.sync())
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        if self.watched.omits("truncate", &self.path) {
+        let omits = self.watched.omits("truncate", &self.path);
+        self.watched.changed("truncate", &self.path);
+        if omits {
             return Ok(());
         }
         let file = &mut self.file;
@@ -349,15 +466,13 @@ impl Disk for Watched {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let own = self.own_lock.lock().unwrap();
-        if let (Some(Omission::Fence), Some(own), true) = (
-            &self.omission,
-            own.as_ref(),
-            path.extension().is_some_and(|end| end == "lock"),
-        ) {
+        if let Some(Omission::Fence(work)) = &self.omission
+            && *work == *self.at_work.lock().unwrap()
+            && path.extension().is_some_and(|end| end == "lock")
+            && let Some(own) = self.own_lock.lock().unwrap().as_ref()
+        {
             return Ok(own.clone());
         }
-        drop(own);
         self.call(|| self.disk.read(path))
     }
 
@@ -378,23 +493,31 @@ impl Disk for Watched {
     }
 
     fn create_exclusive(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let omits = self.omits("create whole", path);
+        self.changed("create", path);
         self.call(|| {
-            if self.omits("create whole", path) {
+            if omits {
                 return self.disk.write(path, bytes);
             }
             self.disk.create_exclusive(path, bytes)
-        })
+        })?;
+        self.promise(path, Some(bytes.to_vec()));
+        Ok(())
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         if places::place(path) == "lock" {
             *self.own_lock.lock().unwrap() = Some(bytes.to_vec());
         }
-        let path = &self.written_at(path);
+        self.changed("write", path);
+        self.promise(path, None);
+        let at = &self.written_at(path);
         self.call_with(
-            || self.disk.write(path, bytes),
-            || self.disk.write(path, half(bytes)),
-        )
+            || self.disk.write(at, bytes),
+            || self.disk.write(at, half(bytes)),
+        )?;
+        self.promise(path, Some(bytes.to_vec()));
+        Ok(())
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
@@ -407,7 +530,9 @@ impl Disk for Watched {
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        if self.omits("sync", path) {
+        let omits = self.omits("sync", path);
+        self.changed("sync", path);
+        if omits {
             return Ok(());
         }
         let path = &self.written_at(path);
@@ -415,39 +540,64 @@ impl Disk for Watched {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        if self.omits("sync folder", path) {
+        let omits = self.omits("sync folder", path);
+        self.changed("sync folder", path);
+        if omits {
             return Ok(());
         }
         self.call(|| self.disk.sync_dir(path))
     }
 
     fn sync_tree(&self, root: &Path, files: &[PathBuf], folders: &[PathBuf]) -> io::Result<()> {
-        let kept = |operation: &str, paths: &[PathBuf]| -> Vec<PathBuf> {
-            let kept = paths.iter().filter(|path| !self.omits(operation, path));
+        let kept = |operation: &'static str, paths: &[PathBuf]| -> Vec<PathBuf> {
+            let within = || "the records of a checkpoint".to_owned();
+            let kept = paths
+                .iter()
+                .filter(|path| !self.omits_after(operation, path, within()));
             kept.map(|path| self.written_at(path)).collect()
         };
         let (files, folders) = (kept("sync", files), kept("sync folder", folders));
+        self.changed("sync tree", root);
         self.call(|| self.disk.sync_tree(root, &files, &folders))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if self.omits("rename", to) {
+        // One place of a file, one rename, whatever comes before it.
+        let omits = self.omits_after("rename", to, "write".to_owned());
+        self.changed("rename", to);
+        if omits {
+            self.promise(to, self.disk.read(to).ok());
             return Ok(());
         }
+        self.promise(to, None);
         self.call(|| self.disk.rename(from, to))?;
+        self.promise(to, self.disk.read(to).ok());
         self.note("rename", to);
         Ok(())
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.changed("remove", path);
+        self.forget(path);
         self.call(|| self.disk.remove_file(path))
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.changed("remove", path);
+        self.forget(path);
         self.call(|| self.disk.remove_dir_all(path))
     }
 
     fn guard(&self, path: &Path, patience: Duration) -> io::Result<Box<dyn Guard>> {
+        let number = self.guards.fetch_add(1, Ordering::SeqCst);
+        let interlude = self
+            .interlude
+            .lock()
+            .unwrap()
+            .take_if(|interlude| interlude.guard == number);
+        if let Some(interlude) = interlude {
+            (interlude.act)();
+        }
         self.call(|| self.disk.guard(path, patience))
     }
 }

@@ -34,7 +34,7 @@ fn fixture(seed: u64) -> Case {
 #[test]
 fn random_states_programs_faults_and_commands_converge() {
     let mut tally = Tally::new("fixtures");
-    for seed in seeds(10_000) {
+    tally.each(seeds(10_000), |seed, tally| {
         let case = fixture(seed);
         let commands = case.steps.iter().map(|step| format!("{:?}", step.command));
         for command in commands.collect::<Vec<_>>() {
@@ -45,7 +45,7 @@ fn random_states_programs_faults_and_commands_converge() {
         } else {
             tally.run(&case);
         }
-    }
+    });
     tally.tell();
     if IS_WHOLE && !is_custom() {
         assert!(tally.of("run twice (I9)") >= 1_000);

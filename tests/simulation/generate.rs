@@ -121,9 +121,10 @@ pub(crate) fn death(rng: &mut StdRng, requests: u64, effects: u64) -> Blow {
 
 /// Anything that can go wrong.
 pub(crate) fn blow(rng: &mut StdRng) -> Blow {
-    match rng.random_range(0..10) {
+    match rng.random_range(0..11) {
         0..=4 => death(rng, 12, 70),
         5..=7 => blow_of_cloud(rng),
+        8 => Blow::Outage { lost: lost(rng) },
         _ => Blow::Disk {
             call: rng.random_range(0..150),
             errno: *ERRNOS.choose(rng).unwrap(),

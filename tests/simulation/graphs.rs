@@ -7,7 +7,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use super::{
     cases::Course,
     generate,
-    report::{Tally, fail, seeds},
+    report::{Tally, seeds},
     scenario::{Case, Kind, Program, Step, Thing, thing},
 };
 
@@ -85,7 +85,7 @@ fn essence(course: &Course) -> BTreeMap<String, String> {
 #[test]
 fn every_concurrency_comes_to_the_same_state() {
     let mut tally = Tally::new("graphs");
-    for seed in seeds(1_000) {
+    tally.each(seeds(1_000), |seed, tally| {
         let mut first: Option<BTreeMap<String, String>> = None;
         for concurrency in CONCURRENCY {
             let mut case = case(seed);
@@ -99,7 +99,8 @@ fn every_concurrency_comes_to_the_same_state() {
                 .try_for_each(|step| course.step(step).map(drop))
                 .and_then(|()| course.settle(&case.steps[1]));
             if let Err(error) = result {
-                fail("graphs", &case, &error);
+                tally.fail(&case, error);
+                return;
             }
             let essence = essence(&course);
             let most = *course.simulation.cloud.most_in_flight.lock().unwrap();
@@ -116,6 +117,6 @@ fn every_concurrency_comes_to_the_same_state() {
             tally.count(format!("{concurrency} at once"));
             tally.note(&course.finish());
         }
-    }
+    });
     tally.tell();
 }

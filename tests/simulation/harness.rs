@@ -23,7 +23,7 @@ use alch::{
 
 use super::{
     cloud::{SimCloud, kinds},
-    disk::{AllAlive, Seat, SimulatedStore, Write},
+    disk::{AllAlive, Interlude, OneAlive, Promised, Seat, SimulatedStore, Write},
     scenario::{Command, Meddling, Program, Step, Thing},
     world::{EventLog, Fate, SimClock, SimIds, line},
 };
@@ -43,6 +43,8 @@ pub(crate) struct Ended {
     pub(crate) calls: u64,
     /// Calls of the disk.
     pub(crate) disk_calls: u64,
+    /// What it left on the disk, before the power failed.
+    pub(crate) promised: Promised,
 }
 
 impl Ended {
@@ -222,6 +224,7 @@ impl Simulation {
         });
         drop(runtime);
         let died = fate.is_dead();
+        let promised = self.disk.promised();
         self.disk.end_process(died, &step.blows);
         self.now += i64::try_from(elapsed.as_secs()).unwrap();
         let events = std::mem::take(&mut *events.0.lock().unwrap());
@@ -236,6 +239,7 @@ impl Simulation {
             events,
             calls: meter.total(),
             disk_calls,
+            promised,
         }
     }
 
@@ -257,14 +261,22 @@ impl Simulation {
                 let clock = (actor.clock)(Arc::clone(&clock));
                 let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(seed));
                 let cloud = SimCloud::shared(Arc::clone(&self.cloud.stock), seed);
-                cloud.begin(Arc::clone(&fate), Arc::clone(&clock), &[], seed);
+                cloud.begin(
+                    Arc::clone(&fate),
+                    Arc::clone(&clock),
+                    &actor.step.blows,
+                    seed,
+                );
                 let seat = Seat {
                     host: actor.host,
                     life: self.lives,
                     alive: Arc::new(AllAlive),
                     writes: Arc::clone(writes),
+                    interlude: None,
                 };
-                let (store, _) = self.disk.open_at(&fate, &clock, &ids, seat, &[]);
+                cloud.tell(self.lives, writes);
+                let blows = &actor.step.blows;
+                let (store, _) = self.disk.open_at(&fate, &clock, &ids, seat, blows);
                 let world = world(store, &cloud, &clock, ids, Arc::default(), Meter::default());
                 runs.push(async move {
                     clock.sleep(actor.starts).await;
@@ -284,6 +296,55 @@ impl Simulation {
         self.now += i64::try_from(elapsed.as_secs()).unwrap();
         self.disk.end_process(false, &[]);
         results
+    }
+
+    /// Lets a run be overtaken while it waits for the guard of its stage for the n-th time: another process takes it for dead,
+    /// and runs from its beginning to its end. Answers what became of both; nothing of the other where the run was through
+    /// before.
+    pub(crate) fn overtake(
+        &mut self,
+        step: &Step,
+        guard: u64,
+        other: &Step,
+        writes: &Arc<Mutex<Vec<Write>>>,
+    ) -> (Result<Summary, RunError>, Option<Result<Summary, RunError>>) {
+        self.now += 1_000;
+        let (first, second) = (self.lives + 1, self.lives + 2);
+        self.lives += 2;
+        let seed = self.seed ^ (first << 32);
+        let now = self.now;
+        let stock = Arc::clone(&self.cloud.stock);
+        let answer = Arc::<Mutex<Option<Result<Summary, RunError>>>>::default();
+        let act = {
+            let (disk, answer) = (self.disk.shared(), Arc::clone(&answer));
+            let (other, stock, writes) = (other.clone(), Arc::clone(&stock), Arc::clone(writes));
+            move || {
+                let cloud = SimCloud::shared(stock, seed + 1);
+                // On a thread of its own, which this one waits for: two runtimes do not nest.
+                // Later than anything that the first one has seen of the clock.
+                let later = now + 100;
+                let run = move || one_life(&disk, &cloud, &other, later, second, &writes, None);
+                let result = std::thread::spawn(run).join();
+                *answer.lock().unwrap() = Some(result.unwrap());
+            }
+        };
+        let interlude = Interlude {
+            guard,
+            act: Box::new(act),
+        };
+        let cloud = SimCloud::shared(stock, seed);
+        let result = one_life(
+            &self.disk,
+            &cloud,
+            step,
+            now,
+            first,
+            writes,
+            Some(interlude),
+        );
+        self.disk.end_process(false, &[]);
+        let answer = answer.lock().unwrap().take();
+        (result, answer)
     }
 
     fn reader<T>(&self, read: impl AsyncFnOnce(SharedStore) -> T) -> T {
@@ -310,6 +371,36 @@ impl Simulation {
         self.reader(async |store| store.validate(&stage()).await)
             .unwrap()
     }
+}
+
+/// A whole run of a process that takes every other for dead.
+fn one_life(
+    disk: &SimulatedStore,
+    cloud: &Arc<SimCloud>,
+    step: &Step,
+    now: i64,
+    life: u64,
+    writes: &Arc<Mutex<Vec<Write>>>,
+    interlude: Option<Interlude>,
+) -> Result<Summary, RunError> {
+    let fate = Arc::<Fate>::default();
+    let runtime = runtime();
+    runtime.block_on(async {
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(now));
+        let ids: Arc<dyn Ids> = Arc::new(SimIds::seeded(life));
+        cloud.begin(Arc::clone(&fate), Arc::clone(&clock), &[], life);
+        cloud.tell(life, writes);
+        let seat = Seat {
+            host: "sim",
+            life,
+            alive: Arc::new(OneAlive(life)),
+            writes: Arc::clone(writes),
+            interlude,
+        };
+        let (store, _) = disk.open_at(&fate, &clock, &ids, seat, &[]);
+        let world = world(store, cloud, &clock, ids, Arc::default(), Meter::default());
+        drive(world, step, None, Duration::ZERO).await.result
+    })
 }
 
 struct Outcome {

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{
     cases::Course,
     places::place,
-    report::{IS_WHOLE, Tally, fail, is_custom},
+    report::{IS_WHOLE, Tally, is_custom},
     scenario::{Blow, Case, CloudFault, Lost, Moment, Scenario, Step, scenarios},
 };
 
@@ -26,9 +26,8 @@ fn class_of(trace: &[String], moment: Moment) -> String {
 fn prepare(scenario: &Scenario) -> Course {
     let mut course = Course::new(SEED, None);
     for step in &scenario.before {
-        if let Err(error) = course.step(step) {
-            fail("kill points", &whole(scenario, &Step::default()), &error);
-        }
+        let done = course.step(step);
+        done.unwrap_or_else(|error| panic!("before {}: {error}", scenario.name));
     }
     course
 }
@@ -69,7 +68,28 @@ fn strike(scenario: &Scenario, prepared: &Course, blow: Blow, tally: &mut Tally)
             tally.note(&course.finish());
             struck
         }
-        Err(error) => fail("kill points", &whole(scenario, &step), &error),
+        Err(error) => {
+            tally.fail(&whole(scenario, &step), error);
+            true
+        }
+    }
+}
+
+/// The step comes to its end, and then the power fails.
+fn outage(scenario: &Scenario, prepared: &Course, seed: u64, tally: &mut Tally) {
+    let lost = match seed {
+        0 => Lost::Everything,
+        seed => Lost::Some(seed),
+    };
+    let step = scenario.step.struck(Blow::Outage { lost });
+    let mut course = prepared.fork();
+    let result = course.step(&step).map(drop);
+    match result.and_then(|()| course.settle(&scenario.step)) {
+        Ok(()) => {
+            tally.count("power failed after the end");
+            tally.note(&course.finish());
+        }
+        Err(error) => tally.fail(&whole(scenario, &step), error),
     }
 }
 
@@ -86,6 +106,9 @@ fn enumerate(scenario: &Scenario, tally: &mut Tally) {
         let points = points.count();
         // A move alone sends few.
         assert!(points > 0, "{}: no request was seen", scenario.name);
+    }
+    for seed in 0..8 {
+        outage(scenario, &prepared, seed, tally);
     }
     for moment in Moment::ALL {
         for way in 0..3 {
@@ -113,12 +136,12 @@ fn enumerate(scenario: &Scenario, tally: &mut Tally) {
 #[test]
 fn every_death_at_every_effect_of_every_scenario_is_survived() {
     let mut tally = Tally::new("kill points");
-    for scenario in scenarios() {
+    tally.each(scenarios(), |scenario, tally| {
         let before = tally.cases();
-        enumerate(&scenario, &mut tally);
+        enumerate(&scenario, tally);
         let count = tally.cases() - before;
         tally.count(format!("scenario {}: {count} cases", scenario.name));
-    }
+    });
     tally.tell();
     for place in [
         "journal",

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use alch::{
     model::{AppName, StagePath},
     state::{
-        BackupName, Deployment, FileStore, JournalEntry, LockRequest, LockStatus, Operation,
+        BackupName, Deployment, FileStore, JournalEntry, Lease, LockRequest, LockStatus, Operation,
         Salvage, Session, SharedStore, Snapshot, StageHeader, StageState, StateError, Store,
     },
 };
@@ -39,36 +39,84 @@ pub(crate) fn place(path: &Path) -> &'static str {
     }
 }
 
+/// An operation of the store that makes something durable, told by what it is, where, and what came before it: each place in
+/// the store's code that does so has one of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Site {
+    /// `sync`, `sync folder`, `rename`, `truncate` or `create whole`.
+    pub(crate) operation: &'static str,
+    pub(crate) place: &'static str,
+    /// The change of the disk before it, or that it is a part of.
+    pub(crate) after: String,
+}
+
+impl std::fmt::Display for Site {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "{} {}, after {}",
+            self.operation, self.place, self.after
+        )
+    }
+}
+
+/// What a session is at when it looks at its lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Nothing of the run's own: a heartbeat.
+    Heartbeat,
+    Append,
+    Checkpoint,
+    Deployment,
+    RemoveStage,
+}
+
 /// One thing that the store is made to leave out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Omission {
-    /// An operation of the disk at a place: `sync`, `sync folder`, `rename` (what is renamed is written in place instead),
-    /// `truncate`, `create whole`.
-    Disk(&'static str, &'static str),
+    /// An operation of the disk. What would be renamed is written in place instead.
+    Disk(Site),
     /// The intents of an operation.
     Intent(Operation),
     /// The results of operations, until the checkpoint.
     Result,
-    /// The look at the lock before a write.
-    Fence,
+    /// That a record was renamed, until the checkpoint.
+    Renamed,
+    /// The look at the lock before this.
+    Fence(Work),
+    /// The look at the lease before a call to the provider.
+    Lease,
 }
 
-impl Omission {
-    pub(crate) fn is(&self, operation: &str, path: &Path) -> bool {
+impl std::fmt::Display for Omission {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Disk(omitted, at) => *omitted == operation && *at == place(path),
-            _ => false,
+            Self::Disk(site) => site.fmt(out),
+            Self::Intent(operation) => write!(out, "intents of {operation:?}"),
+            Self::Result => out.write_str("results"),
+            Self::Renamed => out.write_str("renames of records"),
+            Self::Fence(work) => write!(out, "the look at the lock, {work:?}"),
+            Self::Lease => out.write_str("the look at the lease before a call"),
         }
     }
 }
 
+/// What the session of a process does at this moment.
+pub(crate) type AtWork = Arc<std::sync::Mutex<Work>>;
+
 /// The store with what is left out above the disk.
-pub(crate) fn wrap(store: Arc<FileStore>, omission: Option<Omission>) -> SharedStore {
+pub(crate) fn wrap(
+    store: Arc<FileStore>,
+    omission: Option<Omission>,
+    at_work: AtWork,
+) -> SharedStore {
     match omission {
-        Some(omission @ (Omission::Intent(_) | Omission::Result)) => {
-            Arc::new(Lossy { store, omission })
-        }
-        _ => store,
+        None | Some(Omission::Disk(_)) => store,
+        Some(omission) => Arc::new(Lossy {
+            store,
+            omission,
+            at_work,
+        }),
     }
 }
 
@@ -76,6 +124,7 @@ pub(crate) fn wrap(store: Arc<FileStore>, omission: Option<Omission>) -> SharedS
 struct Lossy {
     store: Arc<FileStore>,
     omission: Omission,
+    at_work: AtWork,
 }
 
 impl Lossy {
@@ -83,6 +132,7 @@ impl Lossy {
         Box::new(LossySession {
             session,
             omission: self.omission.clone(),
+            at_work: Arc::clone(&self.at_work),
             held_back: std::sync::Mutex::default(),
         })
     }
@@ -181,6 +231,7 @@ impl Store for Lossy {
 struct LossySession {
     session: Box<dyn Session>,
     omission: Omission,
+    at_work: AtWork,
     /// Results that come with the checkpoint only.
     held_back: std::sync::Mutex<Vec<JournalEntry>>,
 }
@@ -195,33 +246,45 @@ impl Session for LossySession {
         self.session.epoch()
     }
 
-    async fn append(&self, mut entries: Vec<JournalEntry>) -> Result<(), StateError> {
-        match &self.omission {
-            Omission::Intent(omitted) => entries.retain(|entry| match entry {
-                JournalEntry::Intent(intent) => intent.operation != *omitted,
-                _ => true,
-            }),
-            _ => {
-                let results = |entry: &JournalEntry| {
-                    matches!(
-                        entry,
-                        JournalEntry::Record(_) | JournalEntry::Removed { .. }
-                    )
-                };
-                let mut held_back = self.held_back.lock().unwrap();
-                held_back.extend(entries.extract_if(.., |entry| results(entry)));
-            }
+    fn lease(&self) -> Lease {
+        match self.omission {
+            Omission::Lease => Lease::always(),
+            _ => self.session.lease(),
         }
+    }
+
+    async fn append(&self, mut entries: Vec<JournalEntry>) -> Result<(), StateError> {
+        if let Omission::Intent(omitted) = self.omission {
+            entries.retain(|entry| match entry {
+                JournalEntry::Intent(intent) => intent.operation != omitted,
+                _ => true,
+            });
+        }
+        let late = |entry: &JournalEntry| match self.omission {
+            Omission::Result => matches!(
+                entry,
+                JournalEntry::Record(_) | JournalEntry::Removed { .. }
+            ),
+            Omission::Renamed => matches!(entry, JournalEntry::Renamed { .. }),
+            _ => false,
+        };
+        {
+            let mut held_back = self.held_back.lock().unwrap();
+            held_back.extend(entries.extract_if(.., |entry| late(entry)));
+        }
+        let _at_work = self.at(Work::Append);
         self.session.append(entries).await
     }
 
     async fn checkpoint(&self, header: StageHeader) -> Result<(), StateError> {
         let held_back = std::mem::take(&mut *self.held_back.lock().unwrap());
         self.session.append(held_back).await?;
+        let _at_work = self.at(Work::Checkpoint);
         self.session.checkpoint(header).await
     }
 
     async fn record_deployment(&self, deployment: Deployment) -> Result<(), StateError> {
+        let _at_work = self.at(Work::Deployment);
         self.session.record_deployment(deployment).await
     }
 
@@ -238,10 +301,25 @@ impl Session for LossySession {
     }
 
     async fn remove_stage(&self) -> Result<(), StateError> {
+        let _at_work = self.at(Work::RemoveStage);
         self.session.remove_stage().await
     }
 
     async fn release(&self) -> Result<(), StateError> {
         self.session.release().await
+    }
+}
+
+impl LossySession {
+    /// The disk answers at once, so that nothing else of the process comes in between.
+    fn at(&self, work: Work) -> impl Drop + use<> {
+        struct AtRest(AtWork);
+        impl Drop for AtRest {
+            fn drop(&mut self) {
+                *self.0.lock().unwrap() = Work::Heartbeat;
+            }
+        }
+        *self.at_work.lock().unwrap() = work;
+        AtRest(Arc::clone(&self.at_work))
     }
 }

@@ -4,7 +4,11 @@
 //!
 //! The model is that of ALICE and CrashMonkey: names and contents become durable in any order, unless a sync stands between.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use alch::{
     model::{Fqn, Map, Value},
@@ -17,8 +21,10 @@ use alch::{
 use jiff::Timestamp;
 
 use super::{
+    cases::text_of,
     disk::SimulatedStore,
     harness::{fqn, runtime, stage},
+    places::Omission,
     report::{IS_WHOLE, Tally, is_custom},
     scenario::{Blow, Lost, Moment},
     world::{Fate, SimClock, SimIds},
@@ -203,12 +209,13 @@ fn deployment() -> Deployment {
 }
 
 /// A bench on which `acts` were done. None where the store does not allow one of them.
-async fn prepare(acts: &[Act]) -> Option<(Bench, Box<dyn Session>)> {
+async fn prepare(acts: &[Act], omission: Option<&Omission>) -> Option<(Bench, Box<dyn Session>)> {
     let mut bench = Bench {
         disk: SimulatedStore::new(),
         life: 0,
         state: StageState::default(),
     };
+    bench.disk.omission = omission.cloned();
     let mut session = bench.open().await.unwrap();
     for (turn, act) in acts.iter().enumerate() {
         if !bench.allows(*act) {
@@ -229,9 +236,14 @@ fn subsets(count: usize) -> Vec<u64> {
 }
 
 /// Fails the power after every effect of the last act, in every way.
-async fn fail_at_every_effect(before: &[Act], last: Act, tally: &mut Tally) {
+async fn fail_at_every_effect(
+    before: &[Act],
+    last: Act,
+    omission: Option<&Omission>,
+    tally: &mut Tally,
+) {
     for effect in 1.. {
-        let Some((mut bench, mut session)) = prepare(before).await else {
+        let Some((mut bench, mut session)) = prepare(before, omission).await else {
             return;
         };
         if !bench.allows(last) {
@@ -300,16 +312,20 @@ fn whatever_survives_between_two_syncs_is_the_old_state_or_the_new_one() {
         let mut sequences: Vec<Vec<Act>> = vec![base.to_vec()];
         for _ in 0..3 {
             let mut longer = Vec::new();
+            let mut tried = Vec::new();
             for before in &sequences {
                 for last in ACTS {
                     number += 1;
                     // A build that is not optimised tries some of them.
                     if IS_WHOLE || before.len() == base.len() || number % 80 == 0 {
-                        runtime().block_on(fail_at_every_effect(before, last, &mut tally));
+                        tried.push((before.clone(), last));
                     }
                     longer.push([before.as_slice(), &[last]].concat());
                 }
             }
+            tally.each(tried, |(before, last), tally| {
+                runtime().block_on(fail_at_every_effect(&before, last, None, tally));
+            });
             sequences = longer;
         }
     }
@@ -317,4 +333,28 @@ fn whatever_survives_between_two_syncs_is_the_old_state_or_the_new_one() {
     if IS_WHOLE && !is_custom() {
         assert!(tally.cases() > 10_000, "only {}", tally.cases());
     }
+}
+
+/// Whether sequences of up to two operations tell of what the store leaves out.
+pub(crate) fn tells(omission: &Omission) -> Option<String> {
+    let base = [Act::PutA, Act::PutTwo, Act::Checkpoint];
+    let gone = [Act::PutA, Act::Checkpoint, Act::RemoveA];
+    let mut tally = Tally::new("mutated");
+    for base in [&[][..], &base, &gone] {
+        let once = ACTS.map(|act| (base.to_vec(), act));
+        let twice = ACTS.iter().flat_map(|first| {
+            let before = [base, &[*first]].concat();
+            ACTS.map(move |act| (before.clone(), act))
+        });
+        for (before, last) in once.into_iter().chain(twice) {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                let work = fail_at_every_effect(&before, last, Some(omission), &mut tally);
+                runtime().block_on(work);
+            }));
+            if let Err(panic) = result {
+                return Some(text_of(panic.as_ref()));
+            }
+        }
+    }
+    None
 }

@@ -5,12 +5,17 @@
 //! to replay; `scripts/simulate` sets them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Write as _,
+    panic::resume_unwind,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use super::{cases, places::Omission, scenario::Case, shrink};
+use super::{cases, scenario::Case, shrink};
 
 /// Reads a number from the environment.
 fn number(variable: &str) -> Option<u64> {
@@ -34,6 +39,15 @@ pub(crate) fn is_custom() -> bool {
     number("ALCH_SIMULATION_SEEDS").is_some()
 }
 
+/// So many failures of a class are collected before it ends.
+const ENOUGH_FAILURES: usize = 20;
+
+/// A case that failed, and how.
+struct Failure {
+    case: Case,
+    error: String,
+}
+
 /// The counts of one class.
 pub(crate) struct Tally {
     class: &'static str,
@@ -43,6 +57,7 @@ pub(crate) struct Tally {
     /// Cases that were struck as they were meant to be.
     struck: u64,
     counts: BTreeMap<String, u64>,
+    failures: Vec<Failure>,
 }
 
 impl Tally {
@@ -54,7 +69,52 @@ impl Tally {
             lives: 0,
             struck: 0,
             counts: BTreeMap::new(),
+            failures: Vec::new(),
         }
+    }
+
+    /// Does `work` for each of these, side by side on as many threads as there are cores. Each case is one thread's alone, so
+    /// that it is the same however many there are.
+    pub(crate) fn each<T: Send>(
+        &mut self,
+        all: impl IntoIterator<Item = T, IntoIter: Send>,
+        work: impl Fn(T, &mut Self) + Sync,
+    ) {
+        let next = Mutex::new(all.into_iter());
+        let stop = AtomicBool::new(false);
+        let class = self.class;
+        let worker = || {
+            let mut tally = Self::new(class);
+            while !stop.load(Ordering::Relaxed) && tally.failures.len() < ENOUGH_FAILURES {
+                let one = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(one) = one else { break };
+                work(one, &mut tally);
+            }
+            tally
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+            for worker in workers {
+                match worker.join() {
+                    Ok(tally) => self.add(tally),
+                    Err(panic) => {
+                        stop.store(true, Ordering::Relaxed);
+                        resume_unwind(panic);
+                    }
+                }
+            }
+        });
+    }
+
+    fn add(&mut self, other: Self) {
+        self.cases += other.cases;
+        self.lives += other.lives;
+        self.struck += other.struck;
+        for (what, count) in other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+        self.failures.extend(other.failures);
     }
 
     pub(crate) fn count(&mut self, what: impl Into<String>) {
@@ -63,6 +123,15 @@ impl Tally {
 
     pub(crate) fn of(&self, what: &str) -> u64 {
         self.counts.get(what).copied().unwrap_or(0)
+    }
+
+    /// The counted names that begin so.
+    pub(crate) fn starting_with(&self, prefix: &str) -> Vec<String> {
+        let names = self.counts.keys();
+        names
+            .filter(|name| name.starts_with(prefix))
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn cases(&self) -> u64 {
@@ -81,14 +150,26 @@ impl Tally {
         self.cases += 1;
     }
 
-    /// Runs a case; panics with everything that helps when it fails.
+    /// Notes a case that failed; [`Tally::tell`] tells of it.
+    pub(crate) fn fail(&mut self, case: &Case, error: String) {
+        self.cases += 1;
+        self.failures.push(Failure {
+            case: case.clone(),
+            error,
+        });
+    }
+
+    /// Runs a case.
     pub(crate) fn run(&mut self, case: &Case) -> cases::Done {
         match cases::run(case, None) {
             Ok(done) => {
                 self.note(&done);
                 done
             }
-            Err(error) => fail(self.class, case, &error),
+            Err(error) => {
+                self.fail(case, error);
+                cases::Done::default()
+            }
         }
     }
 
@@ -119,7 +200,7 @@ impl Tally {
         std::io::stderr().write_all(text.as_bytes()).unwrap();
     }
 
-    /// Prints the counts.
+    /// Prints the counts; panics with everything that helps when a case failed.
     pub(crate) fn tell(&self) {
         let elapsed = self.begin.elapsed().max(Duration::from_millis(1));
         let rate = self.cases as f64 / elapsed.as_secs_f64();
@@ -136,20 +217,29 @@ impl Tally {
         }
         // Not `print!`, which the test runner keeps to itself unless a test fails.
         std::io::stderr().write_all(text.as_bytes()).unwrap();
+        self.tell_failures();
     }
-}
 
-/// Tells a failure: what is wrong, the shortest case that still shows it, and how to see it again.
-pub(crate) fn fail(class: &str, case: &Case, error: &str) -> ! {
-    let (short, told) = shrink::shrink(case, error);
-    panic!(
-        "{class}, seed {}: {error}\n\nthe shortest case that still fails: {told}\n\nsee it again with\n  scripts/simulate --replay '{}'\n",
-        case.seed,
-        short.to_json()
-    );
-}
-
-/// Whether a case fails with the store made to leave something out.
-pub(crate) fn notices(case: &Case, omission: &Omission) -> Option<String> {
-    cases::run(case, Some(omission)).err()
+    /// Tells what failed: what is wrong, the shortest case that still shows it, and how to see it again; once for each sort of
+    /// failure.
+    fn tell_failures(&self) {
+        let mut text = String::new();
+        let mut sorts = BTreeSet::new();
+        for Failure { case, error } in &self.failures {
+            if !sorts.insert(shrink::sort_of(error)) {
+                let line = error.lines().next().unwrap_or_default();
+                text += &format!("\n{}, seed {}: {line}\n", self.class, case.seed);
+                continue;
+            }
+            let (short, told) = shrink::shrink(case, error);
+            text += &format!(
+                "\n{}, seed {}: {error}\n\nthe shortest case that still fails: {told}\n\nsee it again with\n  scripts/simulate --replay '{}'\n",
+                self.class,
+                case.seed,
+                short.to_json()
+            );
+        }
+        let count = self.failures.len();
+        assert!(count == 0, "{count} cases of {} fail\n{text}", self.class);
+    }
 }

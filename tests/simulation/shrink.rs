@@ -9,7 +9,7 @@ use super::{
 const TRIES: usize = 1_500;
 
 /// The invariant that a violation is about, so that a case does not shrink into another failure.
-fn sort_of(error: &str) -> &str {
+pub(crate) fn sort_of(error: &str) -> &str {
     let of_panic = error.contains("panic:");
     let invariant = (1..=10).rev().find_map(|number| {
         let found = error.find(&format!("I{number}:"))?;

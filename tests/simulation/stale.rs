@@ -55,12 +55,11 @@ fn case(way: usize, seed: u64) -> Case {
 #[test]
 fn old_looks_double_nothing_and_lose_nothing() {
     let mut tally = Tally::new("stale looks");
-    for way in 0..3 {
-        for seed in seeds(500) {
-            let done = tally.run(&case(way, seed));
-            let way = ["after a death", "after a lost answer", "at once"][way];
-            tally.count(format!("{way}, {} steps struck", done.struck));
-        }
-    }
+    let all = (0..3).flat_map(|way| seeds(500).map(move |seed| (way, seed)));
+    tally.each(all, |(way, seed), tally| {
+        let done = tally.run(&case(way, seed));
+        let way = ["after a death", "after a lost answer", "at once"][way];
+        tally.count(format!("{way}, {} steps struck", done.struck));
+    });
     tally.tell();
 }
