@@ -97,7 +97,8 @@ fn journal() -> (Vec<u8>, Vec<crate::state::JournalEntry>) {
     for (index, batch) in batches.iter().enumerate() {
         let payloads = Payloads::of(batch).unwrap();
         let number = u32::try_from(index).unwrap() + 1;
-        bytes.extend(encode_batch(2, number, std::iter::once(&payloads)));
+        let length = bytes.len() as u64;
+        bytes.extend(encode_batch(length, 2, number, std::iter::once(&payloads)));
     }
     (bytes, batches.concat())
 }

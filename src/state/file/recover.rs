@@ -66,7 +66,10 @@ impl Versioned for Snapshot {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum JournalState {
     /// It goes on from the checkpoint and is whole.
-    Whole,
+    Whole {
+        /// Its bytes.
+        length: u64,
+    },
     /// It goes on from the checkpoint; what lies beyond `good_length` is a torn write.
     Torn {
         /// Where the whole part ends.
@@ -223,7 +226,9 @@ pub(crate) fn read_stage(
             good_length: found.good_length as u64,
         }
     } else {
-        JournalState::Whole
+        JournalState::Whole {
+            length: bytes.len() as u64,
+        }
     };
     let entries = if superseded {
         open_intents(&found.entries)

@@ -283,6 +283,7 @@ impl Writer {
             touched: BTreeMap::new(),
             entries: 0,
             batch: 0,
+            length: 0,
             journal: None,
             repairs: true,
         }

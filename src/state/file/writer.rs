@@ -45,6 +45,8 @@ pub(crate) struct Writer {
     pub(super) entries: usize,
     /// Number of the journal's last batch.
     pub(super) batch: u32,
+    /// Bytes of the journal.
+    pub(super) length: u64,
     pub(super) journal: Option<Box<dyn AppendFile>>,
     /// Whether the stage was set aside and has to be made anew: see `repair`.
     pub(super) repairs: bool,
@@ -67,7 +69,7 @@ impl Writer {
             touched: Vec::new(),
             entries: 0,
             batch: 0,
-            journal: JournalState::Whole,
+            journal: JournalState::Whole { length: 0 },
         });
         let mut writer = Self {
             stage: stage.clone(),
@@ -80,11 +82,12 @@ impl Writer {
             touched: loaded.touched.into_iter().map(|fqn| (fqn, None)).collect(),
             entries: loaded.entries,
             batch: loaded.batch,
+            length: 0,
             journal: None,
             repairs: false,
         };
         match loaded.journal {
-            JournalState::Whole => {}
+            JournalState::Whole { length } => writer.length = length,
             JournalState::Superseded => writer.replace_journal(disk)?,
             JournalState::Older { entries } => {
                 writer.write_journal(disk, writer.state.serial, &entries)?;
@@ -92,6 +95,7 @@ impl Writer {
             }
             JournalState::Torn { good_length } => {
                 let path = writer.layout.journal();
+                writer.length = good_length;
                 let file = writer.open_journal(disk)?;
                 file.truncate(good_length)
                     .and_then(|()| file.sync())
@@ -115,7 +119,7 @@ impl Writer {
     ) -> Result<(), StateError> {
         self.create(disk, new_lineage)?;
         let batch = self.batch.wrapping_add(1);
-        let bytes = encode_batch(self.epoch, batch, payloads.iter().copied());
+        let bytes = encode_batch(self.length, self.epoch, batch, payloads.iter().copied());
         let path = self.layout.journal();
         let file = self.open_journal(disk)?;
         file.append(&bytes)
@@ -123,6 +127,7 @@ impl Writer {
         file.sync()
             .map_err(|error| io_error("sync", &path, error))?;
         self.batch = batch;
+        self.length += bytes.len() as u64;
         self.entries += payloads.iter().map(|part| part.len()).sum::<usize>();
         Ok(())
     }
@@ -247,6 +252,7 @@ impl Writer {
             .and_then(|carried| encode_new(&header, &carried))
             .map_err(|error| io_error("serialise", &path, io::Error::other(error)))?;
         self.journal = None;
+        self.length = bytes.len() as u64;
         replace(disk, &path, &bytes)
     }
 
