@@ -299,7 +299,8 @@ error[E0206]: `shop/dev/storage/cache` is in state already
   | ^^^^^
   |
   = note: nothing was changed
-  = help: choose a name that is free; `alch state ls` lists what is in state
+  = help: to give up the other `storage/cache`: declare the old name in its place, run (this deletes the object of `storage/cache`), and rename then
+  = help: or choose a name that is free; `alch state ls` lists what is in state
 0 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
 "#]]);

@@ -19,6 +19,9 @@ export default {
             seen: await env.CACHE.get("seen"), object: await (await env.FILES.get("one")).text(), n: row.n,
         });
     },
+    async queue(batch) {
+        console.log(batch.messages.length);
+    },
 };
 "#;
 
