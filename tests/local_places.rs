@@ -1,6 +1,6 @@
 //! Where `alch local serve` is: its ports, and its data, which somebody may remove under it.
 
-use std::{net::TcpListener, process::ExitStatus};
+use std::{io::ErrorKind, net::TcpListener, path::Path, process::ExitStatus};
 
 use rustix::process::Signal;
 use snapbox::str;
@@ -9,6 +9,21 @@ use crate::support::{
     Project,
     served::{Served, until},
 };
+
+/// Removes a file or a folder with all in it, however often the server puts something into it meanwhile.
+fn removed(path: &Path) {
+    until(|| {
+        let gone = match path.is_dir() {
+            true => std::fs::remove_dir_all(path),
+            false => std::fs::remove_file(path),
+        };
+        let busy = matches!(&gone, Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty);
+        if !busy {
+            gone.unwrap();
+        }
+        (!busy).then_some(())
+    });
+}
 
 /// Waits until the server has ended by itself; answers how, and what it said since it started.
 fn ended(mut served: Served, project: &Project) -> (ExitStatus, Vec<String>) {
@@ -38,11 +53,7 @@ fn a_server_whose_data_is_removed_says_so_and_ends() {
                 .exists()
                 .then_some(())
         });
-        let path = project.path(remove);
-        match path.is_dir() {
-            true => std::fs::remove_dir_all(path).unwrap(),
-            false => std::fs::remove_file(path).unwrap(),
-        }
+        removed(&project.path(remove));
         let (status, messages) = ended(served, &project);
         assert_eq!(status.code(), Some(1), "{remove}");
         // What it was at when the file went may have failed for that before.
@@ -60,7 +71,7 @@ fn no_server_starts_on_top_of_one_whose_data_was_removed() {
     let served = Served::start(&project);
     // It cannot notice now.
     served.signal(Signal::STOP);
-    std::fs::remove_dir_all(project.path(".alchemy")).unwrap();
+    removed(&project.path(".alchemy"));
     project
         .alch(["local", "serve", "--port", "0"])
         .check(str![[r#"
