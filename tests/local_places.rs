@@ -47,12 +47,6 @@ fn a_server_whose_data_is_removed_says_so_and_ends() {
         ".alchemy/local/control.sqlite",
     ] {
         let served = Served::start(&project);
-        until(|| {
-            project
-                .path(".alchemy/local/control.sqlite")
-                .exists()
-                .then_some(())
-        });
         removed(&project.path(remove));
         let (status, messages) = ended(served, &project);
         assert_eq!(status.code(), Some(1), "{remove}");

@@ -79,6 +79,9 @@ pub enum CloudError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FsError),
+    /// The control database cannot be used.
+    #[error(transparent)]
+    Control(#[from] ControlError),
 }
 
 /// What a port is for.

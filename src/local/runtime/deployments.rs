@@ -2,6 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
+use rusqlite::Connection;
+
 use crate::local::{
     Cloud, CloudError,
     api::{DeployedWorker, deployed},
@@ -22,14 +24,14 @@ impl Deployments {
         })
     }
 
+    /// Opens the control database now, and makes it where there is none. It waits for the disk.
+    pub(super) fn open(&self) -> Result<(), ControlError> {
+        self.cloud.control.run(data_version).map(drop)
+    }
+
     /// A number that is another one after every write of anybody. It costs no reading of data.
     pub(super) async fn counter(&self) -> Result<i64, ControlError> {
-        self.blocking(|cloud| {
-            cloud.control.run(|connection| {
-                Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
-            })
-        })
-        .await
+        self.blocking(|cloud| cloud.control.run(data_version)).await
     }
 
     /// The Workers that are deployed.
@@ -49,4 +51,8 @@ impl Deployments {
                 reason: error.to_string(),
             })?
     }
+}
+
+fn data_version(connection: &Connection) -> Result<i64, ControlError> {
+    Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
 }

@@ -137,13 +137,7 @@ fn begin(
     let deployments = Deployments::of(&options.folder)?;
     let stop = CancellationToken::new();
     let removed = CancellationToken::new();
-    let presence = Presence {
-        lock: locks.watched()?,
-        folder: options.folder.clone(),
-        deployments: Deployments::of(&options.folder)?,
-        removed: removed.clone(),
-        stop: stop.clone(),
-    };
+    let presence = Presence::of(locks.watched()?, options.folder.clone())?;
     let (host_listener, link) = host::listen(&options.folder)?;
     let inside = Inside::new(address, link.token.clone());
     let inside = Arc::new(inside.map_err(|error| CloudError::Serve {
@@ -203,7 +197,7 @@ fn begin(
         _locks: locks,
     };
     tasks.spawn(supervisor.run());
-    tasks.spawn(presence.watch());
+    tasks.spawn(presence.watch(removed.clone(), stop.clone()));
     Ok(Runtime {
         address,
         stop,
