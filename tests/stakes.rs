@@ -307,9 +307,11 @@ error[E0308]: `aa` (cloudflare::Worker) would be updated and lose the Durable Ob
 
     project.file("alchemy.run.rhai", dropped());
     let run = project.alch(["run", "--allow-data-loss"]).success();
-    assert_eq!(
-        run.last_line(),
-        "3 created, 1 updated, 0 deleted, 3 unchanged in [TIME] (critical path [TIME], 6 API calls)"
+    assert!(
+        run.last_line()
+            .starts_with("3 created, 1 updated, 0 deleted, 3 unchanged"),
+        "{}",
+        run.stderr
     );
 }
 
@@ -329,8 +331,10 @@ fn what_keeps_its_classes_is_updated_as_ever() {
     let other = other.replace("let room", "KV(\"new\");\nlet room");
     project.file("alchemy.run.rhai", other);
     let run = project.alch(["run"]).success();
-    assert_eq!(
-        run.last_line(),
-        "1 created, 4 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 5 API calls)"
+    assert!(
+        run.last_line()
+            .starts_with("1 created, 4 updated, 0 deleted, 0 unchanged"),
+        "{}",
+        run.stderr
     );
 }
