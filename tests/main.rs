@@ -70,6 +70,7 @@ mod permissions;
 mod profiles;
 mod r2_objects;
 mod races;
+mod refused_uploads;
 mod repairs;
 mod rotation;
 mod run;

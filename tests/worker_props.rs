@@ -155,7 +155,7 @@ error[E0301]: `api` (cloudflare::Worker): create failed: Can't set compatibility
   | ^^^^^^ declared here
   |
   = note: the call was PUT /accounts/../workers/scripts/api-dev, answered with HTTP 400
-  = help: the module was refused when it was started: correct the script
+  = help: Cloudflare checked the Worker, started it and refused it: correct what the message names (code that throws at the top level or takes too long to start, a module that is not there, a compatibility date in the future, a limit of the account)
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 2 API calls)
 
 "#]]);

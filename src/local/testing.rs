@@ -164,13 +164,11 @@ pub(super) async fn try_upload(
     if metadata.get("main_module").is_none() {
         metadata["main_module"] = Value::String("index.js".to_owned());
     }
+    // Exports every class, whatever the metadata says of them.
+    let code = b"export default { queue() {} }; export * from './classes.js'";
     let (content_type, body) = multipart(&[
         ("metadata", "", metadata.to_string().as_bytes()),
-        (
-            "index.js",
-            "application/javascript+module",
-            b"export default { queue() {} }",
-        ),
+        ("index.js", "application/javascript+module", code),
     ]);
     let path = format!("/accounts/local/workers/scripts/{name}");
     client

@@ -4,5 +4,6 @@ pub mod clock;
 pub mod cron;
 pub mod fs;
 pub mod ids;
+pub mod javascript;
 pub mod npm;
 pub mod text;

@@ -376,13 +376,13 @@ fn queues() {
 const OBJECTS: &str = r#"
 let room = DurableObject("room", #{ className: "Room" });
 let old = DurableObjectNamespace("old", #{ className: "Old", sqlite: false, naming: "stage" });
-let api = Worker("api", #{ script: "export default {}", url: false, bindings: #{ ROOM: room, OLD: old } });
+let api = Worker("api", #{ script: "export class Room {}; export class Old {}; export default {}", url: false, bindings: #{ ROOM: room, OLD: old } });
 let rooms = DurableObject("rooms", #{ className: "Room", scriptName: api });
 Worker("web", #{ script: "export default {}", url: false, bindings: #{ ROOM: rooms } });
 "#;
 const OBJECTS_CHANGED: &str = r#"
 let room = DurableObject("room", #{ className: "Hall" });
-let api = Worker("api", #{ script: "export default {}", url: false, bindings: #{ ROOM: room } });
+let api = Worker("api", #{ script: "export class Hall {}; export default {}", url: false, bindings: #{ ROOM: room } });
 let rooms = DurableObject("rooms", #{ className: "Hall", scriptName: api.name, namespaceId: "0123456789abcdef0123456789abcdef", environment: "production" });
 Worker("web", #{ script: "export default {}", url: false, bindings: #{ OTHER: rooms, API: api } });
 "#;
@@ -595,7 +595,7 @@ Worker("named", #{ name: "second-name", script: "export default {}", naming: "ap
 Worker("theirs", #{ name: "theirs", script: "export default {}", adopt: true });
 Worker("shared", #{
     script: "export default {}", previewSubdomains: true, keepBindings: ["secret_text"], cache: #{ enabled: true, crossVersionCache: false },
-    tags: ["b"], tailConsumers: [other, "other"],
+    tags: ["b"], tailConsumers: [other, "static-dev"],
 });
 Worker("static", #{ script: "export default {}", assets: "public", compatibilityDate: "2026-01-02" });
 "#;

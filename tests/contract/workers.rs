@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::local::{Local, Payload};
 
 const ALL: &str = "/accounts/local/workers/scripts";
-const CODE: &str = "export default { queue() {} }";
+/// It exports every class, whatever the metadata says of them.
+const CODE: &str = "export default { queue() {} }; export * from './classes.js'";
 
 /// The body of an upload.
 pub(super) fn parts(mut metadata: Value) -> Payload {

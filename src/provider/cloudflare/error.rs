@@ -218,7 +218,9 @@ impl ApiError {
                     .to_owned()
             }
             (_, Area::Workers, Some(10021)) => {
-                "the module was refused when it was started: correct the script".to_owned()
+                "Cloudflare checked the Worker, started it and refused it: correct what the message names (code that throws at the top \
+                 level or takes too long to start, a module that is not there, a compatibility date in the future, a limit of the account)"
+                    .to_owned()
             }
             _ if self.is_throttled() => {
                 "wait five minutes: an account may send 1200 requests in that time".to_owned()

@@ -21,6 +21,7 @@ mod modules;
 mod objects;
 mod observe;
 mod plain_bindings;
+mod refused;
 mod routes;
 mod schema;
 #[cfg(test)]
@@ -169,6 +170,7 @@ impl Worker {
             .first()
             .map(|module| module.name.clone())
             .unwrap_or_default();
+        migration.refuse_absent(&modules, props)?;
         let mut metadata = metadata::metadata(context, props, &main)?;
         self.with_assets(context, name, props, existing, &mut metadata)
             .await?;
@@ -206,10 +208,11 @@ impl Worker {
                 if let Some(part) = parts.first_mut() {
                     part.content = metadata.to_string().into();
                 }
-                self.client.call(context, &call(&parts)).await?
+                self.client.call(context, &call(&parts)).await
             }
-            answer => answer?,
+            answer => answer,
         };
+        let answer = answer.map_err(|error| refused::upload(context, props, error))?;
         let mut outputs = base_outputs(name);
         props::copy(
             &mut outputs,

@@ -11,6 +11,7 @@ mod events;
 mod handlers;
 mod migrations;
 mod model;
+mod named;
 mod schedules;
 mod scripts;
 mod secrets;

@@ -11,7 +11,7 @@ use super::{
     },
     assets, bindings, migrations,
     model::{self, Draft, Format, Script, Version, bound},
-    store, upload,
+    named, store, upload,
 };
 use crate::{
     local::{Cloud, control::seal_key, layout},
@@ -77,6 +77,8 @@ pub(super) fn put(cloud: &Cloud, call: &Call) -> ApiResult {
             shared.insert("tags".to_owned(), tags.clone());
         }
         store::script(transaction, name, &shared)?;
+        named::check_tails(transaction, &shared)?;
+        named::check_classes(&upload)?;
         migrations::apply(cloud, transaction, name, upload.metadata.get("migrations"))?;
         let bindings = bindings::resolve(
             &bindings::Context {

@@ -11,7 +11,7 @@ use super::{
     },
     INVALID, bindings, migrations,
     model::{self, Draft, Script, Version},
-    store, upload,
+    named, store, upload,
 };
 use crate::local::{Cloud, control::seal_key};
 
@@ -83,6 +83,7 @@ pub(super) fn update(cloud: &Cloud, call: &Call) -> ApiResult {
         let mut script = model::require_called(transaction, call)?;
         let mut version = model::require_latest(transaction, &script.name)?;
         merge(&mut script.settings, upload::shared(&body));
+        named::check_tails(transaction, &upload::shared(&body))?;
         store::script(transaction, &script.name, &script.settings)?;
         migrations::apply(cloud, transaction, &script.name, body.get("migrations"))?;
         let versioned = upload::versioned(&body);
@@ -130,6 +131,7 @@ pub(super) fn update_script(cloud: &Cloud, call: &Call) -> ApiResult {
     let script = cloud.control.write(|transaction| {
         let mut script = model::require_called(transaction, call)?;
         merge(&mut script.settings, upload::shared(&body));
+        named::check_tails(transaction, &upload::shared(&body))?;
         store::script(transaction, &script.name, &script.settings)?;
         Ok::<_, ApiError>(script)
     })?;

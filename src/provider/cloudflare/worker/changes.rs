@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Worker, metadata, path};
+use super::{Worker, metadata, path, refused};
 use crate::{
     model::Map,
     provider::{Existing, OperationContext, ProviderError},
@@ -82,7 +82,8 @@ impl Worker {
             }
         }
         let call = Call::patch(path(name, "/script-settings")).json(&body);
-        self.client.call(context, &call).await?;
+        let answer = self.client.call(context, &call).await;
+        answer.map_err(|error| refused::settings(context, props, error))?;
         Ok(())
     }
 }

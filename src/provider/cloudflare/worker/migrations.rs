@@ -10,10 +10,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 
-use super::super::{durable_object_namespace, error::CallError, props};
+use super::{
+    super::{durable_object_namespace, error::CallError, props},
+    modules::{JAVASCRIPT, Module},
+};
 use crate::{
     model::{Map, Value},
     provider::{FailureKind, ProviderError, text_prop},
+    util::{javascript::exports_without, text},
 };
 
 const TAG: &str = "alchemy:do:";
@@ -309,6 +313,56 @@ impl Migration {
             old_tag: deployed.tag,
             wanted,
         })
+    }
+
+    /// Refuses a class that the main module surely does not export: without it nothing can be made of the class.
+    pub(super) fn refuse_absent(
+        &self,
+        modules: &[Module],
+        props: &Map,
+    ) -> Result<(), ProviderError> {
+        let Some(main) = modules
+            .first()
+            .filter(|main| main.content_type == JAVASCRIPT)
+        else {
+            return Ok(());
+        };
+        let Ok(code) = std::str::from_utf8(&main.content) else {
+            return Ok(());
+        };
+        for wanted in &self.wanted {
+            let class = &wanted.class;
+            let Some(exports) = exports_without(code, class) else {
+                continue;
+            };
+            let place = match text_prop(props, "entrypoint") {
+                Some(entrypoint) => format!("`{entrypoint}`"),
+                None => "the script".to_owned(),
+            };
+            let list: Vec<String> = exports.iter().map(|name| format!("`{name}`")).collect();
+            let found = match list.is_empty() {
+                true => "nothing".to_owned(),
+                false => list.join(", "),
+            };
+            let near = text::suggestions(class, exports.iter().map(String::as_str), 1);
+            let help = match near.first() {
+                Some(near) => format!(
+                    "did you mean `{near}`? `className` is the name that the Worker exports"
+                ),
+                None => format!(
+                    "write `export class {class} extends DurableObject {{ .. }}`, or `export {{ {class} }} from` where it is"
+                ),
+            };
+            return Err(ProviderError::new(
+                FailureKind::Refused,
+                format!(
+                    "binding `{}`: {place} does not export the Durable Object class `{class}`; it exports {found}",
+                    wanted.binding
+                ),
+            )
+            .with_help(help));
+        }
+        Ok(())
     }
 
     fn new_tag(&self) -> Option<String> {
