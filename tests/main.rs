@@ -11,6 +11,7 @@
 
 mod addresses;
 mod adopt;
+mod adoption_plans;
 mod architecture;
 mod assets;
 mod bad_input;

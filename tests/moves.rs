@@ -65,9 +65,9 @@ warning[E0302]: `cache` and `storage/cache` are one object, `cache-dev`: it look
     project.alch(["plan", "--adopt"]).check(str![[r#"
 exit 0
 -- stdout
-  + storage/cache (cloudflare::KVNamespace)  cache-dev  # not in state
+  > storage/cache (cloudflare::KVNamespace)  cache-dev  # is there already
   x cache (cloudflare::KVNamespace)  cache-dev  # its object is that of storage/cache
-Plan: 1 to create, 0 to update, 0 to delete, 0 unchanged, 1 to forget
+Plan: 0 to create, 0 to update, 0 to delete, 0 unchanged, 1 to adopt, 1 to forget
 -- stderr
 alch: app shop, stage dev, phase plan, target local
 `cache` is forgotten, not deleted: its object `cache-dev` belongs to `storage/cache`

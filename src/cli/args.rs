@@ -258,7 +258,7 @@ pub struct PlanArgs {
     /// Everything, unchanged resources and long values too.
     #[arg(long)]
     pub full: bool,
-    /// Plan to take over objects that are there already.
+    /// Look for what state does not know, and plan to take over what is there already.
     #[arg(long)]
     pub adopt: bool,
     /// Plan updates even where nothing changed.

@@ -11,7 +11,6 @@ use super::{
     event::Action,
     failure::Failure,
     node::NodeState,
-    options::Phase,
     resolve::builtin,
     run::Run,
 };
@@ -84,9 +83,10 @@ impl Run {
                 }
             };
         }
-        match (&entry.state, self.options.phase) {
-            (NodeState::Done(_), _) => AttributeState::Known(Value::Null),
-            (NodeState::Planned { .. }, _) | (_, Phase::Plan) => AttributeState::Unknown,
+        match &entry.state {
+            NodeState::Done(_) => AttributeState::Known(Value::Null),
+            NodeState::Planned { .. } => AttributeState::Unknown,
+            // A plan that looks for the object waits as well: what is known must not hang on which answer comes first.
             _ => AttributeState::Pending,
         }
     }

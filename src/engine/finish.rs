@@ -147,6 +147,7 @@ impl Run {
         self.graph().prioritise();
         self.open_gate(script_succeeded);
         self.wait_until_idle().await;
+        self.tell_planned();
         let kept_to_plan = !script_succeeded || self.refuse_undeclared();
         let (orphans, keepers, order, clean) = {
             let graph = self.graph();

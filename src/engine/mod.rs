@@ -4,6 +4,7 @@
 //! [`crate::util::clock::Clock`] and [`crate::util::ids::Ids`]; it tells the world what it does through one ordered stream of
 //! [`event::Event`]s. It knows no script language, no concrete provider and no terminal.
 
+mod adoption;
 mod ask;
 mod call;
 mod decide;

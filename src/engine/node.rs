@@ -153,6 +153,10 @@ pub(super) struct Graph {
     pub(super) failed: Vec<Arc<Failure>>,
     pub(super) skipped: Vec<Fqn>,
     pub(super) planned: Vec<Arc<PlannedAction>>,
+    /// Whether a plan looks for objects, so that what is planned from here on is told when all of it is known.
+    pub(super) looked_for: bool,
+    /// How many of `planned` have been told.
+    pub(super) planned_told: usize,
     /// Counts of what happened outside nodes: deletes.
     pub(super) extra_counts: BTreeMap<Action, usize>,
     /// What the journal made of each resource that it names, beside what was there before.

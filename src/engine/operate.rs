@@ -172,15 +172,18 @@ impl Run {
         };
         let context = self.context(&job.fqn, &job.checked.physical_name, &instance);
         let adopt = job.options.adopt.unwrap_or(self.options.adopt);
-        if adopt {
-            let found = self
-                .call(job, job.provider.find(&context, &job.resolved))
-                .await?;
-            if let Some(found) = found {
-                return self
-                    .take_over(job, old, &context, found.outputs, &instance, None)
-                    .await;
+        let found = match adopt {
+            true => {
+                self.call(job, job.provider.find(&context, &job.resolved))
+                    .await?
             }
+            false => None,
+        };
+        self.keep_to_adoption(job, adopt, found.as_ref()).await?;
+        if let Some(found) = found {
+            return self
+                .take_over(job, old, &context, found.outputs, &instance, None)
+                .await;
         }
         let intent = self.intend(job, Operation::Create, &instance).await?;
         let mut error = match self

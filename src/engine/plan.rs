@@ -244,28 +244,46 @@ impl Run {
         hash: &PropsHash,
         events: &mut Vec<Event>,
     ) {
-        let node = graph.node(id);
         let changes = if action == Action::Unchanged {
             Vec::new()
         } else {
+            let node = graph.node(id);
             let found = graph.seen.findings.get(&node.fqn).map(AsRef::as_ref);
             let mut changes = self.changes(node, prior.map(AsRef::as_ref), hash, &verdict.decision);
             found_changes(&mut changes, found);
             changes
         };
+        let planned = self.note_action(graph, id, action, verdict.reason.clone(), changes, hash);
+        if !graph.looked_for {
+            graph.planned_told += 1;
+            events.push(Event::Planned(planned));
+        }
+    }
+
+    /// Puts an action into the plan.
+    pub(super) fn note_action(
+        &self,
+        graph: &mut Graph,
+        id: NodeId,
+        action: Action,
+        reason: String,
+        changes: Vec<PropertyChange>,
+        hash: &PropsHash,
+    ) -> Arc<PlannedAction> {
+        let node = graph.node(id);
         let planned = Arc::new(PlannedAction {
             fqn: node.fqn.clone(),
             kind: node.kind.clone(),
             action,
             physical_name: node.checked.physical_name.clone(),
-            reason: verdict.reason.clone(),
+            reason,
             changes,
             props_hash: hash.whole.clone().unwrap_or_default(),
             conditional: node.conditional,
             position: node.position.clone(),
         });
         graph.planned.push(Arc::clone(&planned));
-        events.push(Event::Planned(planned));
+        planned
     }
 
     /// Property by property, what an action would change.
@@ -287,13 +305,7 @@ impl Run {
         let mut out = Vec::new();
         for path in paths {
             let (old, new) = (before.get(path), after.get(path));
-            let unknown = new.is_some_and(|value| {
-                let mut unknown = false;
-                value.visit_references(&mut |reference| {
-                    unknown |= !hash.references.contains_key(&reference_key(reference));
-                });
-                unknown
-            });
+            let unknown = new.is_some_and(|value| is_unknown(value, hash));
             if let (Some(old), Some(new)) = (old, new)
                 && !unknown
                 && self.same_leaf(old, new, recorded, &hash.references)
@@ -370,7 +382,7 @@ impl Run {
     }
 
     /// What a saved plan says of a resource itself; the objects that its replacements left behind stand further down.
-    fn planned<'a>(&self, plan: &'a Plan, fqn: &Fqn) -> Option<&'a PlannedAction> {
+    pub(super) fn planned<'a>(&self, plan: &'a Plan, fqn: &Fqn) -> Option<&'a PlannedAction> {
         let index = self.plan_index.get_or_init(|| {
             let mut index = HashMap::new();
             for (at, planned) in plan.actions.iter().enumerate() {
@@ -447,7 +459,9 @@ impl Run {
         let Some(planned) = planned else {
             return stale(format!("`{name}` is not in the plan"));
         };
-        if planned.action != action {
+        // Whether what it takes over is there, and how it is, is seen right before the call.
+        let adopts = planned.action == Action::Adopt && action == Action::Create;
+        if planned.action != action && !adopts {
             return stale(format!(
                 "`{name}` would now {}, the plan says {}",
                 action.verb(),
@@ -460,7 +474,7 @@ impl Run {
                 node.checked.physical_name, planned.physical_name
             ));
         }
-        if hash.whole.as_ref() == Some(&planned.props_hash) {
+        if hash.whole.as_ref() == Some(&planned.props_hash) || adopts {
             return Ok(());
         }
         let now = self.changes(node, prior, hash, decision);
@@ -477,6 +491,15 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Whether a value refers to something that is known only after apply.
+pub(super) fn is_unknown(value: &Value, hash: &PropsHash) -> bool {
+    let mut unknown = false;
+    value.visit_references(&mut |reference| {
+        unknown |= !hash.references.contains_key(&reference_key(reference));
+    });
+    unknown
 }
 
 /// Adds what was found to be otherwise than state says, where the script does not change it anyway.
@@ -509,7 +532,7 @@ fn plan_knew_key(run: &Run, prior: Option<&Record>) -> bool {
 }
 
 /// The path of the first property that changes in another way than was planned. What only apply could know may be anything.
-fn unforeseen<'a>(
+pub(super) fn unforeseen<'a>(
     planned: &'a [PropertyChange],
     now: &'a [PropertyChange],
 ) -> Option<&'a Vec<String>> {
@@ -539,7 +562,7 @@ fn file(item: &Value) -> Option<(&str, &Value)> {
 }
 
 /// Leaves of a map by path; empty containers count as leaves.
-fn leaves(map: &Map) -> BTreeMap<Vec<String>, &Value> {
+pub(super) fn leaves(map: &Map) -> BTreeMap<Vec<String>, &Value> {
     fn walk<'a>(
         value: &'a Value,
         path: &mut Vec<String>,

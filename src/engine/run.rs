@@ -24,6 +24,7 @@ use crate::{
 };
 
 use super::{
+    adoption::Lists,
     event::{Event, Summary},
     failure::RunError,
     node::Graph,
@@ -57,6 +58,8 @@ pub struct Run {
     pub(super) finished: tokio::sync::Mutex<Option<Summary>>,
     /// What it has made so far.
     pub(super) made: Made,
+    /// What there is of kinds of which a plan may adopt objects.
+    pub(super) lists: Lists,
 }
 
 /// The part of a stage's header that must be durable before the first change that rests on it.
@@ -172,6 +175,7 @@ impl Run {
             graph: Mutex::new(graph),
             plan_index: OnceLock::new(),
             made: Made::default(),
+            lists: Lists::default(),
             finished: tokio::sync::Mutex::new(None),
         });
         let looks = run.options.refresh && matches!(run.options.phase, Phase::Up | Phase::Plan);

@@ -151,6 +151,13 @@ impl Run {
                     verdict.reason += &format!("; loses {}", losses.join(" and "));
                 }
             }
+            if self.may_adopt(graph.node(id), &verdict.decision) {
+                graph.looked_for = true;
+                return NodeState::Ready(Box::new(Decided {
+                    hash,
+                    decision: verdict.decision,
+                }));
+            }
             return self.plan_node(graph, id, &verdict, prior.as_ref(), &hash, events);
         }
         NodeState::Ready(Box::new(Decided {
@@ -288,6 +295,15 @@ impl Run {
             };
             let job = match gate {
                 Gate::Refused(cause) => Err(cause),
+                _ if self.options.phase == Phase::Plan => {
+                    graph.running += 1;
+                    let run = Arc::clone(self);
+                    self.tasks.spawn_on(
+                        async move { run.plan_to_make(id, decided).await },
+                        &self.runtime,
+                    );
+                    continue;
+                }
                 Gate::Open | Gate::Held => self.job(graph, id, decided),
             };
             match job {
@@ -422,10 +438,7 @@ impl Run {
                 }
                 Err(cause) => self.failed(&graph, id, action, cause),
             };
-            let mut worklist = Vec::new();
-            self.settle_node(&mut graph, id, state, &mut worklist, &mut events);
-            self.release(&mut graph, worklist, &mut events);
-            self.fill(&mut graph, &mut events);
+            retire(self, &mut graph, id, state, &mut events);
             self.emit_all(events);
         }
     }
@@ -454,6 +467,20 @@ impl Run {
             self.emit_all(events);
         }
     }
+}
+
+/// Settles a node whose call has ended, and starts what waited for it.
+pub(super) fn retire(
+    run: &Arc<Run>,
+    graph: &mut Graph,
+    id: NodeId,
+    state: NodeState,
+    events: &mut Vec<Event>,
+) {
+    let mut worklist = Vec::new();
+    run.settle_node(graph, id, state, &mut worklist, events);
+    run.release(graph, worklist, events);
+    run.fill(graph, events);
 }
 
 /// One of the places that `--concurrency` counts: held from an operation's start until the provider has given its last answer.

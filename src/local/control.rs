@@ -147,6 +147,7 @@ pub enum ControlError {
 #[derive(Debug)]
 pub(super) struct Control {
     path: PathBuf,
+    in_memory: bool,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -155,8 +156,22 @@ impl Control {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
+            in_memory: false,
             connection: Mutex::new(None),
         }
+    }
+
+    /// A database that is in no file, and empty.
+    pub(super) fn in_memory() -> Self {
+        Self {
+            in_memory: true,
+            ..Self::new(PathBuf::new())
+        }
+    }
+
+    /// Whether the file was made.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.exists()
     }
 
     /// Runs `work` outside a transaction: for single statements.
@@ -202,6 +217,12 @@ impl Control {
     }
 
     fn connect(&self) -> Result<Connection, ControlError> {
+        if self.in_memory {
+            let connection = Connection::open_in_memory()?;
+            connection.pragma_update(None, "foreign_keys", true)?;
+            self.migrate(&connection)?;
+            return Ok(connection);
+        }
         fs::create_dir_all(self.folder())?;
         let connection = Connection::open(&self.path)?;
         if version(&connection)? == 0 {

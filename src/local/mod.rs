@@ -151,6 +151,22 @@ impl Cloud {
         }))
     }
 
+    /// Whether anything was ever made in it.
+    fn has_data(&self) -> bool {
+        self.control.is_there()
+    }
+
+    /// An empty cloud of the same account that is gone with the process.
+    fn in_memory(&self) -> Self {
+        Self {
+            folder: self.folder.clone(),
+            account: self.account.clone(),
+            control: control::Control::in_memory(),
+            permits: tokio::sync::Semaphore::new(REQUESTS_AT_ONCE),
+            tails: api::Tails::default(),
+        }
+    }
+
     /// The folder that holds the data.
     #[must_use]
     pub fn folder(&self) -> &Path {

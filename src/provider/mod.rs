@@ -461,6 +461,12 @@ pub trait Provider: Send + Sync {
         Ok(None)
     }
 
+    /// Whether the list shows of objects that state does not know all that it shows of others, so that one list tells of any
+    /// number of objects whether they are there and how they are.
+    fn lists_all(&self) -> bool {
+        false
+    }
+
     /// The props with which a script declares an object that is there: what it shows, without what it has by itself.
     fn declarable(&self, seen: &Observation) -> Map {
         seen.props.clone()

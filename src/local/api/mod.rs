@@ -5,6 +5,7 @@
 
 mod account;
 mod ai_gateway;
+mod blank;
 mod call;
 mod d1;
 mod d1_export;
@@ -75,6 +76,11 @@ pub struct RouterOptions {
 
 /// The API as a tower service: Cloudflare's paths under `/client/v4`.
 pub fn router(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
+    let blank = blank::Blank::new(Arc::clone(&cloud), options.clone());
+    router_of(cloud, options).layer(middleware::from_fn_with_state(blank, blank::answer))
+}
+
+fn router_of(cloud: Arc<Cloud>, options: RouterOptions) -> Router {
     let entered = (Arc::new(options), Arc::from(cloud.account()));
     let inner = Router::new()
         .merge(account::routes())

@@ -243,6 +243,10 @@ impl Provider for CustomDomain {
         self.client.look(context, &call).await.map(drop)
     }
 
+    fn lists_all(&self) -> bool {
+        true
+    }
+
     async fn list(
         &self,
         context: &OperationContext,

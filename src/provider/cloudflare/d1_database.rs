@@ -279,6 +279,10 @@ impl Provider for D1Database {
         self.client.look(context, &call).await.map(drop)
     }
 
+    fn lists_all(&self) -> bool {
+        true
+    }
+
     async fn list(
         &self,
         context: &OperationContext,

@@ -259,6 +259,10 @@ impl Provider for KvNamespace {
         self.client.look(context, &call).await.map(drop)
     }
 
+    fn lists_all(&self) -> bool {
+        true
+    }
+
     async fn list(
         &self,
         context: &OperationContext,

@@ -241,6 +241,10 @@ impl Provider for Queue {
         self.client.look(context, &call).await.map(drop)
     }
 
+    fn lists_all(&self) -> bool {
+        true
+    }
+
     async fn list(
         &self,
         context: &OperationContext,
