@@ -237,3 +237,104 @@ error[E0206]: `rooms/dev/zz` is in state already
     project.file("alchemy.run.rhai", moved);
     project.alch(["run"]).success();
 }
+
+/// The script without the class, and with a new resource before the Worker, one that it needs, and one after it.
+fn dropped() -> String {
+    let new = "KV(\"before\");\nlet needed = KV(\"needed\");\nlet aa";
+    SCRIPT
+        .replace("let aa", new)
+        .replace("ROOM: room }", "NEEDED: needed }")
+        .replace("Worker(\"bb\"", "Queue(\"after\");\nWorker(\"bb\"")
+}
+
+#[test]
+fn an_update_that_drops_a_class_lets_nothing_begin() {
+    let project = deployed();
+    let known = || {
+        let listed = project.alch(["state", "ls"]).stdout;
+        let mut lines: Vec<String> = listed.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let before = known();
+    project.file("alchemy.run.rhai", dropped());
+    project.alch(["run"]).check(str![[r#"
+exit 4
+-- stderr
+alch: app rooms, stage dev, phase up, target local
+  failed    aa  it would lose the Durable Object class `Room` with its data
+  skipped   before  because aa failed
+  skipped   needed  because aa failed
+  skipped   after  because aa failed
+  skipped   remote  because aa failed
+  skipped   bb  because remote failed
+error[E0308]: `aa` (cloudflare::Worker) would be updated and lose the Durable Object class `Room` with its data
+ --> alchemy.run.rhai:6:10
+  |
+6 | let aa = Worker("aa", #{ script: "export class Room {}; export default {}", bindings: #{ NEED...
+  |          ^^^^^^ declared here
+  |
+  = note: nothing was changed
+  = help: to lose it, run again with `--allow-data-loss`; to keep it, declare it as before
+0 created, 0 updated, 0 deleted, 1 unchanged, 1 failed, 5 skipped in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
+    assert_eq!(known(), before);
+
+    // Also where the script waits for the Worker.
+    let read = dropped().replace("Queue(", "print(aa.url);\nQueue(");
+    project.file("alchemy.run.rhai", read);
+    project.alch(["run"]).check(str![[r#"
+exit 4
+-- stderr
+alch: app rooms, stage dev, phase up, target local
+  failed    aa  it would lose the Durable Object class `Room` with its data
+  skipped   before  because aa failed
+  skipped   needed  because aa failed
+error[E0308]: `aa` (cloudflare::Worker) would be updated and lose the Durable Object class `Room` with its data
+ --> alchemy.run.rhai:6:10
+  |
+6 | let aa = Worker("aa", #{ script: "export class Room {}; export default {}", bindings: #{ NEED...
+  |          ^^^^^^ declared here
+  |
+  = note: nothing was changed
+  = help: to lose it, run again with `--allow-data-loss`; to keep it, declare it as before
+2 resources were not reached and stay
+0 created, 0 updated, 0 deleted, 1 unchanged, 1 failed, 2 skipped in [TIME] (critical path [TIME], 0 API calls)
+
+"#]]);
+    assert_eq!(known(), before);
+
+    project.file("alchemy.run.rhai", dropped());
+    let run = project.alch(["run", "--allow-data-loss"]).success();
+    assert!(
+        run.last_line()
+            .starts_with("3 created, 1 updated, 0 deleted, 3 unchanged"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn what_keeps_its_classes_is_updated_as_ever() {
+    let project = deployed();
+    let other = SCRIPT
+        .replace(
+            "className: \"Room\" });\nlet",
+            "className: \"Hall\" });\nlet",
+        )
+        .replace("class Room {}", "class Hall {}")
+        .replace(
+            "className: \"Room\", scriptName",
+            "className: \"Hall\", scriptName",
+        );
+    let other = other.replace("let room", "KV(\"new\");\nlet room");
+    project.file("alchemy.run.rhai", other);
+    let run = project.alch(["run"]).success();
+    assert!(
+        run.last_line()
+            .starts_with("1 created, 4 updated, 0 deleted, 0 unchanged"),
+        "{}",
+        run.stderr
+    );
+}

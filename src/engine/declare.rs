@@ -25,7 +25,7 @@ impl Run {
     /// [`DeclareError`].
     pub fn declare(self: &Arc<Self>, declaration: Declaration) -> Result<NodeId, DeclareError> {
         let (node_id, ready) = self.register(declaration)?;
-        self.no_longer_at_stake();
+        self.weigh(node_id);
         if ready {
             self.advance(node_id);
         }
@@ -143,7 +143,6 @@ impl Run {
             }
             let reads_before = graph.reads.len();
             graph.by_fqn.insert(fqn.clone(), node_id);
-            graph.at_stake.remove(&fqn);
             graph.nodes.push(Node {
                 fqn,
                 kind,

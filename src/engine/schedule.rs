@@ -175,6 +175,11 @@ impl Run {
         decision: &Decision,
     ) -> Option<FailureCause> {
         let node = graph.node(id);
+        if *decision == Decision::Update
+            && let Err(error) = node.provider.refuse(&record.props, &node.checked.props)
+        {
+            return Some(FailureCause::Provider(error));
+        }
         // A plan shows what would be lost; only carrying it out needs consent.
         let losses = || {
             let asked = self.options.phase != Phase::Plan && !self.options.allow_data_loss;
@@ -202,7 +207,7 @@ impl Run {
     }
 
     /// Puts a node into its final state and wakes all that waited for it.
-    fn settle_node(
+    pub(super) fn settle_node(
         &self,
         graph: &mut Graph,
         id: NodeId,

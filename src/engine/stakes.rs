@@ -2,7 +2,7 @@
 //!
 //! State may have a resource whose end would lose what no script brings back, and the script may still declare it. Until it
 //! has, or has ended, nothing is begun that the script does not wait for: a run that is refused in the end has then touched
-//! nothing. What looks like such a resource under a new id is not made at all, or its users would go on with something empty.
+//! nothing. Nor is anything begun from where it declares the resource in a way that loses some of it. What looks like such a resource under a new id is not made at all, or its users would go on with something empty.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,7 +36,7 @@ pub(super) enum Gate {
     Refused(FailureCause),
 }
 
-/// The resources in state whose end would lose something that needs consent, and nobody gave it.
+/// The resources in state whose end or change may lose something that needs consent, and nobody gave it.
 pub(super) fn at_stake(
     registry: &Registry,
     options: &RunOptions,
@@ -46,11 +46,9 @@ pub(super) fn at_stake(
         return BTreeSet::new();
     }
     let loses = |record: &Record| {
-        !record.retain
-            && (!record.adopted || options.delete_adopted)
-            && registry
-                .get(&record.kind)
-                .is_some_and(|provider| !provider.losses(&record.outputs, None).is_empty())
+        registry
+            .get(&record.kind)
+            .is_some_and(|provider| !provider.losses(&record.outputs, None).is_empty())
     };
     let lost = prior.values().filter(|record| loses(record));
     lost.map(|record| record.fqn.clone()).collect()
@@ -70,7 +68,7 @@ impl Run {
             return Gate::Held;
         }
         let mut stakes = graph.at_stake.iter().filter_map(|fqn| graph.prior.get(fqn));
-        match stakes.find(|record| may_be_heir(graph, node, record)) {
+        match stakes.find(|record| self.would_go(record) && may_be_heir(graph, node, record)) {
             Some(record) => Gate::Refused(FailureCause::Renamed {
                 from: record.fqn.clone(),
                 losses: self.lost_with(record),
@@ -97,14 +95,69 @@ impl Run {
         self.emit_all(events);
     }
 
-    /// A resource was declared: what was held for its sake may begin, if nothing else is at stake.
-    pub(super) fn no_longer_at_stake(self: &Arc<Self>) {
+    /// A resource was declared. If nothing is lost with that, what was held for its sake may begin, unless something else is at
+    /// stake; otherwise the resource is refused, and with it all that was not begun.
+    pub(super) fn weigh(self: &Arc<Self>, id: NodeId) {
         let mut events = Vec::new();
         let mut graph = self.graph();
-        if graph.at_stake.is_empty() && !graph.held.is_empty() {
-            self.resume(&mut graph, &mut events);
-            self.emit_all(events);
+        let fqn = graph.node(id).fqn.clone();
+        if !graph.at_stake.contains(&fqn) {
+            return;
         }
+        let node = graph.node(id);
+        let record = graph.prior.get(&fqn);
+        let refused = record.and_then(|record| self.refused_change(&graph, node, record));
+        match refused {
+            Some((action, cause)) => {
+                let state = self.failed(&graph, id, action, cause);
+                self.settle_node(&mut graph, id, state, &mut Vec::new(), &mut events);
+                graph.given_up.get_or_insert(fqn);
+            }
+            None => {
+                graph.at_stake.remove(&fqn);
+                if !graph.at_stake.is_empty() {
+                    return;
+                }
+            }
+        }
+        self.resume(&mut graph, &mut events);
+        self.emit_all(events);
+    }
+
+    /// Why a resource may not become what is declared now, if something would be lost with that. What is not known yet counts
+    /// as losing nothing.
+    fn refused_change(
+        &self,
+        graph: &Graph,
+        node: &Node,
+        record: &Record,
+    ) -> Option<(Action, FailureCause)> {
+        let stays = node.kind == record.kind
+            && node.checked.physical_name == record.physical_name
+            && record.status != Status::Deleting;
+        let (action, losses) = match stays {
+            true => {
+                let props = known_props(graph, &node.checked.props);
+                let losses = node.provider.losses(&record.outputs, Some(&props));
+                (Action::Update, losses)
+            }
+            false if record.retain => return None,
+            false => (Action::Replace, self.lost_with(record)),
+        };
+        if losses.is_empty() {
+            return None;
+        }
+        let protected = record.protect || node.options.protect == Some(true);
+        let cause = match protected && !stays {
+            true => FailureCause::Protected,
+            false => FailureCause::Losses(losses),
+        };
+        Some((action, cause))
+    }
+
+    /// Whether the object of a record is deleted when nothing declares it.
+    fn would_go(&self, record: &Record) -> bool {
+        !record.retain && (!record.adopted || self.options.delete_adopted)
     }
 
     /// The script has ended: begins what was held, or gives it up because a delete that must follow lacks consent.
@@ -121,8 +174,12 @@ impl Run {
             .at_stake
             .iter()
             .filter_map(|fqn| graph.prior.get(fqn).cloned())
-            .filter(|record| !is_taken_over(&graph, record))
+            .filter(|record| !graph.by_fqn.contains_key(&record.fqn))
+            .filter(|record| self.would_go(record) && !is_taken_over(&graph, record))
             .collect();
+        if graph.given_up.is_some() {
+            return;
+        }
         if graph.held.is_empty() || lost.is_empty() {
             graph.at_stake.clear();
             self.resume(&mut graph, &mut events);

@@ -388,6 +388,15 @@ pub trait Provider: Send + Sync {
         validate::diff_by_schema(self.schema(), prior, next)
     }
 
+    /// Refuses an update in place from `prior` to `next` that cannot be made, as far as that is told without a call: a plan then
+    /// fails like the run.
+    ///
+    /// # Errors
+    /// [`ProviderError`] of kind `Refused`.
+    fn refuse(&self, _prior: &Map, _next: &Map) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// What is lost with a change that no script brings back, each as a phrase ("the Durable Object class `Room` with its
     /// data"): by an update in place to `next`, or by deleting the object where `next` is none. `outputs` are those of the
     /// object; references in `next` may be unresolved while a plan is made. Whatever the kind's delete policy says of a

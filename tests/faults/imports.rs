@@ -92,11 +92,32 @@ fn a_file_that_changed_after_its_import_is_refused() {
     setting
         .project
         .file("seed.sql", "INSERT INTO items VALUES ('other');");
+    setting.proxy.take();
+    // Told without a call, by the plan as well.
+    setting
+        .project
+        .alch(["plan", "--target", "cloudflare"])
+        .check(str![[r#"
+exit 4
+-- stdout
+Plan: 0 to create, 0 to update, 0 to delete, 0 unchanged
+-- stderr
+alch: app shop, stage dev, phase plan, target cloudflare
+  failed    main  the file `seed.sql` changed after it was imported
+error[E0301]: `main` (cloudflare::D1Database): update failed: the file `seed.sql` changed after it was imported
+ --> alchemy.run.rhai:3:1
+  |
+3 | Database("main", #{ migrations: "migrations", importFiles: ["./seed.sql", "more/prices.sql"] });
+  | ^^^^^^^^ declared here
+  |
+  = help: restore `seed.sql`, and import what is new from a file with another name
+
+"#]]);
+    assert_eq!(setting.proxy.take(), Vec::<String>::new());
     setting.run().check(str![[r#"
 exit 4
 -- stderr
 alch: app shop, stage dev, phase up, target cloudflare
-~ updating  main (cloudflare::D1Database)
   failed    main  the file `seed.sql` changed after it was imported
 error[E0301]: `main` (cloudflare::D1Database): update failed: the file `seed.sql` changed after it was imported
  --> alchemy.run.rhai:3:1

@@ -209,6 +209,11 @@ impl Provider for D1Database {
         }
     }
 
+    fn refuse(&self, prior: &Map, next: &Map) -> Result<(), ProviderError> {
+        migrations::refuse_rewritten(prior, next)?;
+        imports::refuse_rewritten(prior, next)
+    }
+
     async fn read(
         &self,
         context: &OperationContext,
@@ -253,8 +258,7 @@ impl Provider for D1Database {
         existing: &Existing,
     ) -> Result<Map, ProviderError> {
         let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        migrations::refuse_rewritten(&existing.props, props)?;
-        imports::refuse_rewritten(&existing.props, props)?;
+        self.refuse(&existing.props, props)?;
         let before = existing.widest().contains_key("readReplication");
         let now = props::json_prop(props, "readReplication")?;
         // Sent even when it looks unchanged: an update that failed half-way may have left another mode behind.
