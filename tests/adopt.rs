@@ -214,7 +214,7 @@ exit 0
 -- stdout
 // state knows all of the 0 objects on target cloudflare
 -- stderr
-0 of 0 objects unknown to state (7 API calls)
+0 of 0 objects unknown to state (17 API calls)
 
 "#]]);
     for body in [
@@ -261,7 +261,7 @@ Queue("jobs", #{ adopt: true, name: "jobs", settings: #{ deliveryDelay: 7 } });
     2  cloudflare::KVNamespace
     1  cloudflare::Queue
     1  cloudflare::Worker
-5 of 6 objects unknown to state (7 API calls)
+5 of 6 objects unknown to state (17 API calls)
 
 "#]]);
     let json = project

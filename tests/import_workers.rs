@@ -180,7 +180,7 @@ alchemy("shop");
 // alch import Worker room-dev --target cloudflare
 -- stderr
     3  cloudflare::Worker
-3 of 4 objects unknown to state (7 API calls)
+3 of 4 objects unknown to state (17 API calls)
 
 "#]]);
 }

@@ -21,9 +21,9 @@ fn a_scan_leaves_out_what_a_worker_declares() {
     project.alch(["scan"]).check(str![[r#"
 exit 0
 -- stdout
-// state knows all of the 3 objects on target local
+// state knows all of the 6 objects on target local
 -- stderr
-0 of 3 objects unknown to state (7 API calls)
+0 of 6 objects unknown to state (19 API calls)
 
 "#]]);
     project

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use crate::{
-    model::{Fqn, Map, ResourceId, ScopePath, StagePath, Value},
+    model::{Fqn, Map, ResourceId, ScopePath, Secret, StagePath, Value, schema::snake_case},
     provider::{
         Access, CheckContext, Checked, Observation, Permissions, PropError, Provider,
         cloudflare::worker::MARK, validate,
@@ -23,6 +23,60 @@ pub(super) struct Place<'a> {
     pub(super) folder: &'a Path,
 }
 
+/// The key of a value that is a secret of the environment, in props that are to be written. No prop begins with `$`.
+const VARIABLE: &str = "$variable";
+
+/// A secret that no look at an object shows, so that a script takes it from the environment.
+pub(super) struct Hidden {
+    /// The path of the prop.
+    pub(super) path: &'static [&'static str],
+    /// The variable.
+    pub(super) variable: String,
+}
+
+/// The secrets that the script has to give for this object, each with a variable named after the resource.
+pub(super) fn hidden(provider: &dyn Provider, seen: &Observation, id: &ResourceId) -> Vec<Hidden> {
+    let named = |path: &'static [&'static str]| Hidden {
+        path,
+        variable: variable(id.as_str(), path.last().copied().unwrap_or("secret")),
+    };
+    provider.hidden(seen).into_iter().map(named).collect()
+}
+
+/// `my-db` and `accessClientSecret` as `MY_DB_ACCESS_CLIENT_SECRET`.
+fn variable(id: &str, prop: &str) -> String {
+    let plain: String = format!("{id}_{}", snake_case(prop))
+        .chars()
+        .map(|c| match c {
+            c if c.is_ascii_alphanumeric() => c.to_ascii_uppercase(),
+            _ => '_',
+        })
+        .collect();
+    match plain.starts_with(|c: char| c.is_ascii_digit()) {
+        true => format!("SECRET_{plain}"),
+        false => plain,
+    }
+}
+
+/// What an environment variable says.
+pub(super) type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+fn put(map: &mut Map, path: &[&str], value: Value) {
+    match path {
+        [] => {}
+        [last] => drop(map.insert((*last).to_owned(), value)),
+        [first, rest @ ..] => {
+            let inner = map.entry((*first).to_owned()).or_default();
+            if !matches!(inner, Value::Map(_)) {
+                *inner = Value::Map(Map::new());
+            }
+            if let Value::Map(inner) = inner {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
 /// The call that declares an object.
 pub(super) struct Line {
     /// The call, without a semicolon.
@@ -34,25 +88,39 @@ pub(super) struct Line {
 }
 
 /// The line that means this very object: without a name where the one that is made from the id is its name. `adopt` is for
-/// scripts that are to take it over.
+/// scripts that are to take it over. Secrets that nothing shows are those of `variables`; a draft is checked without them.
 pub(super) fn line(
     provider: &dyn Provider,
     place: &Place<'_>,
     seen: &Observation,
     adopt: bool,
+    variables: &Variables<'_>,
 ) -> Result<Line, Vec<PropError>> {
     let kind = &provider.schema().kind;
     let functions = functions_of(kind);
-    let given = provider.declarable(seen);
+    let mut given = provider.declarable(seen);
+    let mut written = given.clone();
+    for hidden in hidden(provider, seen, place.id) {
+        let name = Value::from(hidden.variable.as_str());
+        let mark = Map::from([(VARIABLE.to_owned(), name)]);
+        put(&mut written, hidden.path, Value::Map(mark));
+        let value = variables(&hidden.variable).unwrap_or_else(|| hidden.variable.clone());
+        put(&mut given, hidden.path, Value::Secret(Secret::plain(value)));
+    }
     let mut problems = Vec::new();
     for named in [false, true] {
         for (function, block) in &functions {
-            let mut shown = Map::new();
+            let mut name = Map::new();
             if named {
-                shown.insert("name".to_owned(), Value::from(seen.physical_name.as_str()));
+                let Some(prop) = provider.name_prop() else {
+                    continue;
+                };
+                name.insert(prop.to_owned(), Value::from(seen.physical_name.as_str()));
             }
-            shown.extend(given.clone());
-            let mut props = shown.clone();
+            let mut shown = name.clone();
+            shown.extend(written.clone());
+            let mut props = name;
+            props.extend(given.clone());
             if *block {
                 props.insert("naming".to_owned(), Value::from("stage"));
             }
@@ -144,6 +212,10 @@ pub(super) fn literal(value: &Value) -> String {
         }
         Value::Map(map) if map.is_empty() => "#{}".to_owned(),
         Value::Map(map) if map.contains_key(MARK) => bound(map),
+        Value::Map(map) if map.contains_key(VARIABLE) => {
+            let name = map.get(VARIABLE).map(literal).unwrap_or_default();
+            format!("secret(env({name}))")
+        }
         Value::Map(map) => {
             let items: Vec<String> = map
                 .iter()
@@ -233,6 +305,7 @@ pub(super) fn id_for(
             }
         })
         .collect();
+    let plain = plain.trim_end_matches('-').to_owned();
     let function = function.to_lowercase();
     let candidates = [plain.clone(), format!("{plain}-{function}")]
         .into_iter()
@@ -251,6 +324,17 @@ pub(super) fn id_for(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_are_named_after_resources() {
+        for (id, prop, expected) in [
+            ("db", "password", "DB_PASSWORD"),
+            ("my-db", "accessClientSecret", "MY_DB_ACCESS_CLIENT_SECRET"),
+            ("1/größe", "value", "SECRET_1_GR__E_VALUE"),
+        ] {
+            assert_eq!(variable(id, prop), expected);
+        }
+    }
 
     #[test]
     fn values_are_written_as_scripts_write_them() {
@@ -277,6 +361,7 @@ mod tests {
         assert_eq!(id("cache"), "cache-kv");
         assert_eq!(id("Cache"), "kv-2");
         assert_eq!(id("a/b"), "a-b");
+        assert_eq!(id("example.com/*"), "example.com");
         assert_eq!(id("resources"), "resources-kv");
     }
 }

@@ -66,19 +66,42 @@ pub(super) fn holder<'a>(
     records.iter().find(holds).map(AsRef::as_ref)
 }
 
+/// Takes out of an object what the resources of its kind have; `false` when nothing of it is left.
+pub(super) fn leave_unknown(
+    records: &[Arc<Record>],
+    provider: &dyn Provider,
+    seen: &mut Observation,
+) -> bool {
+    let kind = &provider.schema().kind;
+    let same = records.iter().filter(|record| record.kind == *kind);
+    let known: Vec<&Map> = same.map(|record| &record.outputs).collect();
+    provider.leave_unknown(&known, seen)
+}
+
 /// The list of a kind, sorted by name; `None` where the kind has none.
 pub(super) async fn list(
     provider: &dyn Provider,
     operation: &OperationContext,
 ) -> Result<Option<Vec<Observation>>, crate::provider::ProviderError> {
-    let list = provider.list(operation, &[]).await?;
-    Ok(list.map(|list| {
-        let by_id: BTreeMap<(String, String), Observation> = list
-            .into_iter()
-            .map(|seen| ((seen.physical_name.clone(), seen.id.clone()), seen))
-            .collect();
-        by_id.into_values().collect()
-    }))
+    Ok(provider.list(operation, &[]).await?.map(sorted))
+}
+
+/// The same, as far as `wanted` may name an object.
+pub(super) async fn candidates(
+    provider: &dyn Provider,
+    operation: &OperationContext,
+    wanted: &str,
+) -> Result<Option<Vec<Observation>>, crate::provider::ProviderError> {
+    let list = provider.candidates(operation, wanted).await?;
+    Ok(list.map(sorted))
+}
+
+fn sorted(list: Vec<Observation>) -> Vec<Observation> {
+    let by_id: BTreeMap<(String, String), Observation> = list
+        .into_iter()
+        .map(|seen| ((seen.physical_name.clone(), seen.id.clone()), seen))
+        .collect();
+    by_id.into_values().collect()
 }
 
 /// What calls run in that belong to no resource. Progress is said on stderr.

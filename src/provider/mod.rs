@@ -481,6 +481,34 @@ pub trait Provider: Send + Sync {
         seen.props.clone()
     }
 
+    /// The objects that `wanted` may name, by id or by name: as [`list`](Provider::list), narrowed where that saves calls.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that cannot be told.
+    async fn candidates(
+        &self,
+        context: &OperationContext,
+        _wanted: &str,
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        self.list(context, &[]).await
+    }
+
+    /// Takes out of a listed object the parts that state has, for kinds whose objects are made of several; `known` are the
+    /// outputs of the resources of the kind. Answers whether anything is left.
+    fn leave_unknown(&self, _known: &[&Map], _seen: &mut Observation) -> bool {
+        true
+    }
+
+    /// The prop that gives an object its name; none for kinds without names, where the id of the resource stands in its place.
+    fn name_prop(&self) -> Option<&'static str> {
+        Some("name")
+    }
+
+    /// Paths of secrets that a script must give to declare an object that is there, and that no look at it shows.
+    fn hidden(&self, _seen: &Observation) -> Vec<&'static [&'static str]> {
+        Vec::new()
+    }
+
     /// Props of which no look at an object tells anything: who imports one must know that its lines lack them.
     fn unseen(&self) -> &'static [&'static str] {
         &[]

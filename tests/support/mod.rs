@@ -28,6 +28,20 @@ pub(crate) struct Project {
     environment: Vec<(String, String)>,
 }
 
+/// A text with `[ID]` for every id in quotes or between slashes: 32 hexadecimal digits.
+pub(crate) fn without_ids(text: &str) -> String {
+    let is_id = |part: &str| part.len() == 32 && part.chars().all(|c| c.is_ascii_hexdigit());
+    let mut out = String::new();
+    for part in text.split_inclusive(['"', '/', '\n']) {
+        let plain = part.trim_end_matches(['"', '/', '\n']);
+        match is_id(plain) {
+            true => out.extend(["[ID]", &part[plain.len()..]]),
+            false => out.push_str(part),
+        }
+    }
+    out
+}
+
 impl Project {
     /// An empty project.
     pub(crate) fn new() -> Self {

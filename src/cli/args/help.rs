@@ -45,16 +45,23 @@ The printed lines belong into the script before the next run; they were planned,
 The modules of a Worker are written into a new folder beside the script. Its secrets stay as they are
 (`keepBindings`): no call shows their values. A Worker with static assets or with Durable Object classes of
 its own is not imported, but taken over by `alch run` with `adopt: true`.
+A secret that the lines need and no call shows (the password of a Hyperdrive configuration) is taken from the
+environment, under the name that the refusal says, and the lines read it there in every run. DnsRecords takes
+the records of a zone that no state has, by its domain or id, or those of one name in it.
 
 Examples:
   alch import KV my-cache
   alch import Worker api
   alch import D1Database 9cc83af6-6e1a-4f0d-9c55-92a1c03708a5 storage/orders --stage prod
-  alch import R2Bucket eu/files             a bucket of a jurisdiction";
+  alch import R2Bucket eu/files             a bucket of a jurisdiction
+  alch import DnsRecords www.example.com
+  POOL_PASSWORD=.. alch import Hyperdrive pool";
 
 pub(super) const SCAN_HELP: &str = "\
 The draft goes to stdout. Its lines have `adopt: true`, so that `alch run` takes the objects over; lines that lack
-something which no list shows are comments; of a Worker the draft has the `alch import` to run.
+something which no list shows are comments; of a Worker the draft has the `alch import` to run. Secrets are read
+from the environment. Settings of zones and tunnels and the metadata indexes of Vectorize are not drafted, and
+stay as they are: `alch import` looks at each object, and prints them.
 
 Examples:
   alch scan --target cloudflare > found.rhai

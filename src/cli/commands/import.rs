@@ -10,7 +10,7 @@ use crate::{
     cli::{
         Context,
         args::ImportArgs,
-        draft::{self, Place, id_for},
+        draft::{self, Hidden, Place, Variables, id_for},
         error::CliError,
         exit::Exit,
         inventory, kinds,
@@ -88,8 +88,26 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
         )));
     }
 
+    if !inventory::leave_unknown(&records, provider.as_ref(), &mut seen) {
+        return Err(CliError::new(
+            codes::IN_STATE,
+            format!(
+                "all of `{}` ({kind}) is in state already",
+                seen.physical_name
+            ),
+        )
+        .with_note("nothing was changed")
+        .with_help("`alch state ls` lists the resources"));
+    }
+
     let name = place(&stage, args, &seen, &kind)?;
     let (scope, id) = (name.scope(), ResourceId::new(name.id())?);
+    let hidden = draft::hidden(provider.as_ref(), &seen, &id);
+    let variable = |name: &str| settings.environment.get(name).map(str::to_owned);
+    refuse_hidden(&kind, &seen, &hidden, &variable)?;
+    if provider.name_prop().is_none() {
+        id.as_str().clone_into(&mut seen.physical_name);
+    }
     let content = project
         .runtime
         .block_on(provider.content(&operation, &mut seen))
@@ -108,7 +126,7 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
         id: &id,
         folder: &project.folder,
     };
-    let line = draft::line(provider.as_ref(), &place, &seen, false)
+    let line = draft::line(provider.as_ref(), &place, &seen, false, &variable)
         .map_err(|errors| not_declarable(&kind, &id, &seen, &errors))?;
     differs(provider.as_ref(), &kind, &line, &seen)?;
     let lines = draft::within(&scope, &line.call);
@@ -167,6 +185,13 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
     for note in notes {
         context.ui.note(note);
     }
+    for hidden in &hidden {
+        context.ui.note(format!(
+            "no call shows `{}`: what `{}` says was taken for it, and stands sealed in state",
+            hidden.path.join("."),
+            hidden.variable
+        ));
+    }
     if !provider.unseen().is_empty() {
         let props: Vec<String> = provider
             .unseen()
@@ -201,7 +226,7 @@ async fn find(
     wanted: &str,
 ) -> Result<Observation, CliError> {
     let kind = &provider.schema().kind;
-    let list = inventory::list(provider, operation)
+    let list = inventory::candidates(provider, operation, wanted)
         .await
         .map_err(|error| unseen(kind, &error))?;
     let listed = match list {
@@ -391,6 +416,40 @@ fn not_importable(kind: &str, seen: &Observation, error: ProviderError) -> CliEr
         Some(help) => out.with_help(help),
         None => out,
     }
+}
+
+/// Nobody shows secrets, so that they must be given: a script without them declares nothing, and what state has of them is
+/// what the plan of the lines is compared with.
+fn refuse_hidden(
+    kind: &str,
+    seen: &Observation,
+    hidden: &[Hidden],
+    variables: &Variables<'_>,
+) -> Result<(), CliError> {
+    let missing: Vec<&Hidden> = hidden
+        .iter()
+        .filter(|hidden| variables(&hidden.variable).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = |text: &dyn Fn(&Hidden) -> String| {
+        let texts: Vec<String> = missing.iter().map(|hidden| text(hidden)).collect();
+        texts.join(" and ")
+    };
+    let props = list(&|hidden| format!("`{}`", hidden.path.join(".")));
+    let variables = list(&|hidden| format!("`{}`", hidden.variable));
+    Err(CliError::new(
+        codes::MISSING_PROP,
+        format!(
+            "`{}` ({kind}) cannot be imported without {props}, which no call shows",
+            seen.physical_name
+        ),
+    )
+    .with_note("nothing was changed")
+    .with_help(format!(
+        "put it into {variables} of the environment or of an `--env-file`: the lines take it from there, now and in every run"
+    )))
 }
 
 fn refusal(kind: &str, error: ImportError) -> CliError {

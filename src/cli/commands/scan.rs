@@ -77,6 +77,9 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
             .into_iter()
             .filter(|seen| !known.contains_key(&(kind.clone(), seen.id.clone())))
             .filter(|seen| inventory::holder(&records, &host.registry, &kind, seen).is_none())
+            .filter_map(|mut seen| {
+                inventory::leave_unknown(&records, provider.as_ref(), &mut seen).then_some(seen)
+            })
             .collect();
         if !unknown.is_empty() {
             groups.push((kind, provider, unknown));
@@ -121,11 +124,27 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
                 id: &id,
                 folder: &project.folder,
             };
-            match draft::line(provider.as_ref(), &place, seen, true) {
-                Ok(line) => text.push_str(&format!("{};\n", line.call)),
+            let mut declared = seen.clone();
+            if provider.name_prop().is_none() {
+                id.as_str().clone_into(&mut declared.physical_name);
+            }
+            // What a draft lacks is asked for by the plan of it, not here.
+            match draft::line(provider.as_ref(), &place, &declared, true, &|_| None) {
+                Ok(line) => {
+                    for hidden in draft::hidden(provider.as_ref(), seen, &id) {
+                        text.push_str(&draft::comment(&format!(
+                            "no call shows `{}`: put it into `{}` of the environment",
+                            hidden.path.join("."),
+                            hidden.variable
+                        )));
+                    }
+                    text.push_str(&format!("{};\n", line.call));
+                }
                 Err(errors) => {
                     let mut props = provider.declarable(seen);
-                    props.insert("name".to_owned(), seen.physical_name.as_str().into());
+                    if let Some(name) = provider.name_prop() {
+                        props.insert(name.to_owned(), seen.physical_name.as_str().into());
+                    }
                     let call = draft::call(function, &id, &props, true);
                     let problems: Vec<&str> =
                         errors.iter().map(|error| error.message.as_str()).collect();

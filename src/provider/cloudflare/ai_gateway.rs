@@ -228,13 +228,7 @@ impl Shape for AiGateway {
         Ok(shown(item))
     }
 
-    async fn declared(
-        &self,
-        _client: &Client,
-        _context: &OperationContext,
-        item: &Json,
-        _outputs: &Map,
-    ) -> Result<Map, ProviderError> {
+    fn listed(&self, item: &Json, _outputs: &Map) -> Result<Map, ProviderError> {
         let mut props = shown(item);
         let own = shown(&Json::Object(settings(&Map::new(), None)?));
         props.retain(|prop, value| match prop.as_str() {

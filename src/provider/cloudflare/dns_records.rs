@@ -1,5 +1,6 @@
 //! `cloudflare::DnsRecords`: DNS records of a zone, declared together and changed in one call.
 
+mod all;
 mod look;
 mod text;
 
@@ -304,22 +305,25 @@ fn matched<'a>(there: &'a [Json], wanted: &[Wanted], ours: &[&str]) -> Vec<Optio
     found
 }
 
+/// A record of the zone's answer as it stands in the outputs.
+fn output(record: &Json) -> Map {
+    let mut out = Map::new();
+    let fields = [
+        ("id", "id"),
+        ("type", "type"),
+        ("name", "name"),
+        ("content", "content"),
+        ("ttl", "ttl"),
+        ("proxied", "proxied"),
+        ("priority", "priority"),
+        ("comment", "comment"),
+    ];
+    props::copy(&mut out, record, &fields);
+    out
+}
+
 fn outputs(zone: &str, records: &[&Json]) -> Map {
-    let records = records.iter().map(|record| {
-        let mut out = Map::new();
-        let fields = [
-            ("id", "id"),
-            ("type", "type"),
-            ("name", "name"),
-            ("content", "content"),
-            ("ttl", "ttl"),
-            ("proxied", "proxied"),
-            ("priority", "priority"),
-            ("comment", "comment"),
-        ];
-        props::copy(&mut out, record, &fields);
-        Value::Map(out)
-    });
+    let records = records.iter().map(|record| Value::Map(output(record)));
     Map::from([
         ("zoneId".to_owned(), Value::from(zone)),
         ("type".to_owned(), Value::from("dns_records")),
@@ -504,7 +508,30 @@ impl Provider for DnsRecords {
         context: &OperationContext,
         known: &[Existing],
     ) -> Result<Option<Vec<Observation>>, ProviderError> {
-        self.observed(context, known).await
+        match known {
+            [] => self.in_zones(context, None).await.map(Some),
+            known => self.observed(context, known).await,
+        }
+    }
+
+    async fn candidates(
+        &self,
+        context: &OperationContext,
+        wanted: &str,
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        self.in_zones(context, Some(wanted)).await.map(Some)
+    }
+
+    fn leave_unknown(&self, known: &[&Map], seen: &mut Observation) -> bool {
+        all::leave_unknown(known, seen)
+    }
+
+    fn declarable(&self, seen: &Observation) -> Map {
+        all::declarable(seen)
+    }
+
+    fn name_prop(&self) -> Option<&'static str> {
+        None
     }
 
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {

@@ -15,7 +15,8 @@ use crate::{
         schema::snake_case,
     },
     provider::{
-        CheckContext, Checked, Existing, FailureKind, OperationContext, PropError, ProviderError,
+        CheckContext, Checked, Existing, FailureKind, Observation, OperationContext, PropError,
+        ProviderError,
     },
 };
 
@@ -167,6 +168,49 @@ fn body(name: &str, props: &Map) -> Result<Json, ProviderError> {
     Ok(body)
 }
 
+/// Props of the cache, their fields, and what a configuration has by itself.
+type Own = fn() -> Json;
+const CACHING: [(&str, &str, Own); 3] = [
+    ("disabled", "disabled", || json!(false)),
+    ("maxAge", "max_age", || json!(60)),
+    ("staleWhileRevalidate", "stale_while_revalidate", || {
+        json!(15)
+    }),
+];
+
+/// The props that an answer shows: all but the secrets.
+fn settings(item: &Json) -> Map {
+    const ORIGIN: [(&str, &str); 6] = [
+        ("scheme", "scheme"),
+        ("host", "host"),
+        ("port", "port"),
+        ("database", "database"),
+        ("user", "user"),
+        ("access_client_id", "accessClientId"),
+    ];
+    const MTLS: [(&str, &str); 3] = [
+        ("ca_certificate_id", "caCertificateId"),
+        ("mtls_certificate_id", "mtlsCertificateId"),
+        ("sslmode", "sslMode"),
+    ];
+    let caching = CACHING.map(|(prop, field, _)| (field, prop));
+    let mut shown = Map::new();
+    for (prop, fields) in [
+        ("origin", &ORIGIN[..]),
+        ("caching", &caching[..]),
+        ("mtls", &MTLS[..]),
+    ] {
+        if let Some(part) = item.get(prop) {
+            let mut map = Map::new();
+            props::copy(&mut map, part, fields);
+            shown.insert(prop.to_owned(), Value::Map(map));
+        }
+    }
+    let limit = ("origin_connection_limit", "originConnectionLimit");
+    props::copy(&mut shown, item, &[limit]);
+    shown
+}
+
 #[async_trait]
 impl Shape for Hyperdrive {
     const PATH: &'static str = PATH;
@@ -280,6 +324,43 @@ impl Shape for Hyperdrive {
         ]);
         props::copy(&mut outputs, result, &[("created_on", "createdAt")]);
         Ok(outputs)
+    }
+
+    async fn shown(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+        item: &Json,
+        known: &Existing,
+    ) -> Result<Map, ProviderError> {
+        let mut shown = settings(item);
+        // A connection string says the same in other words.
+        if !matches!(known.props.get("origin"), Some(Value::Map(_))) {
+            shown.remove("origin");
+        }
+        Ok(shown)
+    }
+
+    fn listed(&self, item: &Json, _outputs: &Map) -> Result<Map, ProviderError> {
+        let mut props = settings(item);
+        if let Some(Value::Map(caching)) = props.get_mut("caching") {
+            caching.retain(|prop, value| {
+                let own = CACHING.iter().find(|(name, ..)| name == prop);
+                own.is_none_or(|(_, _, own)| Value::from_plain_json(own()) != *value)
+            });
+        }
+        props.retain(|_, value| *value != Value::Map(Map::new()));
+        Ok(props)
+    }
+
+    fn hidden(&self, seen: &Observation) -> Vec<&'static [&'static str]> {
+        let path = ["origin".to_owned(), "accessClientId".to_owned()];
+        let behind_access = Value::Map(seen.props.clone()).at(&path).is_some();
+        let mut hidden: Vec<&'static [&'static str]> = vec![&["origin", "password"]];
+        if behind_access {
+            hidden.push(&["origin", "accessClientSecret"]);
+        }
+        hidden
     }
 
     fn listing(&self) -> Listing {

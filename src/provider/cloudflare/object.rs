@@ -136,15 +136,41 @@ pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
         Ok(Map::new())
     }
 
-    /// The props with which a script declares the object of this answer, for an import: what it has by itself is left out.
+    /// The props with which a script declares the object of this item of a list, as far as the item tells them: what it has
+    /// by itself is left out.
+    fn listed(&self, _item: &Json, _outputs: &Map) -> Result<Map, ProviderError> {
+        Ok(Map::new())
+    }
+
+    /// The props with which a script declares the object of this answer, for an import: as [`Shape::listed`], with what
+    /// another call tells.
     async fn declared(
         &self,
         _client: &Client,
         _context: &OperationContext,
-        _item: &Json,
-        _outputs: &Map,
+        item: &Json,
+        outputs: &Map,
     ) -> Result<Map, ProviderError> {
-        Ok(Map::new())
+        self.listed(item, outputs)
+    }
+
+    /// Every collection of the account.
+    async fn collections(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+    ) -> Result<Vec<String>, ProviderError> {
+        Ok(vec![Self::PATH.to_owned()])
+    }
+
+    /// Whether an item of a list is in the client's account.
+    fn is_here(&self, _client: &Client, _item: &Json) -> bool {
+        true
+    }
+
+    /// As [`Provider::hidden`].
+    fn hidden(&self, _seen: &Observation) -> Vec<&'static [&'static str]> {
+        Vec::new()
     }
 
     /// As [`Provider::unseen`].
@@ -321,7 +347,7 @@ impl<S: Shape> Provider for Object<S> {
         self.client.look(context, &call).await.map(drop)
     }
 
-    /// Lists the collections that known objects are in; where none is known, nobody says which there are.
+    /// Lists the collections that known objects are in; where none is known, every collection of the account.
     async fn list(
         &self,
         context: &OperationContext,
@@ -335,12 +361,16 @@ impl<S: Shape> Provider for Object<S> {
             known.insert(id, existing);
         }
         if places.is_empty() {
-            return Ok(None);
+            let all = self.shape.collections(&self.client, context).await?;
+            places.extend(all.into_iter().map(|place| (place, BTreeMap::new())));
         }
         let mut out = Vec::new();
         for (collection, known) in places {
             let call = Call::get(collection.as_str());
             for item in self.all(context, &call).await? {
+                if !self.shape.is_here(&self.client, &item) {
+                    continue;
+                }
                 let outputs = self.shape.outputs(&item, &collection, &call.describe())?;
                 let id = self.object_id("", &outputs);
                 let known = known.get(&id).copied();
@@ -357,7 +387,7 @@ impl<S: Shape> Provider for Object<S> {
                         let shown = self.shape.shown(&self.client, context, &item, known);
                         shown.await?
                     }
-                    None => Map::new(),
+                    None => self.shape.listed(&item, &outputs)?,
                 };
                 out.push(Observation {
                     id,
@@ -376,6 +406,10 @@ impl<S: Shape> Provider for Object<S> {
 
     fn unseen(&self) -> &'static [&'static str] {
         self.shape.unseen()
+    }
+
+    fn hidden(&self, seen: &Observation) -> Vec<&'static [&'static str]> {
+        self.shape.hidden(seen)
     }
 
     /// One object with all that declares it.

@@ -25,6 +25,8 @@ pub(super) const KIND: &str = "cloudflare::QueueConsumer";
 const EXISTS: i64 = 11004;
 /// The codes of Cloudflare for a Worker that is not there.
 const NO_WORKER: [&str; 3] = ["10007", "10090", "10092"];
+/// Queues on one page of the list.
+const PER_PAGE: usize = 50;
 /// Longest name of a resource that stands for a consumer, which has no name of its own.
 const NAME_LIMIT: usize = 255;
 
@@ -196,6 +198,38 @@ impl QueueConsumer {
             schema: schema(),
         }
     }
+
+    /// The Workers that consume queues. One is called as its queue is, having no name.
+    async fn all(&self, context: &OperationContext) -> Result<Vec<Observation>, ProviderError> {
+        let call = Call::get("queues");
+        let described = call.describe();
+        let mut out = Vec::new();
+        for queue in self.client.all_in_pages(context, &call, PER_PAGE).await? {
+            let id = props::needed_text(&queue, "queue_id", &described)?;
+            let consumers = queue.get("consumers").and_then(Json::as_array);
+            for item in consumers.into_iter().flatten() {
+                let Some(script) = script_of(item) else {
+                    continue;
+                };
+                let mut declared = Map::from([
+                    ("queue".to_owned(), Value::from(id.as_str())),
+                    ("scriptName".to_owned(), Value::from(script)),
+                ]);
+                let settings = declarable(item);
+                if !settings.is_empty() {
+                    declared.insert("settings".to_owned(), Value::Map(settings));
+                }
+                let outputs = outputs(&id, item, &described)?;
+                out.push(Observation {
+                    id: observe::object_id("", &outputs),
+                    physical_name: props::needed_text(&queue, "queue_name", &described)?,
+                    props: declared,
+                    outputs,
+                });
+            }
+        }
+        Ok(out)
+    }
 }
 
 fn schema() -> KindSchema {
@@ -362,7 +396,11 @@ impl Provider for QueueConsumer {
         self.client.look(context, &call).await.map(drop)
     }
 
-    /// The consumers of the queues that known ones are of; where none is known, nobody says which queues to ask.
+    fn name_prop(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The consumers of the queues that known ones are of; where none is known, of all queues, whose list shows them.
     async fn list(
         &self,
         context: &OperationContext,
@@ -376,7 +414,7 @@ impl Provider for QueueConsumer {
             names.insert(id, &existing.physical_name);
         }
         if queues.is_empty() {
-            return Ok(None);
+            return self.all(context).await.map(Some);
         }
         let mut out = Vec::new();
         for (queue, names) in queues {

@@ -7,7 +7,7 @@ use super::{
     client::{Call, Client, encode},
     object::{Listing, Shape},
     props,
-    zones::{zone_of, zone_props},
+    zones::{self, ZoneName, zone_of, zone_props},
 };
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
@@ -208,6 +208,22 @@ impl Shape for Route {
             &[("pattern", "pattern"), ("script", "script")],
         );
         Ok(outputs)
+    }
+
+    async fn collections(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+    ) -> Result<Vec<String>, ProviderError> {
+        let zones = zones::all(client, context).await?;
+        let path = |zone: &ZoneName| format!("zones/{}/workers/routes", encode(&zone.id));
+        Ok(zones.iter().map(path).collect())
+    }
+
+    fn listed(&self, _item: &Json, outputs: &Map) -> Result<Map, ProviderError> {
+        let declared = ["pattern", "script", "zoneId"];
+        let given = |prop: &str| Some((prop.to_owned(), outputs.get(prop)?.clone()));
+        Ok(declared.into_iter().filter_map(given).collect())
     }
 
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {

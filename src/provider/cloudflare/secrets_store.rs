@@ -12,8 +12,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, OperationContext, PropError, ProviderError,
-        text_prop,
+        CheckContext, Checked, Existing, FailureKind, Observation, OperationContext, PropError,
+        ProviderError, text_prop,
     },
 };
 
@@ -270,6 +270,37 @@ impl Shape for Secret {
             outputs.insert("storeId".to_owned(), Value::from(store));
         }
         Ok(outputs)
+    }
+
+    async fn collections(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+    ) -> Result<Vec<String>, ProviderError> {
+        let call = Call::get(PATH);
+        let stores = client.all_in_pages(context, &call, PER_PAGE).await?;
+        let ids = stores.iter().filter_map(|store| props::text(store, "id"));
+        Ok(ids
+            .map(|id| format!("{PATH}/{}/secrets", encode(id)))
+            .collect())
+    }
+
+    fn listed(&self, item: &Json, outputs: &Map) -> Result<Map, ProviderError> {
+        let mut props = Map::new();
+        props::copy(
+            &mut props,
+            item,
+            &[("comment", "comment"), ("scopes", "scopes")],
+        );
+        let own = Value::from_plain_json(json!(["workers"]));
+        props.retain(|_, value| value.as_str() != Some("") && *value != own);
+        let store = outputs.get("storeId").cloned();
+        props.extend(store.map(|store| ("store".to_owned(), store)));
+        Ok(props)
+    }
+
+    fn hidden(&self, _seen: &Observation) -> Vec<&'static [&'static str]> {
+        vec![&["value"]]
     }
 
     fn listing(&self) -> Listing {

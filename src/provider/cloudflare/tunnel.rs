@@ -321,6 +321,12 @@ impl Shape for Tunnel {
         configured(client, context, &known.outputs).await
     }
 
+    fn listed(&self, item: &Json, _outputs: &Map) -> Result<Map, ProviderError> {
+        let local = props::text(item, "config_src") == Some("local");
+        let source = local.then(|| ("configSrc".to_owned(), Value::from("local")));
+        Ok(source.into_iter().collect())
+    }
+
     async fn declared(
         &self,
         client: &Client,
@@ -328,9 +334,9 @@ impl Shape for Tunnel {
         item: &Json,
         outputs: &Map,
     ) -> Result<Map, ProviderError> {
-        if props::text(item, "config_src") == Some("local") {
-            let local = ("configSrc".to_owned(), Value::from("local"));
-            return Ok(Map::from([local]));
+        let local = self.listed(item, outputs)?;
+        if is_local(&local) {
+            return Ok(local);
         }
         let mut props = configured(client, context, outputs).await?;
         let nothing = Value::from_plain_json(json!([{ "service": NOTHING }]));

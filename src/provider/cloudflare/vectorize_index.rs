@@ -264,6 +264,50 @@ impl Shape for VectorizeIndex {
         Ok(())
     }
 
+    fn listed(&self, item: &Json, outputs: &Map) -> Result<Map, ProviderError> {
+        let mut props = Map::new();
+        props::copy(&mut props, item, &[("description", "description")]);
+        props.retain(|_, value| value.as_str() != Some(""));
+        for prop in ["dimensions", "metric"] {
+            let value = outputs.get(prop).cloned();
+            props.extend(value.map(|value| (prop.to_owned(), value)));
+        }
+        Ok(props)
+    }
+
+    async fn declared(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+        item: &Json,
+        outputs: &Map,
+    ) -> Result<Map, ProviderError> {
+        let mut props = self.listed(item, outputs)?;
+        let name = props::known_output(outputs, "name", context.fqn.as_str())?;
+        let call = Call::get(format!("{PATH}/{}/metadata_index/list", encode(name)));
+        let answer = client.look(context, &call).await?;
+        let list = answer
+            .as_ref()
+            .map(|answer| &answer.result["metadataIndexes"]);
+        let items = list.and_then(Json::as_array).into_iter().flatten();
+        let indexes: Vec<Value> = items
+            .filter_map(|item| {
+                // Types come back in another case now and then.
+                let kind = props::text(item, "indexType")?.to_ascii_lowercase();
+                let property = props::text(item, "propertyName")?;
+                let index = Map::from([
+                    ("indexType".to_owned(), Value::from(kind)),
+                    ("propertyName".to_owned(), Value::from(property)),
+                ]);
+                Some(Value::Map(index))
+            })
+            .collect();
+        if !indexes.is_empty() {
+            props.insert("metadataIndexes".to_owned(), Value::Array(indexes));
+        }
+        Ok(props)
+    }
+
     fn listing(&self) -> Listing {
         Listing::Whole
     }

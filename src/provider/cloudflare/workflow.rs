@@ -17,12 +17,15 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, FailureKind, Found, OperationContext, PropError, Provider,
-        ProviderError, text_prop,
+        CheckContext, Checked, Existing, FailureKind, Found, Observation, OperationContext,
+        PropError, Provider, ProviderError, text_prop,
     },
 };
 
 pub(super) const KIND: &str = "cloudflare::Workflow";
+
+/// Workflows on one page of the list.
+const PER_PAGE: usize = 100;
 
 const NAMES: NameRule = NameRule {
     naming: Naming::Stage,
@@ -208,6 +211,36 @@ impl Provider for Workflow {
         }
         let call = Call::delete(path(&existing.physical_name));
         self.client.look(context, &call).await.map(drop)
+    }
+
+    fn name_prop(&self) -> Option<&'static str> {
+        Some("workflowName")
+    }
+
+    /// Every workflow, as that of the Worker which it runs in. Those that state knows are looked at with their Workers.
+    async fn list(
+        &self,
+        context: &OperationContext,
+        known: &[Existing],
+    ) -> Result<Option<Vec<Observation>>, ProviderError> {
+        if !known.is_empty() {
+            return Ok(None);
+        }
+        let call = Call::get("workflows");
+        let items = self.client.all_in_pages(context, &call, PER_PAGE).await?;
+        let seen = items.iter().map(|item| {
+            let name = props::needed_text(item, "name", &call.describe())?;
+            let mut props = Map::new();
+            let fields = [("class_name", "className"), ("script_name", "scriptName")];
+            props::copy(&mut props, item, &fields);
+            Ok(Observation {
+                id: name.clone(),
+                outputs: outputs(&name, &props),
+                physical_name: name,
+                props,
+            })
+        });
+        seen.collect::<Result<Vec<_>, _>>().map(Some)
     }
 
     async fn find(

@@ -7,6 +7,7 @@ use super::{
     client::{Call, Client, encode},
     object::{Listing, Shape},
     props,
+    zones::in_account,
 };
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
@@ -401,6 +402,20 @@ impl Shape for Zone {
         Ok(shown)
     }
 
+    fn is_here(&self, client: &Client, item: &Json) -> bool {
+        in_account(client, item)
+    }
+
+    fn listed(&self, item: &Json, _outputs: &Map) -> Result<Map, ProviderError> {
+        let mut props = Map::new();
+        props::copy(&mut props, item, &[("paused", "paused"), ("type", "type")]);
+        props.retain(|prop, value| match prop.as_str() {
+            "paused" => *value == Value::Bool(true),
+            _ => value.as_str() != Some("full"),
+        });
+        Ok(props)
+    }
+
     async fn declared(
         &self,
         client: &Client,
@@ -427,11 +442,10 @@ impl Shape for Zone {
         if let Some(Value::Map(settings)) = props.get_mut("settings") {
             settings.retain(|prop, value| own.get(prop) != Some(value));
         }
-        props.retain(|prop, value| match prop.as_str() {
-            "paused" => *value == Value::Bool(true),
-            "type" => value.as_str() != Some("full"),
-            _ => *value != Value::Map(Map::new()),
-        });
+        let settings = props.remove("settings");
+        let settings = settings.filter(|settings| *settings != Value::Map(Map::new()));
+        let mut props = self.listed(item, outputs)?;
+        props.extend(settings.map(|settings| ("settings".to_owned(), settings)));
         Ok(props)
     }
 

@@ -186,14 +186,28 @@ async fn look_up(
     .with_help("declare the zone with `Zone(..)` and pass it as `zone`, or name it with `zoneId`"))
 }
 
+/// Whether a zone of the list is in the client's account: a token may see those of others.
+pub(super) fn in_account(client: &Client, item: &Json) -> bool {
+    client.is_local() || props::text(&item["account"], "id").is_none_or(|id| id == client.account())
+}
+
+/// Every zone of the account, with its domain, as they were when it was first asked.
+pub(super) async fn all<'a>(
+    client: &'a Client,
+    context: &OperationContext,
+) -> Result<&'a [ZoneName], ProviderError> {
+    let listed = &client.zones.listed;
+    let listed = listed.get_or_try_init(|| list(client, context)).await?;
+    Ok(listed)
+}
+
 async fn list(client: &Client, context: &OperationContext) -> Result<Vec<ZoneName>, ProviderError> {
     let mut zones = Vec::new();
     let all = Call::get("zones");
     // Nothing is picked: every page is read.
     client
         .find_in_pages(context, &all, PER_PAGE, |item| {
-            let here = props::text(&item["account"], "id").is_none_or(|id| id == client.account());
-            zones.extend(zone_name(item).filter(|_| here || client.is_local()));
+            zones.extend(zone_name(item).filter(|_| in_account(client, item)));
             None::<()>
         })
         .await?;

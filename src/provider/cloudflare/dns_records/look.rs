@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::{super::props, DnsRecords, known_ids, outputs};
+use super::{super::props, DnsRecords, known_ids, output, outputs};
 use crate::{
     model::{Map, Value},
     provider::{Difference, Existing, Observation, OperationContext, ProviderError, text_prop},
@@ -54,6 +54,13 @@ impl DnsRecords {
     }
 }
 
+/// A record as it is compared: as in the outputs, with its tags.
+pub(super) fn shown(item: &Json) -> Map {
+    let mut record = output(item);
+    props::copy(&mut record, item, &[("tags", "tags")]);
+    record
+}
+
 /// What is left of `known`: its records by position, those that are gone as nothing.
 fn left(zone: &str, known: &Existing, there: &BTreeMap<&str, &Json>) -> Option<Observation> {
     let ids = known_ids(&known.outputs);
@@ -64,19 +71,7 @@ fn left(zone: &str, known: &Existing, there: &BTreeMap<&str, &Json>) -> Option<O
     }
     let shown = found.into_iter().map(|item| match item {
         None => Value::Null,
-        Some(item) => {
-            let mut record = outputs(zone, &[item]).remove("records");
-            let record = record.as_mut().and_then(|records| match records {
-                Value::Array(records) => records.pop(),
-                _ => None,
-            });
-            let mut record = match record {
-                Some(Value::Map(record)) => record,
-                _ => Map::new(),
-            };
-            props::copy(&mut record, item, &[("tags", "tags")]);
-            Value::Map(record)
-        }
+        Some(item) => Value::Map(shown(item)),
     });
     Some(Observation {
         id: object_id(&known.physical_name, &known.outputs),

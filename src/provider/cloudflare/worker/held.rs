@@ -1,7 +1,8 @@
-//! What belongs to a Worker and is an object of its own all the same: its domains, routes and the queues it consumes.
+//! What belongs to a Worker and is an object of its own all the same: its domains, routes, the queues it consumes and the
+//! workflows that it binds.
 
 use super::{
-    super::{custom_domain, queue_consumer, route},
+    super::{custom_domain, queue_consumer, route, workflow},
     consumers, domains, routes,
 };
 use crate::{
@@ -33,6 +34,16 @@ pub(super) fn holds(props: &Map, outputs: &Map, kind: &str, seen: &Observation) 
                     .flatten()
                     .any(|known| known.as_str().is_some() && known.as_str() == queue)
         }
+        workflow::KIND => leads_here("scriptName") && binds(props, &seen.physical_name),
         _ => false,
     }
+}
+
+/// Whether a Worker binds a workflow by its name: one that a resource stands for is a resource of state.
+fn binds(props: &Map, workflow: &str) -> bool {
+    let bindings = props.get("bindings").and_then(Value::as_map);
+    let names = bindings.into_iter().flat_map(Map::values);
+    names
+        .filter_map(Value::as_map)
+        .any(|binding| text_prop(binding, "workflowName") == Some(workflow))
 }
