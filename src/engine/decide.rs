@@ -154,7 +154,8 @@ pub(super) fn decide(
     let change = change_of(node.provider.as_ref(), node, record, &next);
     match change {
         Change::Replace(reasons) => {
-            let same_name = record.physical_name == node.checked.physical_name;
+            let name = &node.checked.physical_name;
+            let same_name = record.physical_name == *name || record.attempted_names.contains(name);
             let delete_first = same_name || node.schema().replace == ReplaceOrder::DeleteFirst;
             let reason = format!("{} changed", reasons.join(", "));
             verdict(

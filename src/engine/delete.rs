@@ -92,6 +92,9 @@ impl Run {
             let partial = self.is_partial();
             for item in &items {
                 let (reason, conditional) = match (item.old, partial) {
+                    (true, _) if item.record.status == Status::Creating => {
+                        ("a run that did not finish may have made it", false)
+                    }
                     (true, _) => ("replaced", false),
                     _ if self.options.phase == Phase::Destroy => ("the stage goes", false),
                     (false, false) => ("no longer declared", false),
@@ -453,9 +456,11 @@ pub(super) fn record_of_old(record: &Record, old: &OldObject) -> Record {
             Status::Ready
         },
         attempted: Map::new(),
+        attempted_names: Vec::new(),
         old_objects: Vec::new(),
         protect: false,
         created_at: old.begun_at.unwrap_or(record.created_at),
+        updated_at: old.tried_at.unwrap_or(record.updated_at),
         ..record.clone()
     }
 }

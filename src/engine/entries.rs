@@ -125,6 +125,7 @@ impl Run {
                 outputs: old.outputs.clone(),
                 // It is looked for then, and must not be older than that.
                 begun_at: (old.status == Status::Creating).then_some(old.created_at),
+                tried_at: (old.status == Status::Creating).then_some(old.updated_at),
             });
         }
         // One that is found by its name only, and whose name the object has now, is the object.
@@ -152,6 +153,7 @@ impl Run {
                 .as_ref()
                 .is_some_and(|prior| prior.keeps_name && !job.checked.explicit_name),
             attempted: Map::new(),
+            attempted_names: Vec::new(),
             old_objects,
             position: job.position.clone(),
             created_at: now,

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     model::{Fqn, ScopePath},
-    state::{Deployment, JournalEntry, Record, Session, StageState, Status},
+    state::{Deployment, JournalEntry, OldObject, Record, Session, StageState, Status},
 };
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     delete::Swept,
     event::{Action, Event, Outcome, Summary},
     failure::{Failure, FailureCause, RunError},
-    node::{Graph, NodeState},
+    node::{Graph, Node, NodeState},
     options::{DeleteOptions, Phase},
     run::Run,
 };
@@ -160,19 +160,9 @@ impl Run {
                 && !unhandled
                 && graph.poisoned.is_none()
                 && !self.world.cancel.soft.is_cancelled();
-            let keepers: Vec<_> = graph
-                .nodes
-                .iter()
-                .filter_map(|node| match &node.state {
-                    NodeState::Done(record) if !record.old_objects.is_empty() => {
-                        Some(Arc::clone(record))
-                    }
-                    _ => None,
-                })
-                .collect();
             (
                 self.orphans(&graph),
-                keepers,
+                keepers(&graph),
                 self.header.order.clone(),
                 clean,
             )
@@ -453,4 +443,27 @@ impl Run {
             calls: self.world.meter.total(),
         }
     }
+}
+
+/// Resources that stay, while objects that their replacements left behind are still to be deleted.
+fn keepers(graph: &Graph) -> Vec<Arc<Record>> {
+    let keeper = |node: &Node| match &node.state {
+        NodeState::Done(record) => Some(Arc::clone(record)),
+        NodeState::Planned { .. } => {
+            let mut record = Record::clone(graph.prior.get(&node.fqn)?);
+            // Whoever makes an object takes back what stands under the name that is wanted, where that can be.
+            let wanted = &node.checked.physical_name;
+            let goes = |old: &OldObject| {
+                node.action == Some(Action::Update)
+                    || old.kind != node.kind
+                    || old.physical_name != *wanted
+            };
+            record.old_objects.retain(goes);
+            Some(Arc::new(record))
+        }
+        _ => None,
+    };
+    let all = graph.nodes.iter().filter_map(keeper);
+    all.filter(|record| !record.old_objects.is_empty())
+        .collect()
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     model::{Fqn, Map, Position},
     provider::{
-        Checked, Existing, FailureKind, OperationContext, Provider, ProviderError, observe, overlay,
+        Checked, Existing, FailureKind, OperationContext, Provider, ProviderError, observe,
     },
     secret::VaultError,
     state::{Intent, JournalEntry, Operation, Record, StateError, Status},
@@ -26,7 +26,7 @@ use super::{
     options::{Phase, ResourceOptions},
     reclaim::{Reclaimed, left_behind},
     recorded,
-    recover::{is_ours, maybe_given, with_intent, without_secrets},
+    recover::{attempt, is_ours, maybe_given, with_intent},
     renamed::moved_help,
     run::Run,
     schedule::Slot,
@@ -380,8 +380,7 @@ impl Run {
                     error.help.get_or_insert_with(|| GONE_BESIDE.to_owned());
                 }
                 let mut record = prior.clone();
-                record.status = Status::Updating;
-                overlay(&mut record.attempted, &without_secrets(&job.checked.props));
+                attempt(&mut record, &job.checked.physical_name, &job.checked.props);
                 record.updated_at = self.world.clock.now();
                 self.write(record).await?;
                 Err(error)

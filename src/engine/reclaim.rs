@@ -57,8 +57,9 @@ impl Run {
             None if old.outputs.is_empty() => prior.created_at,
             None => Timestamp::UNIX_EPOCH,
         };
+        let times = (begun, old.tried_at.unwrap_or(begun));
         let found = self
-            .find_begun(provider, timeout, &context, &job.resolved, (begun, begun))
+            .find_begun(provider, timeout, &context, &job.resolved, times)
             .await?;
         Ok(Reclaimed::Taken(Box::new(Taken {
             job: without(job, prior, old),

@@ -96,6 +96,7 @@ pub(super) fn from_intent(intent: &Intent, now: Timestamp) -> Record {
         retain: false,
         keeps_name: false,
         attempted: Map::new(),
+        attempted_names: Vec::new(),
         old_objects: Vec::new(),
         position: None,
         created_at: intent.at,
@@ -118,25 +119,22 @@ pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> R
             if record.status != Status::Creating {
                 record.status = Status::Updating;
             }
-            if !record
-                .old_objects
-                .iter()
-                .any(|old| old.instance == intent.instance)
-            {
-                record.old_objects.push(OldObject {
+            let mut olds = record.old_objects.iter_mut();
+            match olds.find(|old| old.instance == intent.instance) {
+                // Tried again: it may stay unseen for as long from now on.
+                Some(old) => old.tried_at = old.tried_at.max(Some(intent.at)),
+                None => record.old_objects.push(OldObject {
                     kind: intent.kind.clone(),
                     physical_name: intent.physical_name.clone(),
                     instance: intent.instance.clone(),
                     props: intent.props.clone(),
                     outputs: Map::new(),
                     begun_at: Some(intent.at),
-                });
+                    tried_at: None,
+                }),
             }
         }
-        Operation::Update => {
-            record.status = Status::Updating;
-            overlay(&mut record.attempted, &without_secrets(&intent.props));
-        }
+        Operation::Update => attempt(&mut record, &intent.physical_name, &intent.props),
         // Of an object that may never have been made, that is all that is known: it has to be looked for.
         Operation::Delete if same_object && record.status != Status::Creating => {
             record.status = Status::Deleting;
@@ -144,6 +142,16 @@ pub(super) fn with_intent(record: &Record, intent: &Intent, now: Timestamp) -> R
         Operation::Delete => {}
     }
     record
+}
+
+/// Notes an update that did not end well: the object may have what it was to be given, and the name.
+pub(super) fn attempt(record: &mut Record, physical_name: &str, props: &Map) {
+    record.status = Status::Updating;
+    overlay(&mut record.attempted, &without_secrets(props));
+    let names = &mut record.attempted_names;
+    if record.physical_name != physical_name && !names.iter().any(|name| name == physical_name) {
+        names.push(physical_name.to_owned());
+    }
 }
 
 /// What an object whose making or change was begun may have been given, as far as the record tells.

@@ -70,6 +70,10 @@ fn changed(before: &Record, after: &Record) -> Vec<String> {
         ("retain", before.retain != after.retain),
         ("depends_on", before.depends_on != after.depends_on),
         ("attempted", before.attempted != after.attempted),
+        (
+            "attempted_names",
+            before.attempted_names != after.attempted_names,
+        ),
         ("old_objects", before.old_objects != after.old_objects),
     ]
     .into_iter()

@@ -89,6 +89,9 @@ pub struct Record {
         deserialize_with = "deserialize_map"
     )]
     pub attempted: Map,
+    /// Names that updates which did not end well may have given the object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempted_names: Vec<String>,
     /// Objects that replacements left behind and that are still to be deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub old_objects: Vec<OldObject>,
@@ -120,6 +123,9 @@ pub struct OldObject {
     /// When its making was begun, for an object that may never have been made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_at: Option<Timestamp>,
+    /// When its making was last tried, where that was later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried_at: Option<Timestamp>,
 }
 
 /// What an operation does to an object.

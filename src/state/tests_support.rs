@@ -32,6 +32,7 @@ pub(crate) fn record(fqn: &str, version: i64) -> Record {
         retain: false,
         keeps_name: false,
         attempted: Map::new(),
+        attempted_names: Vec::new(),
         old_objects: Vec::new(),
         position: None,
         created_at: Timestamp::UNIX_EPOCH,

@@ -128,8 +128,18 @@ impl Course {
 
 /// Runs a whole case. Panics of the engine are violations like any other.
 pub(crate) fn run(case: &Case, omission: Option<&Omission>) -> Result<Done, String> {
+    let (course, verdict) = follow(case, omission);
+    verdict.map(|()| course.finish())
+}
+
+/// Everything that happens in a case, to where it fails.
+pub(crate) fn log_of(case: &Case) -> Vec<String> {
+    follow(case, None).0.finish().log
+}
+
+fn follow(case: &Case, omission: Option<&Omission>) -> (Course, Result<(), String>) {
+    let mut course = Course::new(case.seed, omission.cloned());
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let mut course = Course::new(case.seed, omission.cloned());
         for (index, step) in case.steps.iter().enumerate() {
             let at = |error: String| format!("step {index}: {error}");
             course.step(step).map_err(at)?;
@@ -138,9 +148,10 @@ pub(crate) fn run(case: &Case, omission: Option<&Omission>) -> Result<Done, Stri
             let at = |error: String| format!("settling: {error}");
             course.settle(last).map_err(at)?;
         }
-        Ok(course.finish())
+        Ok(())
     }));
-    result.unwrap_or_else(|panic| Err(format!("panic: {}", text_of(panic.as_ref()))))
+    let verdict = result.unwrap_or_else(|panic| Err(format!("panic: {}", text_of(panic.as_ref()))));
+    (course, verdict)
 }
 
 pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {

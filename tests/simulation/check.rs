@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use alch::{
     engine::{Action, Event, FailureCause, Outcome, Plan, RunError},
     model::{Fqn, Value},
+    provider::FailureKind,
     state::{OldObject, Operation, Record, StageState, Status},
 };
 
@@ -186,7 +187,7 @@ impl Memory {
     ) -> Result<bool, String> {
         let state = simulation.load().map_err(|error| error.to_string())?;
         let state = state.unwrap_or_default();
-        let blocked = blocked(&state, step, ended);
+        let blocked = blocked(&state, step, ended) || self.is_name_kept(simulation, step, ended);
         if step.command == Command::Plan {
             return Ok(blocked);
         }
@@ -212,6 +213,21 @@ impl Memory {
         };
         self.stands(simulation, &state, &program)?;
         Ok(false)
+    }
+
+    /// Whether a thing is to have the name of an object that stays because somebody said so.
+    fn is_name_kept(&self, simulation: &Simulation, step: &Step, ended: &Ended) -> bool {
+        let Some(Ok(summary)) = &ended.result else {
+            return false;
+        };
+        let stock = simulation.cloud.stock.lock().unwrap();
+        summary.failed.iter().any(|failure| {
+            let things = &step.program.things;
+            let thing = things.iter().find(|thing| fqn(&thing.id) == failure.fqn);
+            let holder = thing.and_then(|thing| stock.named(thing.kind, &thing.object_name()));
+            matches!(&failure.cause, FailureCause::Provider(error) if error.kind == FailureKind::Conflict)
+                && holder.is_some_and(|holder| self.kept.contains(&holder.id))
+        })
     }
 
     /// Cloud and state are what a program says.

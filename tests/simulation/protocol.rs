@@ -76,6 +76,7 @@ fn record(id: &str, value: i64) -> JournalEntry {
         retain: false,
         keeps_name: false,
         attempted: Map::new(),
+        attempted_names: Vec::new(),
         old_objects: Vec::new(),
         position: None,
         created_at: Timestamp::UNIX_EPOCH,

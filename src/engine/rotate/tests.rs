@@ -103,6 +103,7 @@ fn record(vault: &Vault, id: &str) -> Record {
         retain: false,
         keeps_name: false,
         attempted: crate::model::Map::new(),
+        attempted_names: Vec::new(),
         old_objects: Vec::new(),
         position: None,
         created_at: jiff::Timestamp::UNIX_EPOCH,
