@@ -52,6 +52,7 @@ mod local_bindings;
 mod local_buckets;
 mod local_crons;
 mod local_events;
+mod local_hints;
 mod local_hosts;
 mod local_places;
 mod local_restarts;

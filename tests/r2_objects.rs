@@ -73,7 +73,7 @@ exit 1
 Plan: 1 to create, 0 to update, 0 to delete, 0 unchanged
 -- stderr
 alch: app site, stage dev, phase plan, target local
-error[E0202]: `file` of cloudflare::R2Object: cannot read `[ROOT]/project/logo.svg`: No such file or directory (os error 2)
+error[E0202]: `file` of cloudflare::R2Object: cannot open `[ROOT]/project/logo.svg`: No such file or directory (os error 2)
  --> alchemy.run.rhai:4:46
   |
 4 | R2Object("logo.svg", #{ bucket: files, file: "logo.svg" });

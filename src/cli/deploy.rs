@@ -181,6 +181,7 @@ pub(super) fn deploy_stage(
         &launcher.client(),
         &host.cancel,
         result.summary.as_ref(),
+        launcher.started().as_deref(),
     );
     if result.summary.is_some() {
         // The run is over and the process ends soon: taking ten thousand records apart would be a tenth of its time.

@@ -1,17 +1,23 @@
 //! After a run into a local cloud that is being served: waits until its Workers are those of the run, and says which are not.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use serde_json::json;
 use tokio::{runtime::Runtime, time::sleep};
 
 use crate::{
-    cli::Context,
-    engine::{Cancel, Summary},
+    cli::{Context, workers::KIND},
+    engine::{Cancel, Run, Summary},
     local::runtime::{PATIENCE, Settled},
     model::{Diagnostic, diagnostic::codes},
-    provider::cloudflare::Client,
+    provider::{cloudflare::Client, text_prop},
+    state::Record,
 };
 
+/// The command that serves it.
+const SERVE: &str = "alch local serve";
+/// Most addresses that are said.
+const SHOWN: usize = 3;
 /// After this time a sign of life is given.
 const SIGN: Duration = Duration::from_secs(2);
 
@@ -22,6 +28,7 @@ pub(super) fn settle(
     client: &Client,
     cancel: &Cancel,
     summary: Option<&Summary>,
+    run: Option<&Run>,
 ) {
     let changed = summary.is_some_and(|summary| summary.phase.writes() && summary.changed());
     if !client.is_local() || !changed {
@@ -51,9 +58,38 @@ pub(super) fn settle(
             Settled::Late
         }
     };
+    if let (Settled::NotServed, Some(run)) = (&settled, run)
+        && context.ui.wants_hints()
+    {
+        hint(context, &run.changed_of(KIND));
+    }
     for warning in warnings(settled) {
         context.ui.diagnostic(warning);
     }
+}
+
+/// Says how the Workers of a run are reached while nobody serves them, where it changed any.
+fn hint(context: &Context, workers: &[Arc<Record>]) {
+    if workers.is_empty() {
+        return;
+    }
+    let urls: Vec<&str> = workers
+        .iter()
+        .filter_map(|worker| text_prop(&worker.outputs, "url"))
+        .collect();
+    if context.ui.is_json() {
+        let fields = json!({ "command": SERVE, "urls": urls });
+        context.ui.result("not_served", fields, "");
+        return;
+    }
+    let mut places = urls[..urls.len().min(SHOWN)].join(", ");
+    if urls.len() > SHOWN {
+        places.push_str(&format!(" and {} more", urls.len() - SHOWN));
+    }
+    context.ui.note(match places.is_empty() {
+        true => format!("nobody serves the local cloud: `{SERVE}` runs what was deployed"),
+        false => format!("nobody serves the local cloud: with `{SERVE}`, {places} answers"),
+    });
 }
 
 fn warnings(settled: Settled) -> Vec<Diagnostic> {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The kind of a Worker in state.
-const KIND: &str = "cloudflare::Worker";
+pub(super) const KIND: &str = "cloudflare::Worker";
 
 /// A Worker that was typed.
 pub(super) struct Found {

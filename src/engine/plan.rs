@@ -199,6 +199,20 @@ impl Run {
         }
     }
 
+    /// The records of the resources of a kind that this run made or changed, in the order of their declarations.
+    #[must_use]
+    pub fn changed_of(&self, kind: &str) -> Vec<Arc<Record>> {
+        let graph = self.graph();
+        let changed = graph.nodes.iter().filter_map(|node| match &node.state {
+            NodeState::Done(record) if &*record.kind == kind => {
+                let action = node.action.filter(|action| *action != Action::Unchanged);
+                action.map(|_| Arc::clone(record))
+            }
+            _ => None,
+        });
+        changed.collect()
+    }
+
     /// Plans one node: says what would happen and what is known of its outputs.
     pub(super) fn plan_node(
         &self,

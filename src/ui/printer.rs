@@ -90,6 +90,7 @@ pub struct Ui {
     thread: Mutex<Option<JoinHandle<Option<io::Error>>>>,
     json: bool,
     wants_unchanged: bool,
+    wants_hints: bool,
 }
 
 impl Ui {
@@ -104,6 +105,7 @@ impl Ui {
             || options.json_into.is_some()
             || options.verbosity == Verbosity::Verbose
             || options.is_live();
+        let wants_hints = options.verbosity != Verbosity::Quiet && (json || options.is_live());
         let (sender, receiver) = sync_channel(CHANNEL);
         let printer = Printer::new(options)?;
         let thread = std::thread::Builder::new()
@@ -115,6 +117,7 @@ impl Ui {
             thread: Mutex::new(Some(thread)),
             json,
             wants_unchanged,
+            wants_hints,
         }))
     }
 
@@ -127,6 +130,12 @@ impl Ui {
     #[must_use]
     pub fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Whether somebody is there who may want to know the next step: a person at a terminal, or a program. Logs are spared.
+    #[must_use]
+    pub fn wants_hints(&self) -> bool {
+        self.wants_hints
     }
 
     /// A result of a command: text for people, fields for programs.

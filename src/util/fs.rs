@@ -9,7 +9,7 @@
 
 use std::{
     fs, io,
-    io::Write as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -65,6 +65,26 @@ pub fn read(path: &Path) -> FsResult<Vec<u8>> {
 /// [`FsError`] when it cannot be opened.
 pub fn open(path: &Path) -> FsResult<fs::File> {
     wrap("open", path, fs::File::open(path))
+}
+
+/// Hands a file on in pieces of at most 64 KiB; answers its length in bytes.
+///
+/// # Errors
+/// [`FsError`] with the path.
+pub fn read_in_pieces(path: &Path, mut take: impl FnMut(&[u8])) -> FsResult<u64> {
+    let mut file = open(path)?;
+    let mut piece = vec![0; 1 << 16];
+    let mut size = 0;
+    loop {
+        let length = match file.read(&mut piece) {
+            Ok(0) => return Ok(size),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(FsError::new("read", path, error)),
+        };
+        take(&piece[..length]);
+        size += length as u64;
+    }
 }
 
 /// Reads a whole UTF-8 file.

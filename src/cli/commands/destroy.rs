@@ -69,6 +69,7 @@ pub(in crate::cli) fn run(context: &Context, args: &DestroyArgs) -> Result<Exit,
         &client,
         &host.cancel,
         Some(&summary),
+        None,
     );
     Ok(signals.exit().unwrap_or_else(|| Exit::of_summary(&summary)))
 }

@@ -71,6 +71,7 @@ pub(in crate::cli) fn run(context: &Context, args: &DriftArgs) -> Result<Exit, C
         &client,
         &host.cancel,
         summary.as_ref(),
+        None,
     );
     Ok(match summary {
         Some(summary) => Exit::of_summary(&summary),

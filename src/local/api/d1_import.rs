@@ -3,7 +3,10 @@
 //! A dump runs within its `ingest` and in one transaction, so that nothing is ever under way when somebody polls, and a dump
 //! that fails leaves the database as it was. Whatever becomes of it, the upload goes: it is the user's data.
 
-use std::time::Instant;
+use std::{
+    io::{self, Read},
+    time::Instant,
+};
 
 use rusqlite::{
     Batch, Connection, Transaction, TransactionBehavior, fallible_iterator::FallibleIterator as _,
@@ -14,7 +17,7 @@ use super::{
     call::Call,
     d1::{self, INVALID},
     d1_guard,
-    d1_pieces::pieces,
+    d1_pieces::Reading,
     d1_query::sql_message,
     d1_time_travel::bookmark,
     envelope::{ApiResult, ok},
@@ -96,13 +99,14 @@ pub(super) fn import(cloud: &Cloud, call: &Call) -> ApiResult {
 
 fn ingest(cloud: &Cloud, call: &Call, database: &str, file: &str) -> ApiResult {
     let path = signed::path(cloud, file);
-    let content = fs::read(&path)?;
+    // What is open can be read to its end when its name is gone.
+    let content = fs::open(&path)?;
     fs::remove_file(&path)?;
     let before = bookmark(cloud, database);
     let connection = data::open(&layout::d1_file(&cloud.folder, database))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     call.interrupt.watch(&connection);
-    let ran = run(&connection, &content);
+    let ran = run(&connection, content);
     let (bookmark, size) = (bookmark(cloud, database), size(&connection)?);
     match ran {
         Ok(ran) => ok(&json!({
@@ -150,13 +154,7 @@ struct Ran {
 }
 
 /// Runs all statements of a dump or none. The error is the message for the client.
-fn run(connection: &Connection, content: &[u8]) -> Result<Ran, String> {
-    let sql =
-        std::str::from_utf8(content).map_err(|error| format!("the file is not UTF-8: {error}"))?;
-    if sql.contains('\0') {
-        // SQLite would stop there and say nothing of the rest.
-        return Err("the SQL holds a NUL character: SQLITE_ERROR".to_owned());
-    }
+fn run(connection: &Connection, content: impl Read) -> Result<Ran, String> {
     let start = Instant::now();
     let failed = |error: rusqlite::Error| sql_message(&error);
     let transaction =
@@ -167,8 +165,16 @@ fn run(connection: &Connection, content: &[u8]) -> Result<Ran, String> {
         written: 0,
         milliseconds: 0.0,
     };
-    for piece in pieces(sql, PIECE) {
-        run_piece(connection, piece, &mut ran)?;
+    let mut pieces = Reading::new(content, PIECE);
+    let unreadable = |error: io::Error| format!("the file cannot be read: {error}");
+    while let Some(piece) = pieces.next().map_err(unreadable)? {
+        let sql = std::str::from_utf8(piece)
+            .map_err(|error| format!("the file is not UTF-8: {error}"))?;
+        if sql.contains('\0') {
+            // SQLite would stop there and say nothing of the rest.
+            return Err("the SQL holds a NUL character: SQLITE_ERROR".to_owned());
+        }
+        run_piece(connection, sql, &mut ran)?;
     }
     if ran.queries == 0 {
         return Err("No SQL statements detected.".to_owned());

@@ -4,6 +4,8 @@
 //! Where a statement ends is decided as SQLite's own `sqlite3_complete` does: at a semicolon outside of quotes and comments,
 //! and in a trigger at `; END ;`. Text that is no SQL ends up in pieces that SQLite refuses as it would refuse the whole.
 
+use std::io::{self, Read};
+
 /// Where in a statement the reading is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -54,22 +56,66 @@ impl Place {
     }
 }
 
-/// The pieces of `sql`, which together are all of it. Each but the last has at least `least` bytes.
-pub(super) fn pieces(sql: &str, least: usize) -> impl Iterator<Item = &str> {
-    let mut rest = sql;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (piece, behind) = rest.split_at(end(rest, least));
-        rest = behind;
-        Some(piece)
-    })
+/// The pieces of what `source` reads, which together are all of it. Each but the last has at least `least` bytes. Only the
+/// piece at hand and what is read ahead are in memory.
+pub(super) struct Reading<R> {
+    source: R,
+    buffer: Vec<u8>,
+    /// Where in the buffer the next piece begins.
+    from: usize,
+    ended: bool,
+    least: usize,
 }
 
-/// Where the first piece ends: behind a semicolon, or at the end.
-fn end(sql: &str, least: usize) -> usize {
-    let bytes = sql.as_bytes();
+impl<R: Read> Reading<R> {
+    pub(super) fn new(source: R, least: usize) -> Self {
+        Self {
+            source,
+            buffer: Vec::new(),
+            from: 0,
+            ended: false,
+            least,
+        }
+    }
+
+    /// The next piece, whatever bytes it has; none at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        loop {
+            let ahead = &self.buffer[self.from..];
+            // What stands behind a piece has no part in where it ends.
+            let found = complete(ahead, self.least);
+            let length = match found {
+                Some(length) => length,
+                None if self.ended && ahead.is_empty() => return Ok(None),
+                None if self.ended => ahead.len(),
+                None => {
+                    self.read_on()?;
+                    continue;
+                }
+            };
+            let begin = self.from;
+            self.from += length;
+            return Ok(Some(&self.buffer[begin..self.from]));
+        }
+    }
+
+    /// Reads as much again as there is, so that a long statement is not looked through too often.
+    fn read_on(&mut self) -> io::Result<()> {
+        self.buffer.drain(..self.from);
+        self.from = 0;
+        let wanted = self.buffer.len().max(self.least).max(1) as u64;
+        let read = self
+            .source
+            .by_ref()
+            .take(wanted)
+            .read_to_end(&mut self.buffer)?;
+        self.ended = (read as u64) < wanted;
+        Ok(())
+    }
+}
+
+/// Where the first piece ends, if a semicolon ends it.
+fn complete(bytes: &[u8], least: usize) -> Option<usize> {
     let mut place = Place::Start;
     let mut at = 0;
     while at < bytes.len() {
@@ -81,7 +127,7 @@ fn end(sql: &str, least: usize) -> usize {
             b';' => {
                 place = place.after_semicolon();
                 if place == Place::Start && at + 1 >= least {
-                    return at + 1;
+                    return Some(at + 1);
                 }
                 1
             }
@@ -101,7 +147,7 @@ fn end(sql: &str, least: usize) -> usize {
             }
         };
     }
-    bytes.len()
+    None
 }
 
 /// The length up to and with `mark`, looked for from `from` on; all where there is none.
@@ -122,9 +168,22 @@ mod tests {
 
     use super::*;
 
+    /// The pieces of a text that is looked at whole.
+    fn pieces(sql: &str, least: usize) -> Vec<&str> {
+        let mut rest = sql;
+        let mut out = Vec::new();
+        while !rest.is_empty() {
+            let end = complete(rest.as_bytes(), least).unwrap_or(rest.len());
+            let (piece, behind) = rest.split_at(end);
+            out.push(piece);
+            rest = behind;
+        }
+        out
+    }
+
     fn check(statements: &[&str]) {
         let sql = statements.concat();
-        let found: Vec<&str> = pieces(&sql, 1).collect();
+        let found = pieces(&sql, 1);
         assert_eq!(found, statements);
     }
 
@@ -164,15 +223,26 @@ mod tests {
 
     #[test]
     fn pieces_hold_as_many_statements_as_they_need() {
-        let found: Vec<&str> = pieces("SELECT 1;SELECT 2;SELECT 3;", 10).collect();
+        let found = pieces("SELECT 1;SELECT 2;SELECT 3;", 10);
         assert_eq!(found, ["SELECT 1;SELECT 2;", "SELECT 3;"]);
     }
 
     proptest! {
         #[test]
         fn nothing_is_lost(sql in "[;'\"`\\[\\]/*\\-a-cé \n]{0,60}", least in 0_usize..20) {
-            let found: Vec<&str> = pieces(&sql, least).collect();
+            let found = pieces(&sql, least);
             prop_assert_eq!(found.concat(), sql);
+        }
+
+        #[test]
+        fn reading_finds_the_same_pieces(sql in "([;'\"`\\[\\]/*\\-a-cé \n]|CREATE TRIGGER|END;){0,60}", least in 0_usize..20) {
+            let expected = pieces(&sql, least);
+            let mut reading = Reading::new(sql.as_bytes(), least);
+            let mut found = Vec::new();
+            while let Some(piece) = reading.next().unwrap() {
+                found.push(String::from_utf8(piece.to_vec()).unwrap());
+            }
+            prop_assert_eq!(found, expected);
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
     envelope::{self, Answer},
     error::{ApiError, Area, CallError, Effect},
     multipart::{self, Part},
+    transfer::FileContent,
     transport::{HttpTransport, MakeRouter, RouterTransport, Transport, TransportError},
     zones::KnownZones,
 };
@@ -292,12 +293,18 @@ impl Client {
             reason: error.message,
         };
         context.meter.begin_call().await.map_err(refused)?;
+        let sent = async {
+            match call.file.clone() {
+                Some(file) => self.transport.send_file(request.map(|_| file)).await,
+                None => self.transport.send(request).await,
+            }
+        };
         let response = tokio::select! {
             biased;
             () = context.cancel.cancelled() => {
                 return Err(CallError::Cancelled { call: call.describe() });
             }
-            response = tokio::time::timeout(call.timeout, self.transport.send(request)) => response,
+            response = tokio::time::timeout(call.timeout, sent) => response,
         };
         let response = response
             .map_err(|_| CallError::Timeout {
@@ -385,6 +392,8 @@ pub struct Call {
     token: Option<Zeroizing<String>>,
     content_type: Option<String>,
     body: Bytes,
+    /// What is sent in place of `body`.
+    file: Option<FileContent>,
     effect: Effect,
     timeout: Duration,
     settles: Option<fn(&ApiError) -> bool>,
@@ -400,6 +409,7 @@ impl Call {
             token: None,
             content_type: None,
             body: Bytes::new(),
+            file: None,
             effect,
             timeout: REQUEST_TIMEOUT,
             settles: None,
@@ -479,6 +489,15 @@ impl Call {
         self.content_type = Some(content_type.to_owned());
         self.body = content.into();
         self.timeout = REQUEST_TIMEOUT * 5;
+        self
+    }
+
+    /// The same call with a file as its body, read while it is sent, and the time that its length needs.
+    #[must_use]
+    pub fn file(mut self, content_type: &str, file: FileContent) -> Self {
+        self.content_type = Some(content_type.to_owned());
+        self.timeout = file.patience();
+        self.file = Some(file);
         self
     }
 

@@ -5,6 +5,7 @@ mod look;
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::Value as Json;
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     error::missing,
     props::{self, mistake},
     r2_bucket,
+    transfer::FileContent,
     worker::files::known_content_type,
 };
 use crate::{
@@ -29,7 +31,7 @@ pub(super) const KIND: &str = "cloudflare::R2Object";
 /// Most bytes of a key.
 const KEY_LIMIT: usize = 1024;
 /// Most bytes of a content that the API takes in one request.
-const SIZE_LIMIT: usize = 300 * 1024 * 1024;
+const SIZE_LIMIT: u64 = 300 * 1024 * 1024;
 /// The prop in state that stands for the content of a file.
 const HASH: &str = "hash";
 
@@ -89,9 +91,8 @@ impl R2Object {
         props: &Map,
     ) -> Result<Map, ProviderError> {
         let key = context.physical_name.as_str();
-        let content = content(context, props).await?;
         let kind = text_prop(props, "contentType").unwrap_or_else(|| guessed(key));
-        let mut call = Call::put(place.path(key)).content(kind, content);
+        let mut call = with_content(context, props, Call::put(place.path(key)), kind).await?;
         for (prop, header) in HEADERS {
             if let Some(value) = text_prop(props, prop) {
                 call = call.header(header, value);
@@ -245,34 +246,51 @@ fn problem(key: &str) -> Option<String> {
     }
 }
 
-/// The content of a file, which is relative to `folder`; a message and a next step where there is none.
-fn read(folder: &Path, access: &Access, file: &str) -> Result<Vec<u8>, (String, Option<String>)> {
+/// A file that is relative to `folder`, and the hash of its content; a message and a next step where there is none. No more
+/// than a piece of it is in memory.
+fn look_at(
+    folder: &Path,
+    access: &Access,
+    file: &str,
+) -> Result<(FileContent, String), (String, Option<String>)> {
     let path = folder.join(file);
     let path = access
         .read(&path)
         .map_err(|denied| (denied.message, Some(denied.help)))?;
-    let content = fs::read(&path).map_err(|error| {
+    let mut hasher = blake3::Hasher::new();
+    let size = fs::read_in_pieces(&path, |piece| {
+        hasher.update(piece);
+    })
+    .map_err(|error| {
         let help = format!("correct the path; it is relative to `{}`", folder.display());
         (format!("{error}: {}", error.source), Some(help))
     })?;
-    if content.len() > SIZE_LIMIT {
+    if size > SIZE_LIMIT {
         let message = format!("`{}` is larger than 300 MiB", path.display());
         let help = "upload it with a client of R2's S3 API".to_owned();
         return Err((message, Some(help)));
     }
-    Ok(content)
+    let content = FileContent {
+        path,
+        size,
+        tail: Bytes::new(),
+    };
+    Ok((content, hasher.finalize().to_hex().to_string()))
 }
 
-fn hash(content: &[u8]) -> String {
-    blake3::hash(content).to_hex().to_string()
-}
-
-/// The content of checked and resolved props.
-async fn content(context: &OperationContext, props: &Map) -> Result<Vec<u8>, ProviderError> {
+/// `call` with the content of checked and resolved props.
+async fn with_content(
+    context: &OperationContext,
+    props: &Map,
+    call: Call,
+    kind: &str,
+) -> Result<Call, ProviderError> {
     let Some(file) = text_prop(props, "file").map(str::to_owned) else {
         return match props.get("content") {
-            Some(Value::Secret(Secret::Plain(text))) => Ok(text.as_bytes().to_vec()),
-            Some(Value::String(text)) => Ok(text.as_bytes().to_vec()),
+            Some(Value::Secret(Secret::Plain(text))) => {
+                Ok(call.content(kind, text.as_bytes().to_vec()))
+            }
+            Some(Value::String(text)) => Ok(call.content(kind, text.as_bytes().to_vec())),
             _ => Err(ProviderError::new(
                 FailureKind::Refused,
                 "prop `content` is no text",
@@ -281,11 +299,7 @@ async fn content(context: &OperationContext, props: &Map) -> Result<Vec<u8>, Pro
     };
     let (folder, access) = (Arc::clone(&context.folder), Arc::clone(&context.access));
     let name = file.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        let content = read(&folder, &access, &name)?;
-        let hash = hash(&content);
-        Ok((content, hash))
-    });
+    let reading = tokio::task::spawn_blocking(move || look_at(&folder, &access, &name));
     let (content, hash) = reading
         .await
         .unwrap_or_else(|error| Err((format!("`{file}` cannot be read: {error}"), None)))
@@ -297,7 +311,7 @@ async fn content(context: &OperationContext, props: &Map) -> Result<Vec<u8>, Pro
         let message = format!("the file `{file}` changed during the run");
         return Err(ProviderError::new(FailureKind::Refused, message).with_help("run again"));
     }
-    Ok(content)
+    Ok(call.file(kind, content))
 }
 
 fn outputs(result: &Json, place: &Place, key: &str, call: &str) -> Result<Map, ProviderError> {
@@ -347,9 +361,9 @@ impl Provider for R2Object {
             (false, true) => match props::known_text(&props, "file") {
                 Err(error) => errors.push(error),
                 Ok(file) => {
-                    match read(&context.folder, &context.access, file.unwrap_or_default()) {
-                        Ok(content) => {
-                            props.insert(HASH.to_owned(), Value::from(hash(&content)));
+                    match look_at(&context.folder, &context.access, file.unwrap_or_default()) {
+                        Ok((_, hash)) => {
+                            props.insert(HASH.to_owned(), Value::from(hash));
                         }
                         Err((message, help)) => errors.push(mistake(&["file"], message, help)),
                     }

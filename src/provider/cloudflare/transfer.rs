@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures::{
-    StreamExt as _,
+    StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
 use http::{Response, header};
@@ -57,6 +57,11 @@ impl FileContent {
         self.size + self.tail.len() as u64
     }
 
+    /// How long sending it may take.
+    pub(super) fn patience(&self) -> Duration {
+        REQUEST_TIMEOUT * 5 + Duration::from_secs(self.length() / SLOWEST)
+    }
+
     /// The bytes, in pieces.
     #[must_use]
     pub fn pieces(&self) -> BoxStream<'static, io::Result<Bytes>> {
@@ -73,6 +78,19 @@ impl FileContent {
             }
         })
         .boxed()
+    }
+
+    /// All the bytes at once.
+    ///
+    /// # Errors
+    /// That of reading the file.
+    pub async fn whole(&self) -> io::Result<Bytes> {
+        let mut all = BytesMut::with_capacity(usize::try_from(self.length()).unwrap_or(0));
+        let mut pieces = self.pieces();
+        while let Some(piece) = pieces.try_next().await? {
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.freeze())
     }
 
     fn piece(&self, stage: Stage) -> io::Result<(Bytes, Option<Stage>)> {
@@ -114,7 +132,7 @@ impl Client {
     ) -> Result<Option<String>, ProviderError> {
         // Only for its effect: it decides what is tried again.
         let call = Call::put("upload");
-        let timeout = REQUEST_TIMEOUT * 5 + Duration::from_secs(content.length() / SLOWEST);
+        let timeout = content.patience();
         let cancelled = || CallError::Cancelled {
             call: UPLOAD.to_owned(),
         };
@@ -199,8 +217,6 @@ pub(super) fn split_link(link: &str) -> Result<(&str, &str), TransportError> {
 
 #[cfg(test)]
 mod tests {
-    use futures::TryStreamExt as _;
-
     use super::*;
 
     async fn sent(content: &FileContent) -> io::Result<Vec<Bytes>> {

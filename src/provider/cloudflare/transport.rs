@@ -61,6 +61,22 @@ pub trait Transport: Send + Sync {
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, TransportError>;
 
+    /// As [`send`](Self::send), for a request whose body is a file. By default the file is read whole before.
+    ///
+    /// # Errors
+    /// [`TransportError`] when no whole answer came.
+    async fn send_file(
+        &self,
+        request: http::Request<FileContent>,
+    ) -> Result<http::Response<Bytes>, TransportError> {
+        let (head, content) = request.into_parts();
+        let body = content.whole().await;
+        let body = body.map_err(|error| TransportError::Invalid {
+            reason: format!("the file cannot be read: {error}"),
+        })?;
+        self.send(http::Request::from_parts(head, body)).await
+    }
+
     /// Puts a file to a link that the API gave: a whole address, mostly of another host, so that no token goes along.
     ///
     /// # Errors
@@ -148,22 +164,19 @@ impl Transport for HttpTransport {
         &self,
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, TransportError> {
-        let client = self.client().await?;
-        let (head, body) = request.into_parts();
-        let url = format!("{}{}", self.origin, head.uri);
-        let request = client
-            .request(head.method, url)
-            .headers(head.headers)
-            .body(body)
-            .build()
-            .map_err(|error| TransportError::Invalid {
-                reason: format!(
-                    "`{}` is no usable address: {}",
-                    self.origin,
-                    chain(&error.without_url())
-                ),
-            })?;
-        answer(client, request, &self.origin).await
+        self.send_body(request.map(reqwest::Body::from)).await
+    }
+
+    async fn send_file(
+        &self,
+        request: http::Request<FileContent>,
+    ) -> Result<http::Response<Bytes>, TransportError> {
+        let (mut head, content) = request.into_parts();
+        // Without a length the body would go in chunks, which storage does not take.
+        let length = http::HeaderValue::from(content.length());
+        head.headers.insert(http::header::CONTENT_LENGTH, length);
+        let body = reqwest::Body::wrap_stream(content.pieces());
+        self.send_body(http::Request::from_parts(head, body)).await
     }
 
     async fn put(
@@ -186,6 +199,30 @@ impl Transport for HttpTransport {
                 ),
             })?;
         answer(client, request, origin).await
+    }
+}
+
+impl HttpTransport {
+    async fn send_body(
+        &self,
+        request: http::Request<reqwest::Body>,
+    ) -> Result<http::Response<Bytes>, TransportError> {
+        let client = self.client().await?;
+        let (head, body) = request.into_parts();
+        let url = format!("{}{}", self.origin, head.uri);
+        let request = client
+            .request(head.method, url)
+            .headers(head.headers)
+            .body(body)
+            .build()
+            .map_err(|error| TransportError::Invalid {
+                reason: format!(
+                    "`{}` is no usable address: {}",
+                    self.origin,
+                    chain(&error.without_url())
+                ),
+            })?;
+        answer(client, request, &self.origin).await
     }
 }
 

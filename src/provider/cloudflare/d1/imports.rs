@@ -4,7 +4,6 @@
 //! and the table takes no content twice, so that neither a lost answer nor a run that was killed imports anything twice.
 
 use std::{
-    io::{BufReader, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,8 +33,6 @@ const PROP: &str = "importFiles";
 pub(super) const TABLE: &str = "d1_imports";
 /// Time between two looks at an import that is under way.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Bytes of a file that are in memory at once.
-const PIECE: usize = 1 << 16;
 
 /// A file that props name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,26 +112,10 @@ fn place(base: &Path, access: &Access, name: &str) -> Result<PathBuf, (String, O
 
 fn hash(path: &Path) -> fs::FsResult<String> {
     let mut hasher = blake3::Hasher::new();
-    read(path, |piece| {
+    fs::read_in_pieces(path, |piece| {
         hasher.update(piece);
     })?;
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// Hands a file on in pieces; answers its length.
-fn read(path: &Path, mut take: impl FnMut(&[u8])) -> fs::FsResult<u64> {
-    let failed = |error| fs::FsError::new("read", path, error);
-    let mut reader = BufReader::new(fs::open(path)?);
-    let mut piece = vec![0; PIECE];
-    let mut size = 0;
-    loop {
-        let length = reader.read(&mut piece).map_err(failed)?;
-        if length == 0 {
-            return Ok(size);
-        }
-        take(&piece[..length]);
-        size += length as u64;
-    }
 }
 
 fn listed(props: &Map) -> Vec<Listed> {
@@ -267,7 +248,7 @@ fn prepare(context: &OperationContext, file: &Listed) -> Result<Upload, Provider
     let path = place(&context.folder, &context.access, name)
         .map_err(|(message, help)| refused(message, help))?;
     let (mut hash, mut md5, mut ending) = (blake3::Hasher::new(), Md5::new(), Ending::default());
-    let size = read(&path, |piece| {
+    let size = fs::read_in_pieces(&path, |piece| {
         hash.update(piece);
         md5.update(piece);
         ending.feed(piece);
