@@ -6,8 +6,11 @@
 //! the next checkpoint that changes it, which first keeps the last one as a backup. A newer one is refused.
 //!
 //! To change the format: raise [`FORMAT`], after which this file does not compile until [`STEPS`] has the step from the format before,
-//! and write the fixture of the new format (`tests/formats.rs`). `file::migration_tests` puts a step in front of the table, and takes a
-//! whole store through it.
+//! and write the fixture of the new format (`tests/formats.rs`). `file::migration_tests` and `bucket::tests::formats` put a
+//! step in front of the table, and take a whole store through it.
+
+#[cfg(test)]
+pub(crate) mod older;
 
 use std::borrow::Cow;
 
@@ -86,7 +89,7 @@ fn table() -> Table<'static> {
 #[cfg(test)]
 thread_local! {
     /// A step from a format 0, for the tests of this thread.
-    pub(crate) static BEFORE: std::cell::Cell<Option<Step>> = const { std::cell::Cell::new(None) };
+    static BEFORE: std::cell::Cell<Option<Step>> = const { std::cell::Cell::new(None) };
 }
 
 #[cfg(test)]

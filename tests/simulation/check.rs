@@ -311,9 +311,12 @@ pub(crate) fn follows(plan: &Plan, ended: &Ended) -> Verdict {
         if let Event::Started { fqn, action, .. } = event {
             // The old object of a replacement goes with it.
             let replaced = *action == Action::Delete && says.contains(&(fqn, Action::Replace));
-            // What state is not sure of may turn out to be gone, or there.
+            // What state is not sure of may turn out to be gone, or there; and a run that may adopt looks when it has begun.
+            let said = |action| says.contains(&(fqn, action));
             let made = matches!(action, Action::Create | Action::Adopt)
-                && (says.contains(&(fqn, Action::Create)) || says.contains(&(fqn, Action::Update)));
+                && [Action::Create, Action::Adopt, Action::Update]
+                    .into_iter()
+                    .any(said);
             ensure!(
                 replaced || made || says.contains(&(fqn, *action)),
                 "I5: {} {fqn} is not in the plan {says:?}",

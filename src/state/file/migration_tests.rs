@@ -14,7 +14,7 @@ use crate::{
     state::{
         Deployment, FileStore, LockRequest, Snapshot, StageHeader, StateError, Store as _,
         disk::Disk as _,
-        migrate::{BEFORE, Role, Step},
+        migrate::older::{Older, rename, step},
         sim_disk::SimDisk,
         tests_support::{intent, put, stage},
     },
@@ -23,53 +23,6 @@ use crate::{
         ids::SystemIds,
     },
 };
-
-/// In format 0 a physical name was called `place`, and the serial of a stage or a journal `number`.
-const RENAMED: [(&str, &str); 2] = [("place", "physical_name"), ("number", "serial")];
-
-fn rename(value: &mut Json, back: bool) {
-    match value {
-        Json::Object(map) => {
-            for (old, new) in RENAMED {
-                let (from, to) = if back { (new, old) } else { (old, new) };
-                if let Some(member) = map.remove(from) {
-                    map.insert(to.to_owned(), member);
-                }
-            }
-            map.values_mut().for_each(|value| rename(value, back));
-        }
-        Json::Array(items) => items.iter_mut().for_each(|value| rename(value, back)),
-        _ => {}
-    }
-}
-
-fn step(role: Role, mut document: Json) -> Result<Json, String> {
-    rename(&mut document, false);
-    if matches!(role, Role::Record | Role::Deployment) {
-        // In format 1 these say no format.
-        document
-            .as_object_mut()
-            .ok_or("it is no object")?
-            .remove("format");
-    }
-    Ok(document)
-}
-
-/// Puts a step in front of the table, for as long as it lives.
-struct Older;
-
-impl Older {
-    fn with(step: Step) -> Self {
-        BEFORE.set(Some(step));
-        Self
-    }
-}
-
-impl Drop for Older {
-    fn drop(&mut self) {
-        BEFORE.set(None);
-    }
-}
 
 fn request() -> LockRequest {
     LockRequest {

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod fencing;
 mod flaky;
+mod formats;
 mod leases;
 
 use std::{
