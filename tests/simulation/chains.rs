@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Two to four deaths in a row; sometimes the script is another one by then.
-fn chain(seed: u64) -> (Case, &'static str) {
+pub(crate) fn chain(seed: u64) -> (Case, &'static str) {
     let mut rng = generate::rng(1, seed);
     let measured = measured().choose(&mut rng).unwrap();
     let scenario = &measured.scenario;

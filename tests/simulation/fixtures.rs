@@ -9,7 +9,7 @@ use super::{
 };
 
 /// One life or two without faults, then one to three steps of all sorts.
-fn fixture(seed: u64) -> Case {
+pub(crate) fn fixture(seed: u64) -> Case {
     let mut rng = generate::rng(40, seed);
     let mut last = generate::program(&mut rng);
     let mut steps = vec![Step::up(last.clone())];

@@ -13,12 +13,13 @@ use std::{
 use alch::state::Operation;
 
 use super::{
-    cases::{Course, text_of},
+    cases::{self, Course, text_of},
+    chains, fixtures,
     generate::{Measured, measured},
     places::{Omission, Site, Work},
     protocol, races,
     report::{IS_WHOLE, Tally},
-    scenario::{Blow, CloudFault, Lost, Moment, Step},
+    scenario::{Blow, Case, CloudFault, Lost, Moment, Step},
 };
 
 /// What may be left out, and why nothing depends on it.
@@ -191,7 +192,19 @@ fn catcher(omission: &Omission, seen: Option<&Seen>) -> Option<(String, String)>
     }
     let told = protocol::tells(omission).map(|error| ("subsets", error));
     let told = told.or_else(|| races::tells_of_locks(omission).map(|error| ("cut short", error)));
+    let told = told.or_else(|| seeded(omission));
     told.map(|(class, error)| (class.to_owned(), error))
+}
+
+/// The first of the gate's seeded cases that tells.
+fn seeded(omission: &Omission) -> Option<(&'static str, String)> {
+    let chains = (0..10_000).map(|seed| ("chains", chains::chain(seed).0));
+    let fixtures = (0..10_000).map(|seed| ("fixtures", fixtures::fixture(seed)));
+    let tells = |(class, case): (_, Case)| {
+        let verdict = cases::run(&case, Some(omission));
+        verdict.err().map(|error| (class, error))
+    };
+    chains.chain(fixtures).find_map(tells)
 }
 
 #[test]

@@ -73,10 +73,13 @@ impl Clock for Stopped {
 }
 
 fn program(rng: &mut StdRng) -> Program {
+    // Somewhere else it is made anew: by two requests, between which nothing is written.
+    let place = ["here", "there"][rng.random_range(0..2)];
     Program::of([
         thing("a", rng.random_range(0..3)),
         thing("b", rng.random_range(0..3))
             .kind(Kind::Note)
+            .at(place)
             .uses(&["a"]),
         thing("c", rng.random_range(0..3)).uses(&["b"]),
         thing("d", rng.random_range(0..3)).kind(Kind::Rock),

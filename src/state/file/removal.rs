@@ -22,7 +22,6 @@ impl Writer {
         let record = self.layout.stage_record();
         disk.remove_file(&record)
             .map_err(|error| io_error("remove", &record, error))?;
-        sync_folder(disk, &self.layout.folder)?;
         self.remove_rest(disk)?;
         self.created = false;
         self.state = StageState::default();
@@ -58,10 +57,10 @@ impl Writer {
             result.map_err(|error| io_error("remove", &path, error))?;
         }
         sync_folder(disk, folder)?;
+        // Left behind by a power failure it counts as no stage, so that its end need not be synced.
         let journal = self.layout.journal();
         disk.remove_file(&journal)
             .map_err(|error| io_error("remove", &journal, error))?;
-        sync_folder(disk, folder)?;
         if list()?.is_empty() {
             disk.remove_dir_all(folder)
                 .map_err(|error| io_error("remove", folder, error))?;

@@ -178,16 +178,7 @@ impl Writer {
         }
         create_folder(disk, &self.layout.folder)?;
         let app = self.create_app(disk, new_lineage)?;
-        for folder in [
-            parent_of(&self.layout.root),
-            &self.layout.root,
-            &self.layout.app_folder,
-        ] {
-            sync_folder(disk, folder)?;
-        }
-        for folder in &self.layout.between {
-            sync_folder(disk, folder)?;
-        }
+        self.sync_folders_above(disk)?;
         self.state.lineage = app.lineage;
         self.replace_journal(disk)?;
         self.write_stage_record(disk)?;
@@ -291,11 +282,16 @@ impl Writer {
             return Ok(());
         }
         create_folder(disk, folder)?;
-        for folder in [
-            &self.layout.root,
-            &self.layout.app_folder,
-            &self.layout.folder,
-        ] {
+        if !self.created {
+            self.sync_folders_above(disk)?;
+        }
+        sync_folder(disk, &self.layout.folder)
+    }
+
+    /// Makes the names durable that lead to the folder of the stage.
+    fn sync_folders_above(&self, disk: &dyn Disk) -> Result<(), StateError> {
+        let root = &self.layout.root;
+        for folder in [parent_of(root), root, &self.layout.app_folder] {
             sync_folder(disk, folder)?;
         }
         for folder in &self.layout.between {

@@ -111,12 +111,7 @@ fn survivors(durable: &[u8], bytes: &[u8], random: &mut Random) -> Vec<u8> {
         return bytes.to_vec();
     }
     if !bytes.starts_with(durable) {
-        // Rewritten in place: all or nothing is enough of a test, for nothing that matters is written so.
-        return if random.below(2) == 0 {
-            durable.to_vec()
-        } else {
-            bytes.to_vec()
-        };
+        return mixture(durable, bytes, random);
     }
     let mut out = bytes[..durable.len() + random.below(bytes.len() - durable.len() + 1)].to_vec();
     let mut begin = durable.len();
@@ -126,6 +121,25 @@ fn survivors(durable: &[u8], bytes: &[u8], random: &mut Random) -> Vec<u8> {
             out[begin..end].fill(0);
         }
         begin = end;
+    }
+    out
+}
+
+/// Of a file that was cut or rewritten in place: how it was, how it is, or sectors of both in one of the two lengths.
+fn mixture(durable: &[u8], bytes: &[u8], random: &mut Random) -> Vec<u8> {
+    let kind = random.below(4);
+    let length = if random.below(2) == 0 { durable } else { bytes }.len();
+    match kind {
+        0 => return durable.to_vec(),
+        1 => return bytes.to_vec(),
+        _ => {}
+    }
+    let mut out = vec![0; length];
+    for (number, sector) in out.chunks_mut(SECTOR).enumerate() {
+        let source = if random.below(2) == 0 { durable } else { bytes };
+        let rest = source.get(number * SECTOR..).unwrap_or_default();
+        let written = rest.len().min(sector.len());
+        sector[..written].copy_from_slice(&rest[..written]);
     }
     out
 }
