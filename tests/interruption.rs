@@ -565,3 +565,41 @@ fn a_terminal_that_goes_away_stops_the_run_in_good_order() {
     assert_eq!(code, Some(8));
     setting.resumes("after the terminal went");
 }
+
+#[test]
+fn a_plan_that_is_stopped_does_not_say_that_anything_was_done() {
+    let project = Project::with_script(
+        r#"
+alchemy("shop");
+KV("cache");
+print("ready");
+while glob("go").is_empty() { sleep(0.02); }
+"#,
+    );
+    let mut child = project.start(["plan"]);
+    // Read byte by byte, so that the rest stays for the end.
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut byte)
+            .unwrap();
+        line.push(byte[0]);
+    }
+    send(&child, Signal::INT);
+    let output = ended(&project, child, "a stopped plan");
+    assert!(
+        output.stderr.contains("stopped; nothing was changed"),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        !output.stderr.contains("what was done"),
+        "{}",
+        output.stderr
+    );
+    assert!(!project.path(".alchemy/shop").exists());
+}

@@ -472,3 +472,86 @@ fn a_stage_that_never_was_is_told_apart_from_one_with_nothing_to_show() {
         project.alch(command).success();
     }
 }
+
+#[test]
+fn damaged_history_is_told_by_name_and_set_aside() {
+    let project = deployed();
+    let deployments = walk(&project.path(".alchemy/shop/dev/deployments"));
+    let backup = project
+        .path(".alchemy/shop/dev/backups")
+        .join(newest(&project));
+    let damaged = [deployments[0].clone(), backup];
+    for path in &damaged {
+        std::fs::write(path, "not what was written").unwrap();
+    }
+    let told = project.alch(["scope", "validate"]).code(12);
+    for path in &damaged {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(told.stderr.contains(name), "{}", told.stderr);
+    }
+    assert!(
+        told.stderr
+            .ends_with("to repair: `alch scope cleanup` sets damaged backups and records of finished runs aside; the state does not need them\n"),
+        "{}",
+        told.stderr
+    );
+    assert!(!told.stderr.contains("rebuild"), "{}", told.stderr);
+    let history = project.alch(["state", "history"]).code(12);
+    assert!(
+        history
+            .stderr
+            .contains("help: `alch scope cleanup --app shop --stage dev` sets it aside"),
+        "{}",
+        history.stderr
+    );
+    // Nothing is lost by it.
+    project.alch(["scope", "cleanup"]).success();
+    project.alch(["scope", "validate"]).success();
+    project.alch(["state", "history"]).success();
+    let kept = walk(&project.path(".alchemy/shop/dev/backups"));
+    for path in &damaged {
+        assert!(!path.exists());
+        let moved = kept
+            .iter()
+            .find(|kept| kept.file_name() == path.file_name())
+            .unwrap();
+        assert!(
+            moved
+                .parent()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .contains("/damaged-")
+        );
+        assert_eq!(std::fs::read(moved).unwrap(), b"not what was written");
+    }
+    settled(&project);
+}
+
+#[test]
+fn the_help_of_restore_says_what_its_force_does() {
+    let help = Project::new()
+        .alch(["scope", "restore", "--help"])
+        .success();
+    assert!(
+        help.stdout
+            .contains("Also when it comes from another project"),
+        "{}",
+        help.stdout
+    );
+    assert!(!help.stdout.contains("or is older"), "{}", help.stdout);
+}
+
+#[test]
+fn cleanup_of_a_stage_that_is_locked_does_not_say_that_there_is_nothing_to_do() {
+    let project = deployed();
+    let elsewhere = r#"{"owner":"me","host":"elsewhere","boot_id":"theirs","pid":1,"pid_start":1,"command":"alch run","epoch":9,"ttl_ms":60000,"acquired_at":"2026-01-01T00:00:00Z","heartbeat":1}"#;
+    project.file(".alchemy/locks/shop/dev.lock", elsewhere);
+    let refused = project.alch(["scope", "cleanup", "--all"]);
+    assert!(
+        refused.stderr.contains("error[E0401]"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(refused.stdout, "nothing was removed\n");
+}

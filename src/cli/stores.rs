@@ -163,6 +163,13 @@ impl Stores {
 
     /// A store by its address: `s3://bucket/prefix`, `r2://bucket`, `local`.
     pub(super) fn named(&self, url: &str) -> Result<(Location, SharedStore), CliError> {
+        // Given on the command line; the address of a declared store is no mistake in that.
+        let is_folder = matches!(url, LOCAL | "file" | ".alchemy");
+        if !is_folder && let Err(error) = BucketConfig::parse(url) {
+            return Err(CliError::usage(error.to_string()).with_help(
+                "a store is `local`, `s3://bucket/prefix?endpoint=URL&region=NAME`, or `r2://bucket/prefix`",
+            ));
+        }
         let location = self.parse(url)?;
         let choice = Choice {
             location: location.clone(),
@@ -361,7 +368,9 @@ impl Stores {
         if let Some(token) = &keys.session_token {
             self.redactor.add(token);
         }
-        let client = config.client(&keys).map_err(|error| config_error(&error))?;
+        let client = config
+            .client(&keys, self.lease)
+            .map_err(|error| config_error(&error))?;
         let prefix = config.prefix().map_err(|error| config_error(&error))?;
         let store = BucketStore::new(client, &config.label(), prefix)
             .with_ttl(self.lease)

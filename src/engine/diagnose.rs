@@ -215,13 +215,25 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
                 )),
             }
         }
-        StateError::Corrupt { stage, .. } => Diagnostic::error(codes::CORRUPT, error.to_string())
-            .with_note("nothing was changed; alch never takes damaged state for no state")
-            .with_help(match stage.split_once('/') {
-                Some((app, stage)) => format!("`alch scope rebuild --app {app} --stage {stage}` puts it together again"),
-                None => "`alch scope rebuild` puts it together again".to_owned(),
-            })
-            .with_help("`alch scope validate` lists all damage, and `alch scope restore` goes back to a backup"),
+        StateError::Corrupt { stage, place, .. } => {
+            let told = Diagnostic::error(codes::CORRUPT, error.to_string())
+                .with_note("nothing was changed; alch never takes damaged state for no state");
+            let of = match stage.split_once('/') {
+                Some((app, stage)) => format!(" --app {app} --stage {stage}"),
+                None => String::new(),
+            };
+            match Damage::of(stage, place) {
+                Damage::Lock => told.with_help(format!(
+                    "if you are sure that nothing runs there any more: `alch scope unlock{of} --force` makes the lock anew"
+                )),
+                Damage::History => told.with_help(format!(
+                    "`alch scope cleanup{of}` sets it aside; the state itself does not need it"
+                )),
+                Damage::State => told
+                    .with_help(format!("`alch scope rebuild{of}` puts it together again"))
+                    .with_help("`alch scope validate` lists all damage, and `alch scope restore` goes back to a backup"),
+            }
+        }
         StateError::Fenced { .. } => Diagnostic::error(codes::FENCED, error.to_string())
             .with_help("look at the stage with `alch scope locks` and run again"),
         StateError::Lapsed { .. } => Diagnostic::error(codes::FENCED, error.to_string())
@@ -240,6 +252,44 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
             Diagnostic::error(codes::STATE_IO, format!("{error}: {source}"))
                 .with_note("what was recorded before stays valid; nothing more was started")
                 .with_help("make room or fix the permissions of `.alchemy`, then run again")
+        }
+    }
+}
+
+/// What a damaged file or object is for, as far as that decides what mends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Damage {
+    /// The state itself.
+    State,
+    /// A backup, or the record of a finished run.
+    History,
+    /// The lock, in a bucket.
+    Lock,
+}
+
+impl Damage {
+    /// Tells it by where it is: `stage` and `place` as [`StateError::Corrupt`] has them.
+    #[must_use]
+    pub fn of(stage: &str, place: &str) -> Self {
+        const HISTORY: [&str; 2] = ["backups", "deployments"];
+        let app = stage.split_once('/').map_or(stage, |(app, _)| app);
+        let mut parts = place.rsplit('/');
+        let mut next = || parts.next().unwrap_or_default();
+        let (name, folder, above, top) = (next(), next(), next(), next());
+        if place.starts_with("s3://") {
+            // `<app>/locks/<stage>.json`, `<app>/backups/<stage>/<name>`
+            return match () {
+                () if folder == "locks" && above == app => Self::Lock,
+                () if HISTORY.contains(&above) && top == app => Self::History,
+                () => Self::State,
+            };
+        }
+        // `<app>/<stage>/backups/<name>`; an application or a stage may have the name of such a folder.
+        match HISTORY.contains(&folder)
+            && !matches!(name, "app.json" | "state.json" | "journal.wal")
+        {
+            true => Self::History,
+            false => Self::State,
         }
     }
 }

@@ -131,7 +131,7 @@ fn server() -> Option<(Arc<dyn ObjectStore>, String)> {
     };
     let folder = SystemIds.ulid(Timestamp::now());
     Some((
-        config.client(&keys).unwrap(),
+        config.client(&keys, super::bucket::DEFAULT_TTL).unwrap(),
         format!("conformance/{folder}"),
     ))
 }

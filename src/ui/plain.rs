@@ -313,7 +313,10 @@ impl Plain {
             progress(out, text);
         }
         if summary.outcome == Outcome::Cancelled {
-            let text = "stopped; what was done is recorded, and the next run goes on from there";
+            let text = match changes {
+                true => "stopped; what was done is recorded, and the next run goes on from there",
+                false => "stopped; nothing was changed",
+            };
             progress(out, text.to_owned());
         }
         let silent = !changes

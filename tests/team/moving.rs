@@ -243,3 +243,17 @@ fn a_copy_in_the_folder_is_marked_too() {
     let run = project.alch(["run"]).success();
     assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
 }
+
+#[test]
+fn a_store_that_is_none_is_a_mistake_in_the_command() {
+    let project = Project::with_script(SHOP);
+    project.alch(["run"]).success();
+    let refused = project.alch(["state", "migrate-store", "--to", "foo"]);
+    refused.check(str![[r#"
+exit 2
+-- stderr
+error[E0501]: `foo` is no address of a bucket: it begins with `s3://` or `r2://`
+ = help: a store is `local`, `s3://bucket/prefix?endpoint=URL&region=NAME`, or `r2://bucket/prefix`
+
+"#]]);
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alch::state::bucket::{BucketConfig, BucketKeys};
+use alch::state::bucket::{BucketConfig, BucketKeys, DEFAULT_TTL};
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 
 use super::{address, folder, project_at};
@@ -22,7 +22,7 @@ fn bucket(server: &S3Server) -> Arc<dyn ObjectStore> {
         secret_access_key: s3::SECRET_ACCESS_KEY.to_owned().into(),
         session_token: None,
     };
-    config.client(&keys).unwrap()
+    config.client(&keys, DEFAULT_TTL).unwrap()
 }
 
 #[test]
@@ -82,4 +82,71 @@ fn state_that_was_damaged_in_the_bucket_is_told_and_put_together_again() {
     project.alch(["scope", "validate"]).success();
     project.alch(["scope", "cleanup", "--force"]).success();
     project.alch(["state", "ls"]).success();
+}
+
+#[test]
+fn a_damaged_lock_and_damaged_history_are_mended_as_their_errors_say() {
+    let Some(server) = s3::server() else { return };
+    let folder = folder();
+    let project = project_at(TWO, &address(&server.endpoint, &folder));
+    project.alch(["run"]).success();
+    let store = bucket(server);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let damage = |key: &Path| {
+        runtime.block_on(async {
+            store.put(key, "half".into()).await.unwrap();
+        });
+    };
+    let list = |of: &str| {
+        let folder = Path::parse(format!("{folder}/shop/{of}/dev")).unwrap();
+        runtime.block_on(async { store.list_with_delimiter(Some(&folder)).await.unwrap() })
+    };
+
+    damage(&Path::parse(format!("{folder}/shop/locks/dev.json")).unwrap());
+    let told = project.alch(["run"]).code(12);
+    assert!(
+        told.stderr
+            .contains("`alch scope unlock --app shop --stage dev --force`"),
+        "{}",
+        told.stderr
+    );
+    assert!(!told.stderr.contains("rebuild"), "{}", told.stderr);
+    let told = project.alch(["scope", "validate"]).code(12);
+    assert!(
+        told.stderr
+            .contains("to repair: `alch scope unlock --force`"),
+        "{}",
+        told.stderr
+    );
+    project
+        .alch([
+            "scope", "unlock", "--app", "shop", "--stage", "dev", "--force",
+        ])
+        .success();
+    project.alch(["scope", "validate"]).success();
+    project.file("alchemy.run.rhai", THREE);
+    project.alch(["run"]).success();
+
+    for of in ["deployments", "backups"] {
+        damage(&list(of).objects.last().unwrap().location);
+    }
+    let told = project.alch(["scope", "validate"]).code(12);
+    assert!(
+        told.stderr.contains("to repair: `alch scope cleanup`"),
+        "{}",
+        told.stderr
+    );
+    project.alch(["scope", "cleanup"]).success();
+    project.alch(["scope", "validate"]).success();
+    project.alch(["state", "history"]).success();
+    let aside = list("backups").common_prefixes[0].clone();
+    let kept = runtime.block_on(async { store.list_with_delimiter(Some(&aside)).await.unwrap() });
+    assert_eq!(kept.objects.len(), 2);
+    assert!(kept.objects.iter().all(|object| object.size == 4));
+    let after = project.alch(["run"]).success();
+    assert!(
+        after.last_line().ends_with("0 API calls)"),
+        "{}",
+        after.stderr
+    );
 }

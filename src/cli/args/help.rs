@@ -223,7 +223,8 @@ Examples:
   alch scope reset --stage pr-123";
 
 pub(super) const CLEANUP_HELP: &str = "\
-Never removes a record that state lists, nor the lock of a run that lives.
+Never removes a record that state lists, nor the lock of a run that lives. Damaged backups and records of finished runs are set
+aside: they are kept in a folder `damaged-..` among the backups.
 
 Examples:
   alch scope cleanup --all

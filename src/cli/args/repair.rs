@@ -26,9 +26,15 @@ pub struct PutArgs {
 /// `alch scope restore`.
 #[derive(Debug, Clone, Args)]
 pub struct RestoreArgs {
-    /// How it goes about it.
+    /// The stage.
     #[command(flatten)]
-    pub put: PutArgs,
+    pub stage: StageArgs,
+    /// Also when it comes from another project; a backup may always be older than what it replaces.
+    #[arg(long)]
+    pub force: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
     /// A backup as `alch scope backups` lists it, or an exported file; the newest readable backup unless given.
     #[arg(long, value_name = "BACKUP")]
     pub backup: Option<String>,
@@ -74,7 +80,7 @@ pub struct CleanupArgs {
     /// Every stage.
     #[arg(long, conflicts_with = "stage")]
     pub all: bool,
-    /// Also what may still be of use: damaged files that a repair set aside, backups but the newest, histories beyond the
+    /// Also what may still be of use: damaged files that were set aside, backups but the newest, histories beyond the
     /// last 50 deployments, and stages without resources.
     #[arg(long)]
     pub force: bool,

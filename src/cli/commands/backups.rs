@@ -140,7 +140,7 @@ pub(super) fn newest(
 
 pub(super) fn restore(context: &Context, args: &RestoreArgs) -> Result<Exit, CliError> {
     let project = Project::find(context)?;
-    let (stage, settings) = project.stage(context, &args.put.stage)?;
+    let (stage, settings) = project.stage(context, &args.stage)?;
     let (name, snapshot) = match &args.backup {
         Some(name) => (name.clone(), named(context, &project, &stage, name)?),
         None => newest(&project, &stage)?.ok_or_else(|| {
@@ -155,7 +155,7 @@ pub(super) fn restore(context: &Context, args: &RestoreArgs) -> Result<Exit, Cli
         })?,
     };
     let present = Present::look(&project, &stage)?;
-    belongs(&project, &stage, &snapshot, &name, args.put.force)?;
+    belongs(&project, &stage, &snapshot, &name, args.force)?;
     let put = Put {
         snapshot,
         origin: format!("`{name}`"),
@@ -164,7 +164,7 @@ pub(super) fn restore(context: &Context, args: &RestoreArgs) -> Result<Exit, Cli
             "alch scope restore --stage {} --backup {name} --yes",
             stage.stage
         ),
-        yes: args.put.yes,
+        yes: args.yes,
     };
     let placed = put::put(context, &project, &stage, &settings, &present, put)?;
     put::tell(

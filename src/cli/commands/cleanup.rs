@@ -48,6 +48,7 @@ pub(super) fn run(context: &Context, args: &CleanupArgs) -> Result<Exit, CliErro
         }
     }
     let mut text = match removed.len() {
+        0 if exit != Exit::Success => "nothing was removed".to_owned(),
         0 => "nothing to clean up".to_owned(),
         count => format!("removed {}:", plural(count, "thing")),
     };

@@ -1,6 +1,9 @@
 //! `alch scope ..`: stages and scopes as a whole, and their locks.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Value as Json, json};
 
@@ -16,6 +19,7 @@ use crate::{
         exit::Exit,
         select::Project,
     },
+    engine::diagnose::Damage,
     model::{Diagnostic, ResourceId, StageName, StagePath},
     state::{LockStatus, StateError},
     ui::table,
@@ -205,18 +209,34 @@ fn validate(context: &Context, args: &StageArgs, all: bool) -> Result<Exit, CliE
         vec![stage]
     };
     let mut damaged = 0;
+    let mut kinds = BTreeSet::new();
     for stage in &stages {
         let problems = project.runtime.block_on(project.store.validate(stage))?;
         damaged += problems.len();
+        kinds.extend(problems.iter().map(|problem| match problem {
+            StateError::Corrupt { stage, place, .. } => Damage::of(stage, place),
+            _ => Damage::State,
+        }));
         report(context, stage, problems);
     }
     if damaged == 0 {
         return Ok(Exit::Success);
     }
-    context.ui.note(
-        "to repair: `alch scope rebuild` takes what is whole, and looks for the rest; `alch scope restore` goes back \
-         to a backup",
-    );
+    for kind in kinds {
+        context.ui.note(match kind {
+            Damage::State => {
+                "to repair: `alch scope rebuild` takes what is whole, and looks for the rest; `alch scope restore` goes back \
+                 to a backup"
+            }
+            Damage::History => {
+                "to repair: `alch scope cleanup` sets damaged backups and records of finished runs aside; the state does \
+                 not need them"
+            }
+            Damage::Lock => {
+                "to repair: `alch scope unlock --force` makes a damaged lock anew, where nothing runs any more"
+            }
+        });
+    }
     Ok(Exit::Corrupt)
 }
 

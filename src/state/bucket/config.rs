@@ -10,8 +10,8 @@ use object_store::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// How long one request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one request may take, at most; half a lease where that is shorter.
+const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which bucket. Holds no secret, so that it can be remembered in a file.
@@ -173,17 +173,21 @@ impl BucketConfig {
         }
     }
 
-    /// A client. Nothing is asked yet.
+    /// A client for a store whose locks last for `lease`. Nothing is asked yet.
     ///
     /// # Errors
     /// [`ConfigError::Client`].
-    pub fn client(&self, keys: &BucketKeys) -> Result<Arc<dyn ObjectStore>, ConfigError> {
+    pub fn client(
+        &self,
+        keys: &BucketKeys,
+        lease: Duration,
+    ) -> Result<Arc<dyn ObjectStore>, ConfigError> {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             // Another part of the program may have been faster; any will do.
             drop(rustls::crypto::ring::default_provider().install_default());
         }
         let options = ClientOptions::new()
-            .with_timeout(REQUEST_TIMEOUT)
+            .with_timeout(request_timeout(lease))
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_allow_http(true);
         let mut builder = AmazonS3Builder::new()
@@ -211,9 +215,19 @@ impl BucketConfig {
     }
 }
 
+fn request_timeout(lease: Duration) -> Duration {
+    LONGEST_REQUEST.min(lease / 2)
+}
+
 #[cfg(test)]
 mod unit {
     use super::*;
+
+    #[test]
+    fn a_request_lasts_for_half_a_lease_at_most() {
+        let seconds = |lease| request_timeout(Duration::from_secs(lease)).as_secs();
+        assert_eq!([10, 40, 60].map(seconds), [5, 20, 20]);
+    }
 
     #[test]
     fn addresses_are_read_and_written() {

@@ -141,9 +141,45 @@ impl Place {
         if thorough {
             keys.extend(self.what_may_be_of_use().await?);
         }
-        let removed = keys.iter().map(|key| self.remote.place(key)).collect();
+        let mut removed: Vec<String> = keys.iter().map(|key| self.remote.place(key)).collect();
         self.remote.delete(keys).await?;
+        // Last: what a thorough clean-up removes is not kept.
+        removed.extend(self.keep_damaged().await?);
         Ok(removed)
+    }
+
+    /// Moves damaged backups and records of finished runs to where repairs keep damaged objects: nothing else mends them.
+    async fn keep_damaged(&self) -> Result<Vec<String>, StateError> {
+        let mut damaged = Vec::new();
+        let owner = self.stage.to_string();
+        let backups = self.keys.backups(&self.stage);
+        for folder in [&backups, &self.keys.deployments(&self.stage)] {
+            let listed = self.remote.list(folder).await?;
+            let keys = listed.into_iter().map(|(key, _)| key).collect();
+            for (key, seen) in self.remote.get_all(keys).await? {
+                let place = self.remote.place(&key);
+                if let Some(seen) = seen
+                    && if_whole(super::format::check(&seen.bytes, &owner, &place))?.is_none()
+                {
+                    damaged.push((key, seen));
+                }
+            }
+        }
+        let aside = aside_folder(self);
+        let mut moved = Vec::new();
+        let mut old = Vec::new();
+        for (key, seen) in damaged {
+            let Some(name) = key.filename() else {
+                continue;
+            };
+            let kept = aside.clone().join(name);
+            self.remote.overwrite(&kept, &seen.bytes).await?;
+            let (from, to) = (self.remote.place(&key), self.remote.place(&kept));
+            moved.push(format!("{from} (damaged; kept as {to})"));
+            old.push(key);
+        }
+        self.remote.delete(old).await?;
+        Ok(moved)
     }
 
     /// What repairs set aside, all backups but the newest that can be read, and old history.
@@ -161,9 +197,8 @@ impl Place {
                 kept = self.remote.get(&key).await?.is_some_and(|seen| {
                     decode::<StateRecord>(&seen.bytes, &self.stage.to_string(), &place).is_ok()
                 });
-                if kept {
-                    continue;
-                }
+                // A damaged one that is newer is kept aside.
+                continue;
             }
             keys.push(key);
         }
@@ -244,6 +279,15 @@ async fn backup_names(hold: &Hold) -> Result<Vec<String>, StateError> {
     Ok(names.map(str::to_owned).collect())
 }
 
+/// The folder among the backups that damaged objects are kept in from now.
+fn aside_folder(place: &Place) -> Path {
+    let at = format!("{:.3}", place.remote.clock.now()).replace([':', '.'], "-");
+    place
+        .keys
+        .backups(&place.stage)
+        .join(format!("damaged-{at}"))
+}
+
 async fn copy_aside(hold: &Hold, found: &Found) -> Result<Option<String>, StateError> {
     let place = &hold.place;
     let mut objects: Vec<(&str, &Seen)> = Vec::new();
@@ -261,11 +305,7 @@ async fn copy_aside(hold: &Hold, found: &Found) -> Result<Option<String>, StateE
     if objects.is_empty() {
         return Ok(None);
     }
-    let at = format!("{:.3}", place.remote.clock.now()).replace([':', '.'], "-");
-    let folder = place
-        .keys
-        .backups(&place.stage)
-        .join(format!("damaged-{at}"));
+    let folder = aside_folder(place);
     for (name, seen) in objects {
         let key = folder.clone().join(name);
         place.remote.overwrite(&key, &seen.bytes).await?;

@@ -8,10 +8,11 @@ use std::{
 use super::{
     backup,
     envelope::io_error,
-    files::sync_folder,
+    files::{create_folder, rename, sync_folder},
     layout::{self, BACKUPS, DEPLOYMENTS, LOGS, StageLayout},
     recover,
-    validate::records_below,
+    repair::aside_folder,
+    validate::{records_below, unreadable_history},
 };
 use crate::{
     model::StagePath,
@@ -24,7 +25,7 @@ use crate::{
 /// Deployments whose records and logs a thorough clean-up keeps.
 const HISTORY: usize = 50;
 
-/// Removes unfinished files, and records that a readable stage does not list. `thorough`: also damaged files that a repair set
+/// Removes unfinished files, and records that a readable stage does not list; sets damaged history aside. `thorough`: also damaged files that a repair set
 /// aside, backups but the newest, and the history beyond the last [`HISTORY`] deployments. Answers what was removed,
 /// relative to the folder of the store.
 pub(crate) fn clean_up(
@@ -88,7 +89,62 @@ pub(crate) fn clean_up(
             .display()
             .to_string()
     };
-    Ok(files.iter().chain(&folders).map(shown).collect())
+    let mut removed: Vec<String> = files.iter().chain(&folders).map(shown).collect();
+    // Last: what a thorough clean-up removes is not kept.
+    for (from, to) in keep_damaged(disk, layout, stage)? {
+        removed.push(format!(
+            "{} (damaged; kept as {})",
+            shown(&from),
+            shown(&to)
+        ));
+    }
+    Ok(removed)
+}
+
+/// Moves damaged backups and records of finished runs to where repairs keep damaged files: nothing else mends them. Answers
+/// where each was and is.
+fn keep_damaged(
+    disk: &dyn Disk,
+    layout: &StageLayout,
+    stage: &StagePath,
+) -> Result<Vec<(PathBuf, PathBuf)>, StateError> {
+    let damaged: Vec<PathBuf> = unreadable_history(disk, layout, stage)?
+        .into_iter()
+        .filter(|(_, error)| matches!(error, StateError::Corrupt { .. }))
+        .map(|(path, _)| path)
+        .collect();
+    let Some(first) = damaged.first() else {
+        return Ok(Vec::new());
+    };
+    let at = disk
+        .modified(first)
+        .map_err(|error| io_error("look at", first, error))?;
+    let name = aside_folder(at);
+    let mut aside = layout.backups().join(&name);
+    let mut number = 2;
+    while disk
+        .exists(&aside)
+        .map_err(|error| io_error("look for", &aside, error))?
+    {
+        aside = layout.backups().join(format!("{name}-{number}"));
+        number += 1;
+    }
+    create_folder(disk, &aside)?;
+    let mut moved = Vec::new();
+    let mut touched = BTreeSet::from([layout.backups(), aside.clone()]);
+    for from in damaged {
+        let Some(file) = from.file_name() else {
+            continue;
+        };
+        let to = aside.join(file);
+        rename(disk, &from, &to)?;
+        touched.extend(from.parent().map(Path::to_owned));
+        moved.push((from, to));
+    }
+    for folder in touched {
+        sync_folder(disk, &folder)?;
+    }
+    Ok(moved)
 }
 
 /// Files that were being written when a run died.

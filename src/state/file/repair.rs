@@ -162,7 +162,7 @@ fn whole_records(
 }
 
 /// The folder among the backups that the damaged files go to.
-fn aside_folder(at: Timestamp) -> String {
+pub(super) fn aside_folder(at: Timestamp) -> String {
     let text = format!("{at:.3}").replace([':', '.'], "-");
     format!("damaged-{text}")
 }

@@ -1,6 +1,9 @@
 //! Looks for every problem in the files of a stage, not only the first.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::{
     envelope::{corrupt, io_error, unseal},
@@ -72,6 +75,19 @@ pub(crate) fn validate(
             Err(error) => add(error),
         }
     }
+    for (_, error) in unreadable_history(disk, layout, stage)? {
+        add(error);
+    }
+    Ok(problems)
+}
+
+/// The backups and the records of finished runs that cannot be read, and why.
+pub(super) fn unreadable_history(
+    disk: &dyn Disk,
+    layout: &StageLayout,
+    stage: &StagePath,
+) -> Result<Vec<(PathBuf, StateError)>, StateError> {
+    let mut found = Vec::new();
     for (folder, deployments) in [(layout.backups(), false), (layout.deployments(), true)] {
         for entry in list(disk, &folder)? {
             let path = folder.join(&entry.name);
@@ -89,11 +105,11 @@ pub(crate) fn validate(
                     .map_err(|problem| corrupt(stage, &path, problem))
             };
             if let Err(error) = result {
-                add(error);
+                found.push((path, error));
             }
         }
     }
-    Ok(problems)
+    Ok(found)
 }
 
 /// All record files in `resources/` folders of a scope and the scopes within it.
@@ -101,7 +117,7 @@ pub(super) fn records_below(
     disk: &dyn Disk,
     folder: &Path,
     is_stage: bool,
-    out: &mut Vec<std::path::PathBuf>,
+    out: &mut Vec<PathBuf>,
 ) -> Result<(), StateError> {
     for entry in list(disk, folder)? {
         let path = folder.join(&entry.name);
