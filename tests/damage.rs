@@ -38,6 +38,30 @@ fn deployed() -> Project {
     project
 }
 
+#[test]
+fn what_lost_its_record_is_listed_and_told_as_damaged() {
+    for lost in [".alchemy/shop/dev/state.json", ".alchemy/shop/state.json"] {
+        let project = deployed();
+        std::fs::remove_file(project.path(lost)).unwrap();
+        for command in [
+            &["scope", "validate", "--all"][..],
+            &["scope", "validate"],
+            &["scope", "list"],
+            &["state", "ls"],
+        ] {
+            let output = sane(project.alch(command)).code(12);
+            assert!(
+                output.stderr.contains("shop"),
+                "{command:?}: {}",
+                output.stderr
+            );
+        }
+        project.alch(["scope", "rebuild", "--yes"]).success();
+        project.alch(["scope", "validate", "--all"]).success();
+        project.alch(["state", "ls"]).success();
+    }
+}
+
 /// Ends the test when a command panicked.
 #[track_caller]
 fn sane(output: Output) -> Output {

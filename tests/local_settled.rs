@@ -93,6 +93,36 @@ warning[E0502]: the Worker `api-dev` is deployed, but cannot start
 }
 
 #[test]
+fn a_binding_to_what_is_not_exported_harms_no_other_worker() {
+    let Some(project) = with_runtime(Project::new()) else {
+        return;
+    };
+    let served = Served::start(&project);
+    project.file(
+        "alchemy.run.rhai",
+        r#"
+let app = alchemy("apart");
+let good = Worker("good", #{ script: "export default { fetch() { return new Response('good') } }" });
+let code = "export default { fetch() { return new Response('mine') } }";
+Worker("caller", #{ script: code, bindings: #{ OTHER: Service(good, #{ entrypoint: "Admin" }) } });
+Worker("flow", #{ script: code, bindings: #{ STEPS: Workflow("steps", #{ className: "Steps" }) } });
+app.finalize();
+"#,
+    );
+    let deployed = project.alch(["run"]).success();
+    served.ask_until("good-dev", "/", |_, body| body == "good");
+    for (worker, reason) in [
+        ("caller-dev", "Admin"),
+        ("flow-dev", "it does not export the workflow class `Steps`"),
+    ] {
+        let told = format!("the Worker `{worker}` is deployed, but cannot start");
+        assert!(deployed.stderr.contains(&told), "{}", deployed.stderr);
+        let (status, body) = served.ask(worker, "GET", "/", "");
+        assert_eq!((status, body.contains(reason)), (500, true), "{body}");
+    }
+}
+
+#[test]
 fn nobody_waits_when_nothing_changed_or_nobody_serves() {
     let Some(project) = with_runtime(Project::new()) else {
         return;

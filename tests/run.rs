@@ -66,6 +66,12 @@ alch: app showcase, stage dev, phase up, target local
 0 created, 0 updated, 0 deleted, 9 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
 "#]]);
+    let destroyed = project.alch(["destroy", "--yes"]).success();
+    assert!(
+        destroyed.stderr.contains(" 9 deleted"),
+        "{}",
+        destroyed.stderr
+    );
 }
 
 #[test]

@@ -326,7 +326,7 @@ impl Run {
                 format!("no provider serves `{}`", record.kind),
             );
             error.help = Some(format!(
-                "the kind is defined by a script: run `alch destroy` beside it, or forget the record with `alch state rm {}`",
+                "the kind is defined by a script: run `alch destroy` beside it, with its `resource(..)` before the first resource, or forget the record with `alch state rm {}`",
                 record.fqn
             ));
             FailureCause::Provider(error)

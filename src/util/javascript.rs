@@ -4,7 +4,7 @@
 /// another module, escapes, several names in one declaration), none.
 #[must_use]
 pub fn exports_without(code: &str, wanted: &str) -> Option<Vec<String>> {
-    if code.contains("\\u") {
+    if code.contains("\\u") || wanted == "default" {
         return None;
     }
     let mut names = Vec::new();
@@ -20,7 +20,8 @@ pub fn exports_without(code: &str, wanted: &str) -> Option<Vec<String>> {
         }
         if let Some(list) = rest.strip_prefix('{') {
             let list = &list[..list.find('}').unwrap_or(list.len())];
-            if words(list).any(|word| word == wanted) {
+            // A comment may hide the end of the list, or look like a name of it.
+            if list.contains('/') || words(list).any(|word| word == wanted) {
                 return None;
             }
             let exported = |item: &str| words(item).last().map(str::to_owned);
@@ -32,15 +33,16 @@ pub fn exports_without(code: &str, wanted: &str) -> Option<Vec<String>> {
             Some("default") => names.push("default".to_owned()),
             // One declaration may have many names.
             Some("const" | "let" | "var") => {
-                let end = rest.find(';').unwrap_or(rest.len());
-                if words(&rest[..end]).any(|word| word == wanted) {
+                // Where it ends only a parser can tell.
+                if words(rest).any(|word| word == wanted) {
                     return None;
                 }
                 names.extend(head.next().map(str::to_owned));
             }
             Some("class" | "function" | "async") => {
                 let name = head.find(|word| *word != "function");
-                if name == Some(wanted) {
+                let end = rest.find(['{', '(']).unwrap_or(rest.len());
+                if name == Some(wanted) || rest[..end].contains('/') {
                     return None;
                 }
                 names.extend(name.map(str::to_owned));
@@ -90,9 +92,21 @@ mod tests {
             "export{a as default,b as Room};",
             "export /* here */ class Room {}",
             "export class R\\u006fom {}",
+            "export {\nOther, // :-}\nR0 as Room,\n};",
+            "export { Other, /* the {old} one */ R0 as Room }",
+            "export const helper = () => { let a = 1; return a; }, Room = class extends Base {}",
+            "export const SEP = \";\", Room = class {}",
+            "export const { f = () => { 1; }, Room } = all;",
+            "export class /* chat */ Room {}",
+            "export class\n// a room\nRoom {}",
         ] {
             check(code, None);
         }
+    }
+
+    #[test]
+    fn the_default_export_is_never_said_to_be_missing() {
+        assert_eq!(exports_without("export class Room {}", "default"), None);
     }
 
     #[test]

@@ -76,12 +76,7 @@ impl Supervisor {
     fn blame(&mut self, workers: &[DeployedWorker], printed: &[Printed]) -> bool {
         let mut any = false;
         for line in printed {
-            let complaint = line
-                .message
-                .strip_prefix("service ")
-                .and_then(|rest| rest.strip_prefix(WORKER))
-                .and_then(|rest| rest.split_once(": "));
-            let Some((name, reason)) = complaint else {
+            let Some((name, reason)) = complaint(&line.message) else {
                 continue;
             };
             let mut versions = workers.iter().flat_map(DeployedWorker::versions);
@@ -93,10 +88,10 @@ impl Supervisor {
             }
             any = true;
             self.broken
-                .insert(name.to_owned(), (worker.version.clone(), reason.to_owned()));
+                .insert(name.to_owned(), (worker.version.clone(), reason.clone()));
             (self.listen)(Event::Broken {
                 worker: name.to_owned(),
-                reason: reason.to_owned(),
+                reason,
             });
         }
         any
@@ -205,4 +200,29 @@ async fn newest_date(workerd: &Path) -> Result<String, RuntimeError> {
         .find(|word| word.parse::<jiff::civil::Date>().is_ok())
         .map(str::to_owned)
         .ok_or_else(|| failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// The Worker that a line of `workerd` complains about, and how.
+fn complaint(message: &str) -> Option<(&str, String)> {
+    if let Some(rest) = message.strip_prefix("service ") {
+        let (name, reason) = rest.strip_prefix(WORKER)?.split_once(": ")?;
+        return Some((name, reason.to_owned()));
+    }
+    let (owner, binding) = message
+        .strip_prefix("Worker \"")?
+        .split_once("\"'s binding ")?;
+    if let Some(name) = owner.strip_prefix(WORKER) {
+        return Some((name, format!("its binding {binding}")));
+    }
+    // What is bound to the engine of a workflow is the class of its Worker.
+    let (_, target) = binding.split_once("refers to service \"")?;
+    let (name, rest) = target.strip_prefix(WORKER)?.split_once('"')?;
+    let class = rest
+        .split_once("named entrypoint \"")
+        .and_then(|(_, rest)| rest.split_once('"'));
+    let reason = match class {
+        Some((class, _)) => format!("it does not export the workflow class `{class}`"),
+        None => format!("a workflow cannot use it{rest}"),
+    };
+    Some((name, reason))
 }

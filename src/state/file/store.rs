@@ -289,7 +289,7 @@ impl Store for FileStore {
             for (name, folder) in folders(disk, &root)? {
                 if layout::may_be_app(&name)
                     && let Ok(app) = AppName::new(layout::unescape(&name))
-                    && exists(disk, &folder.join(layout::STATE))?
+                    && is_app(disk, &folder)?
                 {
                     apps.push(app);
                 }
@@ -301,15 +301,18 @@ impl Store for FileStore {
     }
 
     async fn stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
-        let folder = layout::app_folder(&self.root, app);
+        let root = self.root.clone();
         let app = app.clone();
         on_disk(&self.disk, move |disk| {
             let mut stages = Vec::new();
-            for (name, folder) in folders(disk, &folder)? {
-                if let Ok(stage) = StageName::new(layout::unescape(&name))
-                    && exists(disk, &folder.join(layout::STATE))?
-                {
-                    stages.push(StagePath::new(app.clone(), stage));
+            for (name, folder) in folders(disk, &layout::app_folder(&root, &app))? {
+                let Ok(stage) = StageName::new(layout::unescape(&name)) else {
+                    continue;
+                };
+                let stage = StagePath::new(app.clone(), stage);
+                let has_record = exists(disk, &folder.join(layout::STATE))?;
+                if has_record || has_lost_record(disk, &StageLayout::new(&root, &stage), &stage)? {
+                    stages.push(stage);
                 }
             }
             stages.sort();
@@ -590,6 +593,32 @@ fn kept_stages(disk: &dyn Disk, folder: &Path) -> Result<Vec<StageName>, StateEr
         }
     }
     Ok(names)
+}
+
+/// Whether a folder is that of an application: one that lost its record is one still.
+fn is_app(disk: &dyn Disk, folder: &Path) -> Result<bool, StateError> {
+    if exists(disk, &folder.join(layout::STATE))? {
+        return Ok(true);
+    }
+    for (_, stage) in folders(disk, folder)? {
+        if exists(disk, &stage.join(layout::STATE))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether what is left of a stage without a stage record is damage, and not the beginning or the end of one.
+fn has_lost_record(
+    disk: &dyn Disk,
+    layout: &StageLayout,
+    stage: &StagePath,
+) -> Result<bool, StateError> {
+    match recover::read_stage(disk, layout, stage) {
+        Ok(loaded) => Ok(loaded.is_some()),
+        Err(StateError::Corrupt { .. } | StateError::TooNew { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 fn folders(disk: &dyn Disk, folder: &Path) -> Result<Vec<(String, PathBuf)>, StateError> {
