@@ -27,7 +27,7 @@ impl Run {
     /// Looks for the object of a resource that state knows nothing of, or only that its creation was begun.
     pub(super) async fn find_again(&self, job: &Job) -> Result<Done, FailureCause> {
         if job.prior.is_none()
-            && let Some(record) = self.from_backup(job).await?
+            && let Some(record) = self.find_in_backups(job).await?
         {
             return Ok((Action::Adopt, self.write(record).await?));
         }
@@ -51,7 +51,7 @@ impl Run {
     }
 
     /// What a backup has of the resource, if its object is still there.
-    async fn from_backup(&self, job: &Job) -> Result<Option<Record>, FailureCause> {
+    async fn find_in_backups(&self, job: &Job) -> Result<Option<Record>, FailureCause> {
         let backed_up = self.backed_up.get_or_try_init(|| self.read_backups());
         let record = match backed_up.await {
             Ok(records) => records.get(&job.fqn).cloned(),

@@ -17,7 +17,7 @@ const SEARCHED: usize = 1_000;
 
 /// The record of a finished run.
 pub(super) enum Entry {
-    Whole(Deployment),
+    Whole(Box<Deployment>),
     /// One that cannot be read, by the id in its name.
     Unreadable(String),
 }
@@ -78,7 +78,7 @@ pub(super) fn read(
     let mut entries = Vec::with_capacity(found.len());
     for record in found {
         entries.push(match record {
-            Ok(deployment) => Entry::Whole(deployment),
+            Ok(deployment) => Entry::Whole(Box::new(deployment)),
             Err(error) => {
                 let id = id_in(&error);
                 exit = context.report(error.into());

@@ -351,7 +351,7 @@ impl Transfer<'_> {
         // What a run left in the journal gets its serial.
         source.checkpoint(source.take_state().header).await?;
         let source = match self.from.store.load(stage).await? {
-            Some(state) => Source::Live(state),
+            Some(state) => Source::Live(Box::new(state)),
             None => match self.from.store.removed(stage).await? {
                 Some(removed) => Source::Removed(removed),
                 None => return Err(CliError::no_stage(stage, &[])),
@@ -421,10 +421,11 @@ impl Transfer<'_> {
             // The stage comes back to where it once was; the mark on the copy was a checkpoint of its own.
             Err(StateError::Moved { .. }) => {
                 is_copy = true;
-                Some(Source::Live(to.salvage(stage).await?.snapshot.into_state()))
+                let copy = to.salvage(stage).await?.snapshot;
+                Some(Source::Live(Box::new(copy.into_state())))
             }
             Ok(None) => to.removed(stage).await?.map(Source::Removed),
-            other => other?.map(Source::Live),
+            other => other?.map(|state| Source::Live(Box::new(state))),
         };
         let lineage = match &there {
             Some(there) => Some(there.lineage().to_owned()),
@@ -486,7 +487,7 @@ impl Transfer<'_> {
 
 /// What a store has of a stage.
 enum Source {
-    Live(StageState),
+    Live(Box<StageState>),
     Removed(Removed),
 }
 
