@@ -591,6 +591,18 @@ impl Provider for Worker {
         self.content_of(context, seen).await.map(Some)
     }
 
+    async fn obstacles(
+        &self,
+        context: &OperationContext,
+        listed: &[Observation],
+    ) -> Result<Vec<Option<ProviderError>>, ProviderError> {
+        self.refusals(context, listed).await
+    }
+
+    fn brings(&self, object: &Observation, kind: &str, seen: &Observation) -> bool {
+        held::brings(&object.physical_name, kind, seen)
+    }
+
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
         observe::compare(existing, seen)
     }

@@ -137,7 +137,7 @@ impl Worker {
 }
 
 /// The settings of a script as props. What can be switched off is said to be off where the answer is silent about it.
-fn of_settings(settings: &Json, name: &str) -> Map {
+pub(super) fn of_settings(settings: &Json, name: &str) -> Map {
     let mut out = Map::new();
     props::copy(
         &mut out,
