@@ -40,6 +40,7 @@ mod gone;
 mod guards;
 mod handles;
 mod handover;
+mod help_widths;
 mod import_kinds;
 mod import_objects;
 mod import_settings;

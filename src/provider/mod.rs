@@ -505,6 +505,18 @@ pub trait Provider: Send + Sync {
         Ok(None)
     }
 
+    /// Adds to what is seen of an object that would be taken over what only a look inside it shows, such as its code.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that cannot be told.
+    async fn look_inside(
+        &self,
+        _context: &OperationContext,
+        _seen: &mut Observation,
+    ) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// For kinds whose objects cannot be imported: why, and what to do instead, each as a phrase for the user.
     fn not_imported(&self) -> Option<[&'static str; 2]> {
         None

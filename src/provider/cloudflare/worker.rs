@@ -591,6 +591,14 @@ impl Provider for Worker {
         self.content_of(context, seen).await.map(Some)
     }
 
+    async fn look_inside(
+        &self,
+        context: &OperationContext,
+        seen: &mut Observation,
+    ) -> Result<(), ProviderError> {
+        self.code_of(context, seen).await
+    }
+
     async fn obstacles(
         &self,
         context: &OperationContext,

@@ -65,6 +65,35 @@ impl Worker {
             .await
     }
 
+    /// Adds the code to what is seen of a Worker: the hashes of its modules, and the one module where it is text, for a script
+    /// that stands in the props. What cannot be read is not compared.
+    pub(super) async fn code_of(
+        &self,
+        context: &OperationContext,
+        seen: &mut Observation,
+    ) -> Result<(), ProviderError> {
+        let call = Call::get(path(&seen.physical_name, "/content/v2"));
+        let unknown = |error: &ProviderError| {
+            matches!(error.kind, FailureKind::NotFound | FailureKind::Refused)
+        };
+        let answer = self.client.whole(context, &call).await;
+        let response = match answer.map_err(ProviderError::from) {
+            Err(error) if unknown(&error) => return Ok(()),
+            response => response?,
+        };
+        let modules = match modules(response, &call).await {
+            Err(error) if unknown(&error) => return Ok(()),
+            found => found?.0,
+        };
+        if let [(_, content)] = &modules[..]
+            && let Ok(text) = std::str::from_utf8(content)
+        {
+            seen.props.insert("script".to_owned(), Value::from(text));
+        }
+        seen.props.insert("modules".to_owned(), hashes(&modules));
+        Ok(())
+    }
+
     /// The Workers that serve static assets.
     async fn serving_assets(
         &self,
@@ -109,16 +138,7 @@ impl Worker {
         let call = Call::get(path(&name, "/content/v2"));
         let response = self.client.whole(context, &call).await?;
         let (modules, main) = modules(response, &call).await?;
-        let listing = modules.iter().map(|(name, content)| {
-            Value::Map(Map::from([
-                ("name".to_owned(), Value::from(name.as_str())),
-                (
-                    "hash".to_owned(),
-                    Value::from(blake3::hash(content).to_hex().to_string()),
-                ),
-            ]))
-        });
-        seen.props.insert("modules".to_owned(), listing.collect());
+        seen.props.insert("modules".to_owned(), hashes(&modules));
         seen.props.insert("noBundle".to_owned(), Value::Bool(true));
         if main.is_none() {
             seen.props.insert("format".to_owned(), Value::from("cjs"));
@@ -174,6 +194,16 @@ impl Worker {
             .insert("keepBindings".to_owned(), Value::Array(kept));
         Ok(vec![note])
     }
+}
+
+/// The hashes of modules by their names.
+fn hashes(modules: &[(String, Vec<u8>)]) -> Value {
+    let one = |(name, content): &(String, Vec<u8>)| {
+        let hash = Value::from(blake3::hash(content).to_hex().to_string());
+        let fields = Map::from([("hash".to_owned(), hash)]);
+        (name.clone(), Value::Map(fields))
+    };
+    Value::Map(modules.iter().map(one).collect())
 }
 
 /// Modules by path, and the main one; none where it is one script.
