@@ -45,10 +45,13 @@ pub(super) const IMPORT_HELP: &str = "\
 The application is `--app`, that of alchemy.run.rhai in this folder, or the only one with state. The object is \
 looked for by id, then by name (a secret of a store also as `STORE/NAME`), and is not touched. State marks it as \
 adopted: a destroy keeps it. The printed lines belong into the script before the next run; they were planned, and \
-the plan was empty. The modules of a Worker are written into a new folder beside the script. Its secrets stay as \
-they are (`keepBindings`): no call shows their values. A Worker with static assets or with Durable Object classes of \
-its own is not imported, but taken over by `alch run` with `adopt: true`. A secret that the lines need and no call \
-shows (the password of a Hyperdrive configuration) is taken from the environment, under the name that the refusal \
+the plan was empty.
+
+The modules of a Worker are written into a new folder beside the script. Its secrets stay as they are \
+(`keepBindings`): no call shows their values. A Worker with static assets or with Durable Object classes of its own \
+is not imported, but taken over by `alch run` with `adopt: true`.
+
+A secret that the lines need and no call shows (the password of a Hyperdrive configuration) is taken from the environment, under the name that the refusal \
 says, and the lines read it there in every run. DnsRecords takes the records of a zone that no state has, by its \
 domain or id, or those of one name in it.
 
