@@ -61,6 +61,13 @@ fn written() -> (Project, ServedCloud) {
     let mut project = Project::new();
     cloud.serve_to(&mut project);
     project.env("ALCHEMY_PASSWORD", PASSWORD);
+    // A stage that was removed.
+    project.file("alchemy.run.rhai", "alchemy(\"fixture\"); KV(\"gone\");");
+    let gone = ["--target", "cloudflare", "--stage", "gone"];
+    project.alch([&["run"][..], &gone].concat()).success();
+    project
+        .alch([&["destroy", "--yes"][..], &gone].concat())
+        .success();
     cloud.ask("POST", "storage/kv/namespaces", r#"{"title":"taken"}"#);
     let script = |number: &str, more: &str| FIRST.replace("[N]", number).replace("[MORE]", more);
     let run = ["run", "--target", "cloudflare", "--allow-data-loss"];
@@ -161,6 +168,7 @@ fn shapes(root: &Path) -> BTreeMap<&'static str, BTreeSet<String>> {
             "fixture/state.json" => "application",
             "fixture/dev/state.json" => "stage",
             "fixture/dev/journal.wal" => "journal",
+            "fixture/gone/removed.json" => "removal",
             path if path.contains("/backups/") => "backup",
             path if path.contains("/deployments/") => "deployment",
             path if path.contains("/resources/") => "record",
@@ -238,6 +246,7 @@ fn the_fixture_of_this_format_is_what_is_written() {
         ("record", ".record.position.line"),
         ("stage", ".record.header.key.salt"),
         ("journal", ".operation"),
+        ("removal", ".record.removed.serial"),
         ("backup", ".record.records.*.kind"),
     ] {
         assert!(
@@ -282,6 +291,9 @@ fn state_of_every_format_is_read() {
             "{stage}"
         );
         assert!(!stage["deployments"].as_array().unwrap().is_empty());
+        // One that was removed is known to have been.
+        let gone = project.alch(["state", "ls", "--stage", "gone"]).code(6);
+        assert!(gone.stderr.contains("after serial 2"), "{}", gone.stderr);
         // Opens every secret, and writes all of it anew.
         let mut project = project;
         project.env("ALCHEMY_NEW_PASSWORD", "another");

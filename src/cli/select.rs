@@ -153,11 +153,15 @@ impl Project {
         let error = CliError::no_stage(stage, &self.stages()?);
         let removed = self.runtime.block_on(self.store.removed(stage))?;
         Ok(match removed {
-            Some(removed) => error.with_note(format!(
-                "it was removed at {:.0}, after serial {}",
-                removed.at,
-                removed.serial.saturating_sub(1)
-            )),
+            Some(removed) => {
+                let by = removed.deployment.map(|id| format!(" by deployment {id}"));
+                error.with_note(format!(
+                    "it was removed at {:.0}{}, after serial {}",
+                    removed.at,
+                    by.unwrap_or_default(),
+                    removed.serial.saturating_sub(1)
+                ))
+            }
             None => error,
         })
     }

@@ -25,7 +25,8 @@ fn gone(project: &Project) {
     for command in [&["scope", "inspect"][..], &["scope", "validate"]] {
         let refused = project.alch(command).code(6);
         assert!(
-            refused.stderr.contains("note: it was removed at 20"),
+            refused.stderr.contains("note: it was removed at 20")
+                && refused.stderr.contains(" by deployment 01"),
             "{command:?}: {}",
             refused.stderr
         );
@@ -73,7 +74,6 @@ exit 0
 -- stdout
 shop is in the project's `.alchemy` folder now: 0 stages
 removed before, so that no older copy counts there: dev
-the copy that stays in `s3://team/FOLDER` is marked: a run that begins there is refused and told of the project's `.alchemy` folder
 take `stateStore` out of the script, and `ALCHEMY_STATE_STORE` out of the environment
 
 "#]]);
@@ -202,4 +202,30 @@ error[E0421]: shop/dev was removed in the project's `.alchemy` folder, at serial
             "{command:?}: {told:?}"
         );
     }
+}
+
+#[test]
+fn a_copy_of_what_was_forgotten_in_the_bucket_is_told() {
+    let Some(server) = s3::server() else { return };
+    let store = address(&server.endpoint, &folder());
+    let mut project = Project::with_script(SHOP);
+    with_keys(&mut project);
+    project.alch(["run"]).success();
+    project
+        .alch(["state", "migrate-store", "--to", &store])
+        .success();
+    project.alch(["destroy", "--yes"]).success();
+    project
+        .alch(["scope", "cleanup", "--app", "shop", "--force"])
+        .success();
+    let moved = project
+        .alch(["state", "migrate-store", "--app", "shop", "--to", "local"])
+        .success();
+    let way_out = "`alch scope restore --app shop --stage dev` makes it the state again";
+    assert!(moved.stderr.contains(way_out), "{moved:?}");
+    project.alch(["run"]).code(1);
+    // Its objects are gone: what the copy says is made again.
+    project.alch(["scope", "restore", "--yes"]).success();
+    let looked = project.alch(["drift"]).code(7);
+    assert!(looked.stdout.contains("cache"), "{looked:?}");
 }

@@ -207,6 +207,18 @@ pub(in crate::cli) fn migrate(context: &Context, args: &MigrateArgs) -> Result<E
             .ui
             .note(format!("left behind, as it cannot be read: {error}"));
     }
+    for copy in project
+        .runtime
+        .block_on(transfer.orphaned_copies(&app, &stages))?
+    {
+        context.ui.note(format!(
+            "nothing is known of {copy} in {}; the copy from before it was brought there stays marked: `alch scope restore --app {} --stage {}` \
+             makes it the state again",
+            from.location.label(),
+            copy.app,
+            copy.stage
+        ));
+    }
     let named = |removed: bool| -> Vec<&str> {
         let stages = stages.iter().filter(|(_, moved)| moved.removed == removed);
         stages.map(|(stage, _)| stage.stage.as_str()).collect()
@@ -226,11 +238,13 @@ pub(in crate::cli) fn migrate(context: &Context, args: &MigrateArgs) -> Result<E
             removed.join(", ")
         ));
     }
-    text.push_str(&format!(
-        "\nthe copy that stays in {} is marked: a run that begins there is refused and told of {}",
-        from.location.label(),
-        to.location.label()
-    ));
+    if !names.is_empty() {
+        text.push_str(&format!(
+            "\nthe copy that stays in {} is marked: a run that begins there is refused and told of {}",
+            from.location.label(),
+            to.location.label()
+        ));
+    }
     if let Some(stores) = project.stores.ignored_for(&app)? {
         text.push_str(&format!(
             "\n`{}` still names {}: set it to \"{}\", or take it out of the environment",
@@ -251,7 +265,7 @@ pub(in crate::cli) fn migrate(context: &Context, args: &MigrateArgs) -> Result<E
             "to": to.location.url(),
             "stages": names,
             "removed": removed,
-            "marked": true,
+            "marked": !names.is_empty(),
         }),
         text,
     );
@@ -289,6 +303,27 @@ impl Transfer<'_> {
             }
         }
         out.sort();
+        Ok(out)
+    }
+
+    /// Copies that an earlier move in the other direction left, of stages of which nothing is known any more where they went.
+    async fn orphaned_copies(
+        &self,
+        app: &AppName,
+        known: &[(StagePath, Moved)],
+    ) -> Result<Vec<StagePath>, StateError> {
+        let origin = self.from.location.url();
+        let mut out = Vec::new();
+        for stage in self.to.store.stages(app).await? {
+            if known.iter().any(|(known, _)| *known == stage) {
+                continue;
+            }
+            if let Err(StateError::Moved { to, .. }) = self.to.store.load(&stage).await
+                && to == origin
+            {
+                out.push(stage);
+            }
+        }
         Ok(out)
     }
 

@@ -193,3 +193,50 @@ async fn a_file_that_is_gone_is_missed() {
         world.disk.write(&path, &bytes).unwrap();
     }
 }
+
+/// What is left of a stage that was removed: how far it had come is told, or that this cannot be told.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_removed_stage_is_read_as_it_was_or_missed() {
+    let world = World::new();
+    let mut model = Model::new();
+    let steps = [
+        Step::Append(vec![put("app/dev/a", 1)]),
+        Step::Checkpoint("first"),
+        Step::Append(vec![removed("app/dev/a")]),
+        Step::RemoveStage,
+    ];
+    run(&world, &steps, &mut model).await.unwrap();
+    let store = world.start();
+    let good = store.removed(&dev()).await.unwrap().unwrap();
+    let path = Path::new(".alchemy/app/dev/removed.json");
+    let files = world.disk.files();
+    let bytes = files.iter().find(|(found, _)| *found == path).unwrap();
+    let bytes = bytes.1.clone();
+    let cuts = (0..bytes.len()).map(|to| bytes[..to].to_vec());
+    let flips = (0..bytes.len() * 8).map(|bit| {
+        let mut bad = bytes.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        bad
+    });
+    for (number, bad) in cuts.chain(flips).enumerate() {
+        world.disk.write(path, &bad).unwrap();
+        match store.removed(&dev()).await {
+            Err(StateError::Corrupt { .. }) => {
+                // Nor is a stage made anew that may be older than what was.
+                let session = store.open(&dev(), request(Duration::ZERO)).await;
+                assert!(session.is_err(), "{number}");
+                assert!(store.load(&dev()).await.is_err(), "{number}");
+                let problems = store.validate(&dev()).await.unwrap();
+                assert_eq!(problems.len(), 1, "{number}");
+            }
+            found => assert_eq!(found.unwrap().as_ref(), Some(&good), "{number}"),
+        }
+    }
+    world.disk.write(path, &bytes).unwrap();
+    let session = store.open(&dev(), request(Duration::ZERO)).await.unwrap();
+    session.append(vec![put("app/dev/b", 1)]).await.unwrap();
+    session.release().await.unwrap();
+    let anew = store.load(&dev()).await.unwrap().unwrap();
+    assert_eq!((&anew.lineage, anew.serial), (&good.lineage, good.serial));
+    assert!(!world.disk.files().iter().any(|(found, _)| *found == path));
+}
