@@ -217,8 +217,9 @@ Examples:
 
 pub(super) const REBUILD_HELP: &str = "\
 Takes, in this order: what is whole of the stage's files; records that only a backup has and whose object is still \
-there; and objects of the script's resources that the provider finds by name and mark. It makes, changes and deletes \
-no object. What was found at the provider is set to what the script says by the next run.
+there; and objects of the script's resources that the provider finds by name and mark. Where the stage can be read, \
+as after a reset, it stays as it is, and only what the script declares and the stage lacks is added in the same way. \
+It makes, changes and deletes no object. What was found is set to what the script says by the next run.
 
 Examples:
   alch scope rebuild --stage prod
@@ -233,7 +234,9 @@ Examples:
 
 pub(super) const CLEANUP_HELP: &str = "\
 Never removes a record that state lists, nor the lock of a run that lives. Damaged backups and records of finished \
-runs are set aside: they are kept in a folder `damaged-..` among the backups.
+runs are set aside: they are kept in a folder `damaged-..` among the backups. That a stage was removed is kept in \
+mind, so that an older copy of it in another store is not taken for its state, until a stage of that name is made \
+anew or `--force` names it.
 
 Examples:
   alch scope cleanup --all
