@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use self::{
@@ -82,6 +83,8 @@ pub(super) struct Stores {
     environment: Environment,
     redactor: Redactor,
     lease: Duration,
+    /// Ends all waiting for a bucket.
+    stop: CancellationToken,
 }
 
 impl Stores {
@@ -96,6 +99,7 @@ impl Stores {
             lease: lock_ttl(environment)?,
             environment: environment.clone(),
             redactor: context.redactor.clone(),
+            stop: context.cancel.hard.clone(),
         })
     }
 
@@ -374,6 +378,7 @@ impl Stores {
         let prefix = config.prefix().map_err(|error| config_error(&error))?;
         let store = BucketStore::new(client, &config.label(), prefix)
             .with_ttl(self.lease)
+            .stopped_by(self.stop.clone())
             .keeping_in(&self.root);
         Ok(Route::Store(Arc::new(store)))
     }

@@ -3,11 +3,13 @@
 
 mod deaths;
 mod errors;
+mod hang;
 mod link;
 mod moving;
 mod network;
 mod races;
 mod repairs;
+mod stops;
 
 use std::{
     io::{BufRead as _, BufReader},
