@@ -49,7 +49,7 @@ exits! {
     /// `plan --detailed-exitcode` found changes.
     Changes = 2, "changes", "with `plan --detailed-exitcode`: there are changes";
     /// Credentials.
-    Authentication = 3, "authentication", "credentials are missing, wrong or too weak";
+    Authentication = 3, "authentication", "credentials are missing, wrong or too weak, or the password of the secrets in state is";
     /// Some resources failed.
     Partial = 4, "partial", "some resources failed; what was done is recorded, and a second run goes on from there";
     /// A policy said no.
@@ -84,7 +84,9 @@ impl Exit {
     pub fn of_code(code: ErrorCode) -> Self {
         match code {
             codes::USAGE | codes::NO_SCRIPT => Self::Usage,
-            codes::AUTHENTICATION => Self::Authentication,
+            codes::AUTHENTICATION | codes::WRONG_PASSWORD | codes::MISSING_PASSWORD => {
+                Self::Authentication
+            }
             codes::PROVIDER
             | codes::CONFLICT
             | codes::DEPENDENCY

@@ -179,8 +179,8 @@ Examples:
   alch scope unlock --stage prod --force   also when it is not known that the holder is dead";
 
 pub(super) const ROTATE_HELP: &str = "\
-The old password is `ALCHEMY_PASSWORD`, the new one `ALCHEMY_NEW_PASSWORD`; on a terminal the new one is asked for. Each
-stage has all of the old key or all of the new one, whenever this is stopped; run it again to go on with the rest.
+The old password is `ALCHEMY_PASSWORD`, the new one `ALCHEMY_NEW_PASSWORD`, from the environment or an `--env-file`; on a
+terminal the new one is asked for. Each stage has all of the old key or all of the new one, whenever this is stopped; run it again to go on with the rest.
 So have test stages, and backups, one after the other; `--prune-backups` removes backups instead, and what repairs set aside. Afterwards
 nothing in the state folder opens with the old password; what could not be sealed anew is named. No object is touched, and the next
 run changes nothing.
@@ -188,6 +188,7 @@ run changes nothing.
 Examples:
   ALCHEMY_NEW_PASSWORD=.. alch secrets rotate                  every stage of the project
   ALCHEMY_NEW_PASSWORD=.. alch secrets rotate --stage prod
+  alch secrets rotate --env-file passwords.env                 both passwords from a file
   alch secrets rotate --to-key-file                            without a password from now on
   ALCHEMY_NEW_PASSWORD=.. alch secrets rotate --prune-backups  forget all earlier states";
 
