@@ -148,7 +148,7 @@ fn what_cannot_be_imported_is_refused_and_changes_nothing() {
         .check(str![[r#"
 exit 2
 -- stderr
-error[E0501]: no application has state here yet
+error[E0501]: no application has state here yet, and no script in this folder names one
  = help: say which one it is for: `--app NAME`, as in `alchemy("NAME")`
 
 "#]]);
@@ -255,13 +255,13 @@ KV("b", #{ adopt: true });
 Queue("jobs", #{ adopt: true, name: "jobs", settings: #{ deliveryDelay: 7 } });
 
 // cloudflare::Worker: 1
-// alch import Worker api-dev --target cloudflare
+// alch import Worker api-dev --app shop --target cloudflare
 -- stderr
     1  cloudflare::D1Database
     2  cloudflare::KVNamespace
     1  cloudflare::Queue
     1  cloudflare::Worker
-5 of 6 objects unknown to state (17 API calls)
+5 of 6 objects unknown to state (19 API calls)
 
 "#]]);
     let json = project

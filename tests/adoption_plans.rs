@@ -59,7 +59,7 @@ known
       + bindings.JOBS: "${jobs}"
       ~ bindings.KEY: (secret, changed)
       + bindings.LOG: "${log}"
-      + script: "export default {}"
+      ~ script: "export default { a: 1 }" -> "export default {}"
 Plan: 1 to create, 0 to update, 0 to delete, 0 unchanged, 5 to adopt
 -- stderr
 alch: app shop, stage dev, phase plan, target cloudflare
@@ -251,6 +251,71 @@ error[E0301]: `cache` (cloudflare::KVNamespace): adopt failed: not today [10001]
   | ^^ declared here
   |
   = note: the call was GET /accounts/../storage/kv/namespaces, answered with HTTP 400
+
+"#]]);
+}
+
+#[test]
+fn the_code_of_a_worker_is_compared_before_it_is_taken_over() {
+    let cloud = ServedCloud::quick();
+    let files = |project: &Project, word: &str| {
+        project.file(
+            "src/index.js",
+            "import { word } from './word.js';\nexport default { fetch() { return new Response(word) } };\n",
+        );
+        project.file("src/word.js", format!("export const word = '{word}';\n"));
+    };
+    let script = |name: &str| {
+        format!(
+            "alchemy(\"{name}\");\nWorker(\"plain\", #{{ script: \"export default {{}}\" }});\n\
+             Worker(\"api\", #{{ entrypoint: \"src/index.js\" }});\n"
+        )
+    };
+    let mut theirs = Project::with_script(&script("theirs"));
+    files(&theirs, "hello");
+    cloud.serve_to(&mut theirs);
+    theirs.alch(["run", "--target", "cloudflare"]).success();
+    let mut project = Project::with_script(&script("shop"));
+    files(&project, "hello");
+    cloud.serve_to(&mut project);
+    let plan = ["plan", "--target", "cloudflare", "--adopt"];
+    project.alch(plan).check(str![[r#"
+exit 0
+-- stdout
+  > plain (cloudflare::Worker)  plain-dev  # is there already
+  > api (cloudflare::Worker)  api-dev  # is there already
+      + entrypoint: "src/index.js"
+Plan: 0 to create, 0 to update, 0 to delete, 0 unchanged, 2 to adopt
+-- stderr
+alch: app shop, stage dev, phase plan, target cloudflare
+
+"#]]);
+    files(&project, "goodbye");
+    project.alch(plan).check(str![[r#"
+exit 0
+-- stdout
+  > plain (cloudflare::Worker)  plain-dev  # is there already
+  > api (cloudflare::Worker)  api-dev  # is there already
+      + entrypoint: "src/index.js"
+      ~ modules["word.js"]: (content changed)
+Plan: 0 to create, 0 to update, 0 to delete, 0 unchanged, 2 to adopt
+-- stderr
+alch: app shop, stage dev, phase plan, target cloudflare
+
+"#]]);
+    // Another client made one script of the modules.
+    project.file(
+        "alchemy.run.rhai",
+        "alchemy(\"shop\");\nWorker(\"api\", #{ script: \"export default {}\" });\n",
+    );
+    project.alch(plan).check(str![[r#"
+exit 0
+-- stdout
+  > api (cloudflare::Worker)  api-dev  # is there already
+      + script: "export default {}"
+Plan: 0 to create, 0 to update, 0 to delete, 0 unchanged, 1 to adopt
+-- stderr
+alch: app shop, stage dev, phase plan, target cloudflare
 
 "#]]);
 }

@@ -66,10 +66,10 @@ Output:
   -v, --verbose           Also name what does not change
 
 Examples:
-  alch run                            deploy alchemy.run.rhai to stage `dev`, on the local cloud
+  alch run                            deploy alchemy.run.rhai to stage `dev`
   alch plan --stage prod              show what a deploy to `prod` would change
   alch run --stage prod --target cloudflare
-  alch destroy --stage pr-123         delete everything of a stage, from state alone
+  alch destroy --stage pr-123         delete everything of a stage
   alch state ls                       list what is deployed
 
 `alch help COMMAND` tells more; `alch help exit-codes` lists how alch ends.
@@ -185,10 +185,10 @@ Output:
           Also name what does not change
 
 Examples:
-  alch run                                  alchemy.run.rhai, stage `dev`, local cloud
+  alch run                                  alchemy.run.rhai, stage `dev`
   alch run infra/site.rhai --stage pr-123
-  alch run --destroy --stage pr-123         delete everything, kinds that the script defines too
-  alch run --plan plan.json                 exactly what `alch plan --out plan.json` showed
+  alch run --destroy --stage pr-123         also kinds that the script defines
+  alch run --plan plan.json                 exactly what a saved plan showed
   alch run -- one two                       `arguments` of the script
 
 "#]]);
@@ -205,8 +205,8 @@ Exit codes:
     1  an error, such as a mistake in the script
     2  the command line does not make sense, or the script cannot be read
     2  with `plan --detailed-exitcode`: there are changes
-    3  credentials are missing, wrong or too weak, or the password of the secrets in state is
-    4  some resources failed; what was done is recorded, and a second run goes on from there
+    3  credentials or the password of secrets are missing, wrong or too weak
+    4  some resources failed; what was done is recorded; the next run goes on
     5  a policy was violated
     6  the stage or scope has no state
     7  drift or unexpected changes
@@ -216,8 +216,8 @@ Exit codes:
    11  the saved plan is stale
    12  state is damaged
    75  another run holds the stage, or took it over; try again later
-  129  stopped at once by a second SIGHUP; the next run resolves what was in flight
-  130  stopped at once by a second Ctrl-C; the next run resolves what was in flight
+  129  stopped at once by a second SIGHUP; the next run resolves the rest
+  130  stopped at once by a second Ctrl-C; the next run resolves the rest
   143  stopped at once by a second SIGTERM
 
 Usage: alch exit-codes [OPTIONS]

@@ -337,7 +337,7 @@ KV("other");
     project.alch(["drift"]).check(str![[r#"
 exit 0
 -- stdout
-no drift: 2 objects as in state (1 API call)
+no drift: 2 objects as in state (2 API calls)
 -- stderr
 alch: app shop, stage dev, phase drift, target local
 not compared: thing (kinds that the script defines, or operations that did not end; `alch run` settles these)

@@ -175,12 +175,14 @@ exit 0
 alchemy("shop");
 
 // cloudflare::Worker: 3
-// alch import Worker odd-dev --target cloudflare
-// alch import Worker page-dev --target cloudflare
-// alch import Worker room-dev --target cloudflare
+// alch import Worker odd-dev --app shop --target cloudflare
+// `page-dev` cannot be imported: it serves static assets, which no call gives back
+//   declare it with `assets: "./folder"` and `adopt: true`, and `alch run` takes it over
+// `room-dev` cannot be imported: it owns the Durable Object class `Room` (binding `ROOM`), which is a resource of its own
+//   declare both, the class as `ROOM: DurableObjectNamespace(.., #{ className: "Room" })` among the bindings, with `adopt: true`: `alch run` takes them over, and the objects keep their data
 -- stderr
     3  cloudflare::Worker
-3 of 4 objects unknown to state (17 API calls)
+3 of 4 objects unknown to state (20 API calls)
 
 "#]]);
 }

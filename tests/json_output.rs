@@ -88,3 +88,23 @@ fn every_command_prints_json_when_it_is_asked_to() {
     }
     assert!(arguments.is_empty(), "no such commands: {arguments:?}");
 }
+
+/// Programs are written by the README: it names every message of a run.
+#[test]
+fn the_messages_of_runs_are_documented() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(folder.join(path)).expect("a file");
+    let readme = read("README.md");
+    let (events, hints) = (read("src/ui/ndjson.rs"), read("src/cli/settle.rs"));
+    let fields = events.split("fn fields(").nth(1).expect("the messages");
+    let fields = fields.split("\n}\n").next().expect("an end");
+    let arms = fields.split("Event::").skip(1);
+    // The first text of each arm is the message's name.
+    let mut names: Vec<&str> = arms.filter_map(|arm| arm.split('"').nth(1)).collect();
+    let hints = hints.split(".result(\"").skip(1);
+    names.extend(hints.filter_map(|hint| hint.split('"').next()));
+    assert!(names.len() >= 14, "{names:?}");
+    for name in names {
+        assert!(readme.contains(&format!("`{name}`")), "{name}");
+    }
+}

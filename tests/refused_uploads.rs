@@ -87,7 +87,7 @@ error[E0301]: `api` (cloudflare::Worker): create failed: there is no Worker `nos
   | ^^^^^^ declared here
   |
   = note: the call was PUT /accounts/../workers/scripts/api-dev, answered with HTTP 400
-  = help: give a Worker of the script, or correct what names one that is there
+  = help: if the script declares this Worker, give its handle in place of the text, so that it is made first; else correct the text
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 2 API calls)
 
 "#]]);
@@ -105,7 +105,7 @@ error[E0301]: `api` (cloudflare::Worker): create failed: there is no Worker `nos
   | ^^^^^^ declared here
   |
   = note: the call was PUT /accounts/../workers/scripts/api-dev, answered with HTTP 400
-  = help: give a Worker of the script, or correct what names one that is there
+  = help: if the script declares this Worker, give its handle in place of the text, so that it is made first; else correct the text
 0 created, 0 updated, 0 deleted, 0 unchanged, 1 failed in [TIME] (critical path [TIME], 2 API calls)
 
 "#]]);
@@ -210,4 +210,25 @@ error[E0301]: `api` (cloudflare::Worker): update failed: the D1 database `orders
         .alch(["run", "--refresh", "--target", "cloudflare"])
         .success();
     project.alch(run).success();
+}
+
+#[test]
+fn a_tail_consumer_that_the_script_declares_is_to_be_named_by_its_handle() {
+    let project = Project::with_script(
+        r#"alchemy("shop");
+Worker("api", #{ script: "export default {}", tailConsumers: ["tail-dev"] });
+Worker("tail", #{ script: "export default { tail() {} }" });
+"#,
+    );
+    let run = project.alch(["run", "--concurrency", "1"]).code(4);
+    let help = "help: if the script declares this Worker, give its handle in place of the text, so that it is made first";
+    assert!(run.stderr.contains(help), "{}", run.stderr);
+    project.file(
+        "alchemy.run.rhai",
+        r#"alchemy("shop");
+let tail = Worker("tail", #{ script: "export default { tail() {} }" });
+Worker("api", #{ script: "export default {}", tailConsumers: [tail] });
+"#,
+    );
+    project.alch(["run", "--concurrency", "1"]).success();
 }

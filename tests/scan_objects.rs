@@ -47,7 +47,7 @@ alchemy("my-app");
 AiGateway("gate", #{ adopt: true, cacheTtl: 60, name: "gate" });
 
 // cloudflare::CustomDomain: 1
-CustomDomain("api.example.com", #{ adopt: true, worker: "api", zoneId: "[ID]" });
+// `api.example.com` comes with the import of the Worker `api`
 
 // cloudflare::DnsRecords: 1
 DnsRecords("example.com", #{ adopt: true, records: [#{ content: "192.0.2.2", name: "old.example.com", "type": "A" }, #{ content: "192.0.2.1", name: "www.example.com", "type": "A" }], zoneId: "[ID]" });
@@ -60,13 +60,13 @@ Hyperdrive("pool", #{ adopt: true, name: "pool", origin: #{ database: "main", ho
 Queue("jobs", #{ adopt: true, name: "jobs" });
 
 // cloudflare::QueueConsumer: 1
-QueueConsumer("jobs-queueconsumer", #{ adopt: true, queue: "[ID]", scriptName: "api" });
+// `jobs` comes with the import of the Worker `api`
 
 // cloudflare::R2Bucket: 1
 Bucket("files", #{ adopt: true, name: "files" });
 
 // cloudflare::Route: 1
-Route("shop.example.com", #{ adopt: true, pattern: "shop.example.com/*", script: "api", zoneId: "[ID]" });
+// `shop.example.com/*` comes with the import of the Worker `api`
 
 // cloudflare::Secret: 1
 // no call shows `value`: put it into `KEY_VALUE` of the environment
@@ -82,7 +82,7 @@ Tunnel("way", #{ adopt: true, name: "way" });
 VectorizeIndex("words", #{ adopt: true, dimensions: 768, metric: "cosine", name: "words" });
 
 // cloudflare::Worker: 1
-// alch import Worker api --target cloudflare
+// alch import Worker api --app my-app --target cloudflare
 
 // cloudflare::Workflow: 1
 Workflow("orders", #{ adopt: true, className: "Orders", scriptName: "api", workflowName: "orders" });
@@ -116,6 +116,8 @@ GET storage/kv/namespaces
 GET vectorize/v2/indexes
 GET workers/domains
 GET workers/scripts
+GET workers/scripts
+GET workers/scripts/api/settings
 GET workflows
 "#]]
     );
@@ -139,7 +141,7 @@ GET workflows
     // A workflow of another Worker is only named, so that nothing is made.
     assert!(
         run.stderr
-            .contains("1 created, 0 updated, 0 deleted, 0 unchanged, 13 adopted"),
+            .contains("1 created, 0 updated, 0 deleted, 0 unchanged, 10 adopted"),
         "{}",
         run.stderr
     );
@@ -147,11 +149,20 @@ GET workflows
     snapbox::assert_data_eq!(
         again.stdout,
         str![[r#"
-// 1 object on target cloudflare that no state here knows. `alch run` with these lines adopts them.
+// 4 objects on target cloudflare that no state here knows. `alch run` with these lines adopts them.
 alchemy("my-app");
 
+// cloudflare::CustomDomain: 1
+// `api.example.com` comes with the import of the Worker `api`
+
+// cloudflare::QueueConsumer: 1
+// `jobs` comes with the import of the Worker `api`
+
+// cloudflare::Route: 1
+// `shop.example.com/*` comes with the import of the Worker `api`
+
 // cloudflare::Worker: 1
-// alch import Worker api --target cloudflare
+// alch import Worker api --app my-app --target cloudflare
 
 "#]]
     );

@@ -267,6 +267,15 @@ pub(super) fn comment(text: &str) -> String {
     format!("// {line}\n")
 }
 
+/// A word of a command line as a POSIX shell reads it.
+pub(super) fn argument(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@:".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {

@@ -49,9 +49,9 @@ exits! {
     /// `plan --detailed-exitcode` found changes.
     Changes = 2, "changes", "with `plan --detailed-exitcode`: there are changes";
     /// Credentials.
-    Authentication = 3, "authentication", "credentials are missing, wrong or too weak, or the password of the secrets in state is";
+    Authentication = 3, "authentication", "credentials or the password of secrets are missing, wrong or too weak";
     /// Some resources failed.
-    Partial = 4, "partial", "some resources failed; what was done is recorded, and a second run goes on from there";
+    Partial = 4, "partial", "some resources failed; what was done is recorded; the next run goes on";
     /// A policy said no.
     Policy = 5, "policy", "a policy was violated";
     /// No such stage or scope.
@@ -71,9 +71,9 @@ exits! {
     /// Somebody else works on the stage.
     Locked = 75, "locked", "another run holds the stage, or took it over; try again later";
     /// A second SIGHUP.
-    HungUp = 129, "hung-up", "stopped at once by a second SIGHUP; the next run resolves what was in flight";
+    HungUp = 129, "hung-up", "stopped at once by a second SIGHUP; the next run resolves the rest";
     /// A second SIGINT.
-    Interrupted = 130, "interrupted", "stopped at once by a second Ctrl-C; the next run resolves what was in flight";
+    Interrupted = 130, "interrupted", "stopped at once by a second Ctrl-C; the next run resolves the rest";
     /// A second SIGTERM.
     Terminated = 143, "terminated", "stopped at once by a second SIGTERM";
 }

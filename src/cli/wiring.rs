@@ -13,6 +13,7 @@ use crate::{
     bundle::Bundler,
     cli::{
         Context,
+        args::DEFAULT_SCRIPT,
         environment::Environment,
         error::CliError,
         inventory, packages,
@@ -128,6 +129,17 @@ impl Host {
     /// Reads and checks a script.
     pub(super) fn load(&self, path: &Path) -> Result<Program, CliError> {
         Ok(script::load(path, &self.options)?)
+    }
+
+    /// The application of the script in the folder of the project. A script that is not there, or does not pass its check, tells
+    /// none.
+    pub(super) fn application(&self) -> Option<AppName> {
+        let path = self.options.project.join(DEFAULT_SCRIPT);
+        if !path.is_file() {
+            return None;
+        }
+        let program = script::load(&path, &self.options).ok()?;
+        AppName::new(script::application(&program)?).ok()
     }
 
     /// What calls run in that belong to no resource.

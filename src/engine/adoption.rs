@@ -186,7 +186,12 @@ impl Run {
         let list = self.guarded(&context.fqn, provider.timeout(), list).await?;
         if let Some(list) = list {
             let id = provider.object_id(&existing.physical_name, outputs);
-            return Ok(list.into_iter().find(|seen| seen.id == id));
+            let mut seen = list.into_iter().find(|seen| seen.id == id);
+            if let Some(seen) = &mut seen {
+                let look = provider.look_inside(context, seen);
+                self.guarded(&context.fqn, provider.timeout(), look).await?;
+            }
+            return Ok(seen);
         }
         let look = provider.observe(context, &existing);
         self.guarded(&context.fqn, provider.timeout(), look).await

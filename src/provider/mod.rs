@@ -493,6 +493,53 @@ pub trait Provider: Send + Sync {
         self.list(context, &[]).await
     }
 
+    /// The id of the object that `wanted` names together with the place where it is, as `STORE/NAME`; none where it names none so.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that cannot be told.
+    async fn id_of(
+        &self,
+        _context: &OperationContext,
+        _wanted: &str,
+    ) -> Result<Option<String>, ProviderError> {
+        Ok(None)
+    }
+
+    /// Adds to what is seen of an object that would be taken over what only a look inside it shows, such as its code.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that cannot be told.
+    async fn look_inside(
+        &self,
+        _context: &OperationContext,
+        _seen: &mut Observation,
+    ) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// For kinds whose objects cannot be imported: why, and what to do instead, each as a phrase for the user.
+    fn not_imported(&self) -> Option<[&'static str; 2]> {
+        None
+    }
+
+    /// Why some objects of a list cannot be imported although others of the kind can, as [`content`](Provider::content) would
+    /// refuse them: one answer for each of `listed`, in order.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that cannot be told.
+    async fn obstacles(
+        &self,
+        _context: &OperationContext,
+        listed: &[Observation],
+    ) -> Result<Vec<Option<ProviderError>>, ProviderError> {
+        Ok(vec![None; listed.len()])
+    }
+
+    /// Whether the lines of an import of `object` declare `seen`, an object of another kind, too.
+    fn brings(&self, _object: &Observation, _kind: &str, _seen: &Observation) -> bool {
+        false
+    }
+
     /// Takes out of a listed object the parts that state has, for kinds whose objects are made of several; `known` are the
     /// outputs of the resources of the kind. Answers whether anything is left.
     fn leave_unknown(&self, _known: &[&Map], _seen: &mut Observation) -> bool {

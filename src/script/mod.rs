@@ -4,6 +4,7 @@
 //! concrete provider, a store or a terminal: those come in through [`HostOptions`] and [`Launcher`].
 
 mod app;
+mod application;
 mod check;
 mod convert;
 mod engine;
@@ -28,6 +29,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use application::application;
 pub use engine::Limits;
 pub use functions::{functions, functions_of};
 pub use host::{AppOptions, HostOptions, Launcher};

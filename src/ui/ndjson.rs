@@ -1,7 +1,7 @@
 //! One JSON object a line for programs: `--json` and `--json-into`.
 //!
 //! The first message is `version`. Its `ui` number grows by a minor step when messages or fields are added, and by a major
-//! one when something a reader relies on changes.
+//! one when something a reader relies on changes. The README names the messages of runs.
 
 use jiff::Timestamp;
 use serde_json::{Map as JsonMap, Value as Json, json};

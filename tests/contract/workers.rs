@@ -82,6 +82,13 @@ pub(super) fn drive(local: &mut Local) {
     for path in ["", "/content/v2"] {
         local.ok("GET", &format!("{one}{path}"), ());
     }
+    local.ok("PUT", &format!("{one}/content"), parts(json!({})));
+    local.fails(
+        (404, 10007),
+        "PUT",
+        &format!("{ALL}/nosuch/content"),
+        parts(json!({})),
+    );
     local.ok("GET", "/accounts/local/workers/services/api", ());
     settings(local, &one);
     secrets(local, &one);

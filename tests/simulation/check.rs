@@ -13,7 +13,10 @@
 //! | I9 determinism | see `cases`: the same case gives the same log |
 //! | I10 termination | no run takes longer than [`LONGEST_RUN`](super::harness::LONGEST_RUN), nor hangs |
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+};
 
 use alch::{
     engine::{Action, Event, FailureCause, Outcome, Plan, RunError},
@@ -21,11 +24,12 @@ use alch::{
     provider::FailureKind,
     state::{OldObject, Operation, Record, StageState, Status},
 };
+use serde::de::IgnoredAny;
 
 use super::{
     cloud::Object,
     harness::{Ended, Simulation, fqn, stage},
-    scenario::{Blow, CloudFault, Command, Kind, Meddling, Program, Step, Thing},
+    scenario::{Blow, CloudFault, Command, Kind, Lost, Meddling, Program, Step, Thing},
 };
 
 /// What must hold, and does not.
@@ -49,6 +53,8 @@ pub(crate) struct Memory {
     standing: BTreeSet<String>,
     /// Every secret that any program has held.
     secrets: BTreeSet<String>,
+    /// The files that the last step left whole.
+    whole: BTreeSet<PathBuf>,
 }
 
 impl Memory {
@@ -67,6 +73,7 @@ impl Memory {
         let (old, new) = (old.unwrap_or(&empty), new.unwrap_or(&empty));
         nothing_finished_is_lost(new, ended)?;
         durable(simulation, step, ended)?;
+        self.files_stay_whole(simulation, step)?;
         self.note_kept(old);
         self.note_kept(new);
         let objects: Vec<Object> = simulation
@@ -98,6 +105,31 @@ impl Memory {
         }
         self.state = state;
         self.standing.clear();
+        Ok(())
+    }
+
+    /// I3: a process that dies leaves whole what was whole: the files of the last checkpoint can be read without its journal.
+    fn files_stay_whole(&mut self, simulation: &Simulation, step: &Step) -> Verdict {
+        let files = simulation.disk.files();
+        let is_whole = |path: &PathBuf| {
+            let read = |bytes: &Vec<u8>| serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+            files.get(path).is_none_or(read)
+        };
+        let may_tear = |blow: &Blow| match blow {
+            Blow::Power { lost, .. } | Blow::Outage { lost } => !matches!(lost, Lost::Nothing),
+            Blow::Disk { .. } => true,
+            Blow::Cloud { .. } | Blow::Stale { .. } => false,
+        };
+        if !step.blows.iter().any(may_tear)
+            && let Some(path) = self.whole.iter().find(|path| !is_whole(path))
+        {
+            return Err(format!("I3: {} is torn", path.display()));
+        }
+        let records = files.keys().filter(|path| {
+            let is_record = path.extension().is_some_and(|end| end == "json");
+            is_record && is_whole(path)
+        });
+        self.whole = records.cloned().collect();
         Ok(())
     }
 

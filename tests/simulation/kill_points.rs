@@ -1,6 +1,7 @@
 //! Death at every effect of every scenario: before it, in the middle, after it; of the cloud, of the disk, of the lock.
 //!
-//! After each, one clean run brings everything to where the scenario was to go, and the next one calls and writes nothing.
+//! After each, one clean run brings everything to where the scenario was to go, and the next one calls and writes nothing. So it does
+//! when somebody takes the change back instead.
 
 use std::path::Path;
 
@@ -60,7 +61,10 @@ fn strike(scenario: &Scenario, prepared: &Course, blow: Blow, tally: &mut Tally)
                     }),
             ),
         }
+        let mut back = course.fork();
         course.settle(&scenario.step)?;
+        back.settle(&scenario.taken_back())
+            .map_err(|error| format!("taken back: {error}"))?;
         Ok(true)
     };
     match inner() {
@@ -69,7 +73,11 @@ fn strike(scenario: &Scenario, prepared: &Course, blow: Blow, tally: &mut Tally)
             struck
         }
         Err(error) => {
-            tally.fail(&whole(scenario, &step), error);
+            let mut case = whole(scenario, &step);
+            if error.starts_with("taken back") {
+                case.steps.push(scenario.taken_back());
+            }
+            tally.fail(&case, error);
             true
         }
     }

@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
 };
 
 use alch::state::Operation;
@@ -16,7 +17,7 @@ use super::{
     cases::{self, Course, text_of},
     chains, fixtures,
     generate::{Measured, measured},
-    places::{Omission, Site, Work},
+    places::{Omission, Site, Work, place},
     protocol, races,
     report::{IS_WHOLE, Tally},
     scenario::{Blow, Case, CloudFault, Lost, Moment, Step},
@@ -35,7 +36,12 @@ const SAMPLE: &[&str] = &[
 const DEATHS: usize = 6;
 
 /// Where a site was seen: the scenario, and the death from which it was recovered then.
-type Seen = Vec<(usize, Option<Blow>)>;
+struct Seen {
+    scenario: usize,
+    death: Option<Blow>,
+    /// Whether the death was at something that is done in the same place: the recovery may be there to do just that again.
+    is_near: bool,
+}
 
 fn course(measured: &Measured, omission: Option<Omission>) -> Result<Course, String> {
     let mut course = Course::new(3, omission);
@@ -62,8 +68,8 @@ fn power(effect: u64, moment: Moment, lost: Lost) -> Blow {
 }
 
 /// Every place at which the scenarios, and recoveries in them, make something durable.
-fn sites(tally: &mut Tally) -> BTreeMap<Site, Seen> {
-    let found = std::sync::Mutex::new(BTreeMap::<Site, Seen>::new());
+fn sites(tally: &mut Tally) -> BTreeMap<Site, Vec<Seen>> {
+    let found = std::sync::Mutex::new(BTreeMap::<Site, Vec<Seen>>::new());
     let all = measured().iter().enumerate();
     tally.each(all, |(number, measured), _| {
         let prepared = course(measured, None).unwrap();
@@ -79,10 +85,17 @@ fn sites(tally: &mut Tally) -> BTreeMap<Site, Seen> {
                 None => measured.scenario.step.clone(),
             };
             course.step(&step).unwrap();
+            let trace = course.simulation.disk.trace();
+            let path = trace.last().and_then(|last| last.rsplit(' ').next());
+            let died_at = path.map(|path| place(Path::new(path)));
             course.settle(&measured.scenario.step).unwrap();
             let mut found = found.lock().unwrap();
             for site in course.simulation.disk.sites.lock().unwrap().iter() {
-                found.entry(site.clone()).or_default().push((number, blow));
+                found.entry(site.clone()).or_default().push(Seen {
+                    scenario: number,
+                    death: blow,
+                    is_near: died_at == Some(site.place),
+                });
             }
         };
         look(None);
@@ -90,12 +103,13 @@ fn sites(tally: &mut Tally) -> BTreeMap<Site, Seen> {
         let effects = if IS_WHOLE { measured.effects } else { 0 };
         for effect in 1..=effects {
             look(Some(power(effect, Moment::Torn, Lost::Nothing)));
+            look(Some(power(effect, Moment::After, Lost::Nothing)));
             look(Some(power(effect, Moment::After, Lost::Everything)));
         }
     });
     let mut found = found.into_inner().unwrap();
     for seen in found.values_mut() {
-        seen.sort_by_key(|(number, blow)| (blow.is_some(), *number));
+        seen.sort_by_key(|seen| (seen.death.is_some(), !seen.is_near, seen.scenario));
     }
     found
 }
@@ -122,13 +136,15 @@ fn blows(requests: u64, effects: u64) -> impl Iterator<Item = Blow> {
         }))
 }
 
-/// Strikes the step, and once more when it is done again, and then lets it settle.
+/// Strikes the step, and once more when it is done again, and then lets it settle; or settles where it is taken back.
 fn strike(measured: &Measured, prepared: &Course, first: Blow, second: Blow) -> Result<(), String> {
     let mut course = prepared.fork();
     let result = catch_unwind(AssertUnwindSafe(|| {
         course.step(&measured.scenario.step.struck(first))?;
+        let mut back = course.fork();
         course.step(&again(measured).struck(second))?;
-        course.settle(&measured.scenario.step)
+        course.settle(&measured.scenario.step)?;
+        back.settle(&measured.scenario.taken_back())
     }));
     result.unwrap_or_else(|panic| Err(format!("panic: {}", text_of(panic.as_ref()))))
 }
@@ -159,13 +175,13 @@ fn tells(omission: &Omission, number: usize, deaths: &[Blow]) -> Option<String> 
 }
 
 /// The first case of the gate that tells, and how.
-fn catcher(omission: &Omission, seen: Option<&Seen>) -> Option<(String, String)> {
+fn catcher(omission: &Omission, seen: Option<&[Seen]>) -> Option<(String, String)> {
     if matches!(omission, Omission::Fence(_) | Omission::Lease) {
         return races::tells(omission).map(|(class, error)| (class.to_owned(), error));
     }
     let scenarios: Vec<usize> = match seen {
         Some(seen) => {
-            let mut numbers: Vec<usize> = seen.iter().map(|(number, _)| *number).collect();
+            let mut numbers: Vec<usize> = seen.iter().map(|seen| seen.scenario).collect();
             numbers.dedup();
             let mut once = std::collections::BTreeSet::new();
             numbers.retain(|number| once.insert(*number));
@@ -181,8 +197,8 @@ fn catcher(omission: &Omission, seen: Option<&Seen>) -> Option<(String, String)>
     }
     for number in &scenarios {
         let deaths = seen.into_iter().flatten();
-        let deaths = deaths.filter(|(seen, _)| seen == number);
-        let deaths: Vec<Blow> = deaths.filter_map(|(_, blow)| *blow).take(DEATHS).collect();
+        let deaths = deaths.filter(|seen| seen.scenario == *number);
+        let deaths: Vec<Blow> = deaths.filter_map(|seen| seen.death).take(DEATHS).collect();
         if deaths.is_empty() {
             continue;
         }
@@ -235,7 +251,7 @@ fn every_omission_is_noticed() {
     assert!(tried.len() >= SAMPLE.len(), "{tried:?}");
     tally.each(tried, |omission, tally| {
         let seen = match omission {
-            Omission::Disk(site) => sites.get(site),
+            Omission::Disk(site) => sites.get(site).map(Vec::as_slice),
             _ => None,
         };
         tally.note_plain();

@@ -367,6 +367,20 @@ pub(crate) struct Scenario {
     pub(crate) step: Step,
 }
 
+impl Scenario {
+    /// The step that makes everything as it was before, names too.
+    pub(crate) fn taken_back(&self) -> Step {
+        let before = self.before.iter().rev();
+        let mut ups = before.filter(|step| step.command == Command::Up);
+        let mut program = ups
+            .next()
+            .map_or_else(Program::default, |step| step.program.clone());
+        let moved = self.step.program.moved.iter().rev();
+        program.moved = moved.map(|(from, to)| (to.clone(), from.clone())).collect();
+        Step::up(program)
+    }
+}
+
 fn chain() -> Vec<Thing> {
     vec![
         thing("a", 1),

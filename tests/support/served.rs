@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{Project, binary};
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The paths of what is not part of the binary; none where it cannot be had.
 #[derive(Default)]

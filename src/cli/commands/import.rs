@@ -34,7 +34,8 @@ use crate::{
 pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, CliError> {
     let project = Project::find(context)?;
     let settings = Settings::resolve(&context.environment, &args.flags, Some(&project.folder))?;
-    let stage = StagePath::new(app(&project, args)?, settings.stage(None)?);
+    let host = Host::new(context, &settings, &project.folder, Vec::new());
+    let stage = StagePath::new(app(&project, &host, args)?, settings.stage(None)?);
     let state = project.runtime.block_on(project.store.load(&stage))?;
     let header = state.as_ref().map(|state| &state.header);
     let target = match (
@@ -44,7 +45,6 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
         (None, Some(name)) => Target::parse(name, "the stage's state")?,
         _ => settings.target(None)?,
     };
-    let host = Host::new(context, &settings, &project.folder, Vec::new());
     host.use_target(&settings, target)?;
     let kind = kinds::named(&host.registry, &args.kind)?;
     let Some(provider) = host.registry.get(&kind) else {
@@ -53,6 +53,13 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
             format!("no resource kind `{kind}`"),
         ));
     };
+    if let Some([why, instead]) = provider.not_imported() {
+        return Err(
+            CliError::usage(format!("`{kind}` cannot be imported: {why}"))
+                .with_note("nothing was changed")
+                .with_help(instead),
+        );
+    }
     let signals = Signals::watch(&project.runtime, &host.cancel, &context.ui)?;
     let operation = host.operation(context)?;
     let records = inventory::records(&project, target.as_str())?;
@@ -210,11 +217,19 @@ pub(in crate::cli) fn run(context: &Context, args: &ImportArgs) -> Result<Exit, 
     Ok(signals.exit().unwrap_or(Exit::Success))
 }
 
-fn app(project: &Project, args: &ImportArgs) -> Result<AppName, CliError> {
+/// The application: the one that is named, that of the script, or the only one with state.
+fn app(project: &Project, host: &Host, args: &ImportArgs) -> Result<AppName, CliError> {
+    if args.app.is_none()
+        && let Some(app) = host.application()
+    {
+        return Ok(app);
+    }
     let none = project.runtime.block_on(project.store.apps())?.is_empty();
     if none && args.app.is_none() {
-        return Err(CliError::usage("no application has state here yet")
-            .with_help("say which one it is for: `--app NAME`, as in `alchemy(\"NAME\")`"));
+        return Err(CliError::usage(
+            "no application has state here yet, and no script in this folder names one",
+        )
+        .with_help("say which one it is for: `--app NAME`, as in `alchemy(\"NAME\")`"));
     }
     project.app(args.app.as_deref())
 }
@@ -226,6 +241,11 @@ async fn find(
     wanted: &str,
 ) -> Result<Observation, CliError> {
     let kind = &provider.schema().kind;
+    let id = provider
+        .id_of(operation, wanted)
+        .await
+        .map_err(|error| unseen(kind, &error))?;
+    let wanted = id.as_deref().unwrap_or(wanted);
     let list = inventory::candidates(provider, operation, wanted)
         .await
         .map_err(|error| unseen(kind, &error))?;

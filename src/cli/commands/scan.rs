@@ -1,6 +1,6 @@
 //! `alch scan`: what the account holds and no state of the project knows, as a draft script that would adopt it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value as Json, json};
 
@@ -13,12 +13,12 @@ use crate::{
         exit::Exit,
         inventory,
         select::Project,
-        settings::Settings,
+        settings::{Settings, Target},
         signals::Signals,
         wiring::Host,
     },
     model::{AppName, Diagnostic, ScopePath, StagePath, diagnostic::codes},
-    provider::Observation,
+    provider::{Observation, Provider, ProviderError},
     script::functions_of,
     util::text::plural,
 };
@@ -26,18 +26,26 @@ use crate::{
 /// The application of a draft, where there is none yet.
 const DRAFT_APP: &str = "my-app";
 
+/// An object that no state knows, and why it cannot be imported although others of its kind can.
+type Unknown = (Observation, Option<ProviderError>);
+/// The objects of a kind.
+type Group = (Arc<str>, Arc<dyn Provider>, Vec<Unknown>);
+/// An object for which the draft has an `alch import`, with its kind.
+type Imported<'a> = (&'a str, &'a dyn Provider, &'a Observation);
+
 pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, CliError> {
     let project = Project::find(context)?;
     let settings = Settings::resolve(&context.environment, &args.flags, Some(&project.folder))?;
     let target = settings.target(None)?;
     let apps = project.runtime.block_on(project.store.apps())?;
-    let app = match (&args.app, apps.as_slice()) {
-        (Some(name), _) => AppName::new(name.as_str())?,
-        (None, [app]) => app.clone(),
-        (None, _) => AppName::new(DRAFT_APP)?,
+    let host = Host::new(context, &settings, &project.folder, Vec::new());
+    let app = match (&args.app, host.application(), apps.as_slice()) {
+        (Some(name), _, _) => AppName::new(name.as_str())?,
+        (None, Some(app), _) => app,
+        (None, None, [app]) => app.clone(),
+        (None, None, _) => AppName::new(DRAFT_APP)?,
     };
     let stage = StagePath::new(app, settings.stage(None)?);
-    let host = Host::new(context, &settings, &project.folder, Vec::new());
     host.use_target(&settings, target)?;
     let records = inventory::records(&project, target.as_str())?;
     let known = inventory::known(&records, &host.registry);
@@ -51,9 +59,27 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
         let Some(provider) = host.registry.get(&kind) else {
             continue;
         };
-        let list = inventory::list(provider.as_ref(), &operation);
-        let objects = match project.runtime.block_on(list) {
-            Ok(Some(objects)) => objects,
+        let look = async {
+            let Some(objects) = inventory::list(provider.as_ref(), &operation).await? else {
+                return Ok(None);
+            };
+            let count = objects.len();
+            let unknown: Vec<Observation> = objects
+                .into_iter()
+                .filter(|seen| !known.contains_key(&(kind.clone(), seen.id.clone())))
+                .filter(|seen| inventory::holder(&records, &host.registry, &kind, seen).is_none())
+                .filter_map(|mut seen| {
+                    inventory::leave_unknown(&records, provider.as_ref(), &mut seen).then_some(seen)
+                })
+                .collect();
+            let obstacles = match unknown.is_empty() {
+                true => Vec::new(),
+                false => provider.obstacles(&operation, &unknown).await?,
+            };
+            Ok::<_, ProviderError>(Some((count, unknown, obstacles)))
+        };
+        let (count, unknown, obstacles) = match project.runtime.block_on(look) {
+            Ok(Some(looked)) => looked,
             Ok(None) => continue,
             Err(error) => {
                 if let Some(exit) = signals.exit() {
@@ -72,21 +98,16 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
                 continue;
             }
         };
-        listed += objects.len();
-        let unknown: Vec<Observation> = objects
-            .into_iter()
-            .filter(|seen| !known.contains_key(&(kind.clone(), seen.id.clone())))
-            .filter(|seen| inventory::holder(&records, &host.registry, &kind, seen).is_none())
-            .filter_map(|mut seen| {
-                inventory::leave_unknown(&records, provider.as_ref(), &mut seen).then_some(seen)
-            })
-            .collect();
+        listed += count;
         if !unknown.is_empty() {
-            groups.push((kind, provider, unknown));
+            let objects: Vec<Unknown> = unknown.into_iter().zip(obstacles).collect();
+            groups.push((kind, provider, objects));
         }
     }
 
     let count: usize = groups.iter().map(|(_, _, objects)| objects.len()).sum();
+    let imported = imported(&groups);
+    let wherefrom = wherefrom(args, &stage, target);
     let mut text = format!(
         "// {} on target {} that no state here knows. `alch run` with these lines adopts them.\n",
         plural(count, "object"),
@@ -101,14 +122,31 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
         let function = functions_of(kind)
             .first()
             .map_or("Object", |(name, _)| name);
-        for seen in objects {
+        for (seen, obstacle) in objects {
+            if let Some(obstacle) = obstacle {
+                text.push_str(&refused_import(seen, obstacle));
+                shown.push(json!({ "kind": kind, "id": seen.id, "name": seen.physical_name }));
+                continue;
+            }
             if provider.has_content() {
-                let plain = kind.rsplit("::").next().unwrap_or(kind);
-                text.push_str(&format!(
-                    "// alch import {plain} {} --target {}\n",
+                text.push_str(&draft::comment(&format!(
+                    "alch import {} {} {wherefrom}",
+                    plain(kind),
                     seen.physical_name,
-                    target.as_str()
-                ));
+                )));
+                shown.push(json!({ "kind": kind, "id": seen.id, "name": seen.physical_name }));
+                continue;
+            }
+            // Declared here as well, it would be declared twice.
+            let brings =
+                |(_, provider, object): &&Imported<'_>| provider.brings(object, kind, seen);
+            if let Some((by, _, object)) = imported.iter().find(brings) {
+                text.push_str(&draft::comment(&format!(
+                    "`{}` comes with the import of the {} `{}`",
+                    seen.physical_name,
+                    plain(by),
+                    object.physical_name
+                )));
                 shown.push(json!({ "kind": kind, "id": seen.id, "name": seen.physical_name }));
                 continue;
             }
@@ -183,4 +221,49 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
         (None, 0) => Exit::Success,
         (None, _) => Exit::Partial,
     })
+}
+
+/// The objects that are to be imported, because no line of a draft can say what they are made of.
+fn imported(groups: &[Group]) -> Vec<Imported<'_>> {
+    let with_content = groups
+        .iter()
+        .filter(|(_, provider, _)| provider.has_content());
+    with_content
+        .flat_map(|(kind, provider, objects)| {
+            let free = objects.iter().filter(|(_, obstacle)| obstacle.is_none());
+            free.map(|(seen, _)| (kind.as_ref(), provider.as_ref(), seen))
+        })
+        .collect()
+}
+
+/// The arguments with which an import goes where the draft goes.
+fn wherefrom(args: &ScanArgs, stage: &StagePath, target: Target) -> String {
+    let mut out = format!(
+        "--app {} --target {}",
+        draft::argument(stage.app.as_str()),
+        target.as_str()
+    );
+    if args.flags.stage.is_some() {
+        out.push_str(&format!(
+            " --stage {}",
+            draft::argument(stage.stage.as_str())
+        ));
+    }
+    out
+}
+
+fn refused_import(seen: &Observation, obstacle: &ProviderError) -> String {
+    let mut out = draft::comment(&format!(
+        "`{}` cannot be imported: {}",
+        seen.physical_name, obstacle.message
+    ));
+    if let Some(help) = &obstacle.help {
+        out.push_str(&draft::comment(&format!("  {help}")));
+    }
+    out
+}
+
+/// A kind without its provider.
+fn plain(kind: &str) -> &str {
+    kind.rsplit("::").next().unwrap_or(kind)
 }

@@ -179,6 +179,13 @@ impl Provider for DurableObjectNamespace {
         Ok(())
     }
 
+    fn not_imported(&self) -> Option<[&'static str; 2]> {
+        Some([
+            "a Durable Object class comes with the Worker that has it",
+            "bind it in that Worker as `DurableObjectNamespace(.., #{ className: .. })` with `adopt: true`, and `alch run` takes both over",
+        ])
+    }
+
     async fn find(
         &self,
         _context: &OperationContext,

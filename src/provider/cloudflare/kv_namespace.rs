@@ -1,8 +1,11 @@
 //! `cloudflare::KVNamespace`: a key-value namespace and the values that the script puts into it.
 
-use std::sync::Arc;
+mod values;
+
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -14,8 +17,8 @@ use super::{
 use crate::{
     model::{Attribute, DeletePolicy, KindSchema, Map, Prop, PropType, ReplaceOrder, Value},
     provider::{
-        CheckContext, Checked, Existing, Found, Observation, OperationContext, PropError, Provider,
-        ProviderError,
+        CheckContext, Checked, Difference, Existing, Found, Observation, OperationContext,
+        PropError, Provider, ProviderError,
     },
 };
 
@@ -23,6 +26,8 @@ pub(super) const KIND: &str = "cloudflare::KVNamespace";
 const PATH: &str = "storage/kv/namespaces";
 /// Pairs in one bulk write; the API takes ten times as many, but 100 MB in all.
 const BATCH: usize = 1000;
+/// Namespaces whose values are read at once.
+const AT_ONCE: usize = 4;
 
 const NAMES: NameRule = NameRule {
     naming: Naming::App,
@@ -266,26 +271,45 @@ impl Provider for KvNamespace {
     async fn list(
         &self,
         context: &OperationContext,
-        _known: &[Existing],
+        known: &[Existing],
     ) -> Result<Option<Vec<Observation>>, ProviderError> {
         let call = Call::get(PATH);
         let items = self.client.all_in_pages(context, &call, 100).await?;
-        items
-            .iter()
-            .map(|item| {
-                Ok(Observation {
-                    id: props::needed_text(item, "id", &call.describe())?,
-                    physical_name: props::needed_text(item, "title", &call.describe())?,
-                    outputs: outputs(item, &call.describe())?,
-                    props: Map::new(),
-                })
+        let listed = items.iter().map(|item| {
+            Ok(Observation {
+                id: props::needed_text(item, "id", &call.describe())?,
+                physical_name: props::needed_text(item, "title", &call.describe())?,
+                outputs: outputs(item, &call.describe())?,
+                props: Map::new(),
             })
-            .collect::<Result<Vec<_>, _>>()
+        });
+        let listed = listed.collect::<Result<Vec<_>, ProviderError>>()?;
+        let known: HashMap<String, &Existing> = known
+            .iter()
+            .map(|known| (self.object_id(&known.physical_name, &known.outputs), known))
+            .collect();
+        let known = &known;
+        stream::iter(listed)
+            .map(|mut seen| async move {
+                let there = match known.get(&seen.id) {
+                    Some(known) => self.complete(context, known, &mut seen).await?,
+                    None => true,
+                };
+                Ok(there.then_some(seen))
+            })
+            .buffered(AT_ONCE)
+            .try_filter_map(|seen| async move { Ok(seen) })
+            .try_collect()
+            .await
             .map(Some)
     }
 
+    fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
+        values::compare(existing, seen)
+    }
+
     fn unseen(&self) -> &'static [&'static str] {
-        &["values"]
+        &[values::PROP]
     }
 
     async fn find(

@@ -168,6 +168,16 @@ pub(super) trait Shape: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// As [`Provider::id_of`].
+    async fn id_of(
+        &self,
+        _client: &Client,
+        _context: &OperationContext,
+        _wanted: &str,
+    ) -> Result<Option<String>, ProviderError> {
+        Ok(None)
+    }
+
     /// As [`Provider::hidden`].
     fn hidden(&self, _seen: &Observation) -> Vec<&'static [&'static str]> {
         Vec::new()
@@ -398,6 +408,14 @@ impl<S: Shape> Provider for Object<S> {
             }
         }
         Ok(Some(out))
+    }
+
+    async fn id_of(
+        &self,
+        context: &OperationContext,
+        wanted: &str,
+    ) -> Result<Option<String>, ProviderError> {
+        self.shape.id_of(&self.client, context, wanted).await
     }
 
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {

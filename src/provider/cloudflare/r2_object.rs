@@ -475,6 +475,13 @@ impl Provider for R2Object {
         look::compare(existing, seen)
     }
 
+    fn not_imported(&self) -> Option<[&'static str; 2]> {
+        Some([
+            "an object of a bucket is declared with its content",
+            "declare it as `R2Object(.., #{ bucket: .., key: .., file: .., adopt: true })`, and `alch run` takes it over",
+        ])
+    }
+
     async fn find(
         &self,
         context: &OperationContext,

@@ -285,6 +285,34 @@ impl Shape for Secret {
             .collect())
     }
 
+    /// A secret as `STORE/NAME`, its store by name or by id.
+    async fn id_of(
+        &self,
+        client: &Client,
+        context: &OperationContext,
+        wanted: &str,
+    ) -> Result<Option<String>, ProviderError> {
+        let Some((place, name)) = wanted.split_once('/') else {
+            return Ok(None);
+        };
+        let called = |item: &Json, word: &str| {
+            let by = |key: &str| props::text(item, key) == Some(word);
+            by("id") || by("name")
+        };
+        let pages = Call::get(PATH);
+        let stores = client.all_in_pages(context, &pages, PER_PAGE).await?;
+        let store = stores.iter().find(|store| called(store, place));
+        let Some(store) = store.and_then(|store| props::text(store, "id")) else {
+            return Ok(None);
+        };
+        let pages = Call::get(format!("{PATH}/{}/secrets", encode(store)));
+        let secrets = client.all_in_pages(context, &pages, PER_PAGE).await?;
+        let secret = secrets.iter().find(|secret| called(secret, name));
+        Ok(secret
+            .and_then(|secret| props::text(secret, "id"))
+            .map(str::to_owned))
+    }
+
     fn listed(&self, item: &Json, outputs: &Map) -> Result<Map, ProviderError> {
         let mut props = Map::new();
         props::copy(

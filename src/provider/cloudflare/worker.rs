@@ -591,6 +591,26 @@ impl Provider for Worker {
         self.content_of(context, seen).await.map(Some)
     }
 
+    async fn look_inside(
+        &self,
+        context: &OperationContext,
+        seen: &mut Observation,
+    ) -> Result<(), ProviderError> {
+        self.code_of(context, seen).await
+    }
+
+    async fn obstacles(
+        &self,
+        context: &OperationContext,
+        listed: &[Observation],
+    ) -> Result<Vec<Option<ProviderError>>, ProviderError> {
+        self.refusals(context, listed).await
+    }
+
+    fn brings(&self, object: &Observation, kind: &str, seen: &Observation) -> bool {
+        held::brings(&object.physical_name, kind, seen)
+    }
+
     fn compare(&self, existing: &Existing, seen: &Observation) -> Vec<Difference> {
         observe::compare(existing, seen)
     }

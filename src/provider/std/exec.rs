@@ -444,6 +444,13 @@ impl Provider for Exec {
         Ok(())
     }
 
+    fn not_imported(&self) -> Option<[&'static str; 2]> {
+        Some([
+            "a command leaves no object that could be looked at",
+            "declare it as `Exec(.., #{ command: .. })`: it runs with the next `alch run`",
+        ])
+    }
+
     async fn find(
         &self,
         _context: &OperationContext,

@@ -291,6 +291,13 @@ impl Provider for File {
         blocking(move || fs::remove_file(&path).map_err(|error| refused(&error))).await
     }
 
+    fn not_imported(&self) -> Option<[&'static str; 2]> {
+        Some([
+            "a file is declared with its content",
+            "declare it as `File(.., #{ path: .., content: .., adopt: true })`, and `alch run` takes it over",
+        ])
+    }
+
     async fn find(
         &self,
         context: &OperationContext,

@@ -347,6 +347,13 @@ impl Provider for HttpRequest {
         self.send(context, request).await.map(drop)
     }
 
+    fn not_imported(&self) -> Option<[&'static str; 2]> {
+        Some([
+            "a request leaves no object that could be looked at",
+            "declare it as `HttpRequest(.., #{ url: .. })`: it is sent with the next `alch run`",
+        ])
+    }
+
     async fn find(
         &self,
         _context: &OperationContext,

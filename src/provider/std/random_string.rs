@@ -136,6 +136,13 @@ impl Provider for RandomString {
         Ok(())
     }
 
+    fn not_imported(&self) -> Option<[&'static str; 2]> {
+        Some([
+            "its value stands in state alone",
+            "take a value that is there from the environment, as `secret(env(\"NAME\"))`, or declare a new one",
+        ])
+    }
+
     async fn find(
         &self,
         _context: &OperationContext,

@@ -189,7 +189,7 @@ impl Writer {
                 format: FORMAT,
                 scope: name,
             };
-            write_file(disk, &path, &sealed(&path, &record)?.0)?;
+            write_scope_record(disk, &path, &sealed(&path, &record)?.0)?;
             written.files.push(path);
             scope.pop();
             name = name.rsplit_once('/').map_or("", |(outer, _)| outer);
@@ -255,6 +255,20 @@ impl Written {
                 break;
             }
         }
+    }
+}
+
+/// Writes the record of a scope, unless it is there; one that says something else is replaced as a whole.
+fn write_scope_record(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    match disk.read(path) {
+        Ok(there) if there == bytes => Ok(()),
+        Ok(_) => {
+            let temporary = temporary(path);
+            write_file(disk, &temporary, bytes)?;
+            rename(disk, &temporary, path)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_file(disk, path, bytes),
+        Err(error) => Err(io_error("read", path, error)),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod assets;
 mod bindings;
+mod code;
 mod deployed;
 mod deployments;
 mod events;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{get, patch, post},
+    routing::{get, patch, post, put},
 };
 
 pub(in crate::local) use self::bindings::revealed;
@@ -60,6 +61,7 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
                 .put(run(scripts::put))
                 .delete(run(scripts::delete)),
         )
+        .route(&format!("{one}/content"), put(run(code::put)))
         .route(&format!("{one}/content/v2"), get(run(scripts::content)))
         .route(
             &format!("{one}/assets-upload-session"),

@@ -61,6 +61,29 @@ pub(super) fn read(call: &Call) -> Result<Upload, ApiError> {
         .part("metadata")
         .ok_or_else(|| ApiError::bad_request(INVALID, "the upload has no part `metadata`"))?;
     let metadata = into_object(parse_json(&metadata.bytes, INVALID)?, INVALID)?;
+    of_parts(parts, metadata)
+}
+
+/// Reads an upload of code alone, whose main part a header may name in the place of metadata.
+pub(super) fn read_code(call: &Call) -> Result<Upload, ApiError> {
+    let Some(parts) = &call.parts else {
+        return read_plain(call);
+    };
+    if call.part("metadata").is_some() {
+        return read(call);
+    }
+    let named = [
+        ("cf-worker-main-module-part", "main_module"),
+        ("cf-worker-body-part", "body_part"),
+    ];
+    let metadata = named
+        .into_iter()
+        .filter_map(|(header, field)| Some((field.to_owned(), json!(call.header(header)?))))
+        .collect();
+    of_parts(parts, metadata)
+}
+
+fn of_parts(parts: &[Part], metadata: Map<String, Value>) -> Result<Upload, ApiError> {
     check(&metadata)?;
     let mut contents: Vec<(Module, Bytes)> = Vec::new();
     let mut size = 0_usize;

@@ -1,14 +1,19 @@
 //! The modules of a deployed Worker as files, for import: what an upload of these files would send is what is there. What no call
 //! gives back is refused, not left out.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{FromRequest as _, Multipart, Request};
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{Response, header};
 use serde_json::Value as Json;
 
 use super::{
     super::{client::Call, props},
-    Worker, path,
+    Worker,
+    observe::of_settings,
+    path,
 };
 use crate::{
     model::{Map, Value},
@@ -17,6 +22,8 @@ use crate::{
 
 /// Name of the one module of a Worker that is no modules.
 const SCRIPT: &str = "worker.js";
+/// Workers that are asked at once.
+const AT_ONCE: usize = 4;
 /// Modules that only debuggers read.
 const SOURCE_MAP: &str = "application/source-map";
 /// Types of bindings whose values no call shows.
@@ -26,7 +33,87 @@ fn refused(message: impl Into<String>, help: impl Into<String>) -> ProviderError
     ProviderError::new(FailureKind::Refused, message).with_help(help)
 }
 
+fn serves_assets() -> ProviderError {
+    refused(
+        "it serves static assets, which no call gives back",
+        "declare it with `assets: \"./folder\"` and `adopt: true`, and `alch run` takes it over",
+    )
+}
+
 impl Worker {
+    /// For each of `listed` why [`Self::content_of`] would refuse it, as far as the list and one call a Worker tell.
+    pub(super) async fn refusals(
+        &self,
+        context: &OperationContext,
+        listed: &[Observation],
+    ) -> Result<Vec<Option<ProviderError>>, ProviderError> {
+        let serving = &self.serving_assets(context).await?;
+        stream::iter(listed.to_vec())
+            .map(|mut seen| async move {
+                let name = seen.physical_name.clone();
+                if serving.contains(&name) {
+                    return Ok(Some(serves_assets()));
+                }
+                let Some(settings) = self.get(context, path(&name, "/settings")).await? else {
+                    return Ok(None);
+                };
+                seen.props.extend(of_settings(&settings, &name));
+                Ok(self.declarable_bindings(&name, &mut seen).err())
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Adds the code to what is seen of a Worker: the hashes of its modules, and the one module where it is text, for a script
+    /// that stands in the props. What cannot be read is not compared.
+    pub(super) async fn code_of(
+        &self,
+        context: &OperationContext,
+        seen: &mut Observation,
+    ) -> Result<(), ProviderError> {
+        let call = Call::get(path(&seen.physical_name, "/content/v2"));
+        let unknown = |error: &ProviderError| {
+            matches!(error.kind, FailureKind::NotFound | FailureKind::Refused)
+        };
+        let answer = self.client.whole(context, &call).await;
+        let response = match answer.map_err(ProviderError::from) {
+            Err(error) if unknown(&error) => return Ok(()),
+            response => response?,
+        };
+        let modules = match modules(response, &call).await {
+            Err(error) if unknown(&error) => return Ok(()),
+            found => found?.0,
+        };
+        if let [(_, content)] = &modules[..]
+            && let Ok(text) = std::str::from_utf8(content)
+        {
+            seen.props.insert("script".to_owned(), Value::from(text));
+        }
+        seen.props.insert("modules".to_owned(), hashes(&modules));
+        Ok(())
+    }
+
+    /// The Workers that serve static assets.
+    async fn serving_assets(
+        &self,
+        context: &OperationContext,
+    ) -> Result<BTreeSet<String>, ProviderError> {
+        let answer = self
+            .client
+            .call(context, &Call::get("workers/scripts"))
+            .await?;
+        let items = answer.result.as_array().into_iter().flatten();
+        let serving = items.filter(|item| {
+            let has = item.get("has_assets").and_then(Json::as_bool);
+            has == Some(true)
+        });
+        Ok(serving
+            .filter_map(|item| props::text(item, "id"))
+            .map(str::to_owned)
+            .collect())
+    }
+
     /// Everything that declares the Worker: settings go into `seen`, modules are answered.
     pub(super) async fn content_of(
         &self,
@@ -45,32 +132,13 @@ impl Worker {
         }
         let mut notes = self.declarable_bindings(&name, seen)?;
         notes.extend(self.led(context, seen).await?);
-        let list = Call::get("workers/scripts");
-        let answer = self.client.call(context, &list).await?;
-        let item = answer.result.as_array().into_iter().flatten();
-        let item = item.filter(|item| props::text(item, "id") == Some(&name));
-        if item
-            .filter_map(|item| item.get("has_assets").and_then(Json::as_bool))
-            .any(|has| has)
-        {
-            return Err(refused(
-                "it serves static assets, which no call gives back",
-                "declare it with `assets: \"./folder\"` and `adopt: true`, and `alch run` takes it over",
-            ));
+        if self.serving_assets(context).await?.contains(&name) {
+            return Err(serves_assets());
         }
         let call = Call::get(path(&name, "/content/v2"));
         let response = self.client.whole(context, &call).await?;
         let (modules, main) = modules(response, &call).await?;
-        let listing = modules.iter().map(|(name, content)| {
-            Value::Map(Map::from([
-                ("name".to_owned(), Value::from(name.as_str())),
-                (
-                    "hash".to_owned(),
-                    Value::from(blake3::hash(content).to_hex().to_string()),
-                ),
-            ]))
-        });
-        seen.props.insert("modules".to_owned(), listing.collect());
+        seen.props.insert("modules".to_owned(), hashes(&modules));
         seen.props.insert("noBundle".to_owned(), Value::Bool(true));
         if main.is_none() {
             seen.props.insert("format".to_owned(), Value::from("cjs"));
@@ -126,6 +194,16 @@ impl Worker {
             .insert("keepBindings".to_owned(), Value::Array(kept));
         Ok(vec![note])
     }
+}
+
+/// The hashes of modules by their names.
+fn hashes(modules: &[(String, Vec<u8>)]) -> Value {
+    let one = |(name, content): &(String, Vec<u8>)| {
+        let hash = Value::from(blake3::hash(content).to_hex().to_string());
+        let fields = Map::from([("hash".to_owned(), hash)]);
+        (name.clone(), Value::Map(fields))
+    };
+    Value::Map(modules.iter().map(one).collect())
 }
 
 /// Modules by path, and the main one; none where it is one script.

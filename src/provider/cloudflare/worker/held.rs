@@ -39,6 +39,17 @@ pub(super) fn holds(props: &Map, outputs: &Map, kind: &str, seen: &Observation) 
     }
 }
 
+/// Whether an import of the Worker of that name declares an object of another kind, too: what leads there.
+pub(super) fn brings(worker: &str, kind: &str, seen: &Observation) -> bool {
+    let key = match kind {
+        custom_domain::KIND => "worker",
+        route::KIND => "script",
+        queue_consumer::KIND => "scriptName",
+        _ => return false,
+    };
+    text_prop(&seen.outputs, key) == Some(worker)
+}
+
 /// Whether a Worker binds a workflow by its name: one that a resource stands for is a resource of state.
 fn binds(props: &Map, workflow: &str) -> bool {
     let bindings = props.get("bindings").and_then(Value::as_map);

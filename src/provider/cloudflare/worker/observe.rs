@@ -137,7 +137,7 @@ impl Worker {
 }
 
 /// The settings of a script as props. What can be switched off is said to be off where the answer is silent about it.
-fn of_settings(settings: &Json, name: &str) -> Map {
+pub(super) fn of_settings(settings: &Json, name: &str) -> Map {
     let mut out = Map::new();
     props::copy(
         &mut out,
@@ -216,31 +216,61 @@ pub(super) fn compare(existing: &Existing, seen: &Observation) -> Vec<Difference
             found: Value::from(found),
         });
     }
-    // Only an import sees modules.
-    let modules = |props: &Map| {
-        let list = props.get("modules").and_then(Value::as_array);
-        let mut modules = BTreeMap::new();
-        for module in list? {
-            let module = module.as_map()?;
-            modules.insert(text_prop(module, "name")?, text_prop(module, "hash")?);
-        }
-        let told = modules
-            .into_iter()
-            .map(|(name, hash)| (name.to_owned(), Value::from(hash)));
-        Some(Value::Map(told.collect()))
-    };
-    if let (Some(state), Some(found)) = (modules(&existing.props), modules(&seen.props))
-        && state != found
-    {
-        let path = vec!["modules".to_owned()];
-        out.push(Difference { path, state, found });
-    }
+    out.extend(compare_code(&existing.props, &seen.props));
     for prop in ["crons", "tags", "tailConsumers"] {
         out.extend(compare_sets(existing, seen, prop));
     }
     out.extend(bound::compare(existing, seen));
     out.extend(leads::compare(existing, seen));
     out
+}
+
+/// The differences of modules, which only an import and an adoption see. A source map is no code.
+fn compare_code(declared: &Map, seen: &Map) -> Vec<Difference> {
+    let Some(found) = seen.get("modules").and_then(Value::as_map) else {
+        return Vec::new();
+    };
+    // A script that stands in the props is compared as it is, where what is there is one, too.
+    if let Some(script) = declared.get("script")
+        && !seen.contains_key("script")
+    {
+        return vec![Difference {
+            path: vec!["script".to_owned()],
+            state: script.clone(),
+            found: Value::Null,
+        }];
+    }
+    let Some(list) = declared.get("modules").and_then(Value::as_array) else {
+        return Vec::new();
+    };
+    let modules = list.iter().filter_map(|module| {
+        let module = module.as_map()?;
+        Some((text_prop(module, "name")?, text_prop(module, "hash")?))
+    });
+    let declared: BTreeMap<&str, &str> = modules.collect();
+    let found: BTreeMap<&str, &str> = found
+        .iter()
+        .filter_map(|(name, module)| Some((name.as_str(), text_prop(module.as_map()?, "hash")?)))
+        .collect();
+    let is_map = |name: &str| {
+        let of = name.strip_suffix(".map");
+        of.is_some_and(|of| declared.contains_key(of) || found.contains_key(of))
+    };
+    let names: BTreeSet<&str> = declared.keys().chain(found.keys()).copied().collect();
+    let hash = |hashes: &BTreeMap<&str, &str>, name: &str| {
+        hashes
+            .get(name)
+            .map_or(Value::Null, |hash| Value::from(*hash))
+    };
+    names
+        .into_iter()
+        .filter(|name| !is_map(name) && declared.get(name) != found.get(name))
+        .map(|name| Difference {
+            path: ["modules", name, "hash"].map(str::to_owned).to_vec(),
+            state: hash(&declared, name),
+            found: hash(&found, name),
+        })
+        .collect()
 }
 
 /// The difference of two lists whose order says nothing. Marks are no tags of the user's.

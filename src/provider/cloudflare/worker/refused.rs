@@ -160,7 +160,9 @@ fn missing(
 ) -> ProviderError {
     let Some(view) = view else {
         let message = format!("there is no {what} `{id}`, {place}");
-        let help = format!("give a {what} of the script, or correct what names one that is there");
+        let help = format!(
+            "if the script declares this {what}, give its handle in place of the text, so that it is made first; else correct the text"
+        );
         return absent(message, help, error);
     };
     let (name, resource) = (&view.physical_name, view.fqn.within_stage());

@@ -188,7 +188,8 @@ pub(super) fn schema(name_limit: usize) -> KindSchema {
                     PropType::Resource(&[super::KIND]),
                     PropType::String,
                 ]))),
-                "Workers whose `tail` gets the logs of this one: handles or names",
+                "Workers whose `tail` gets the logs of this one: handles of those that the script declares, which are made first, or \
+                 names of others",
             ),
             Prop::new(
                 "keepBindings",
