@@ -555,3 +555,157 @@ fn cleanup_of_a_stage_that_is_locked_does_not_say_that_there_is_nothing_to_do() 
     );
     assert_eq!(refused.stdout, "nothing was removed\n");
 }
+
+#[test]
+fn a_damaged_record_of_a_run_hides_no_other() {
+    let project = deployed();
+    let whole = event(&project, &["state", "history"], "history");
+    let ids: Vec<&str> = whole["deployments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|deployment| deployment["id"].as_str().unwrap())
+        .collect();
+    let [newest, oldest] = ids[..] else {
+        panic!("{whole}")
+    };
+    let record = format!(".alchemy/shop/dev/deployments/{newest}.json");
+    project.file(&record, "not what was written");
+
+    let told = project.alch(["state", "history"]).code(12);
+    let row = |id: &str| {
+        let mut lines = told.stdout.lines();
+        lines.find(|line| line.starts_with(id)).unwrap().to_owned()
+    };
+    assert!(row(newest).contains("unreadable"), "{}", told.stdout);
+    assert!(row(oldest).contains("succeeded"), "{}", told.stdout);
+    assert!(told.stderr.contains("error[E0402]"), "{}", told.stderr);
+    assert!(told.stderr.contains(&record), "{}", told.stderr);
+    let advice = "help: `alch scope cleanup --app shop --stage dev` sets it aside";
+    assert!(told.stderr.contains(advice), "{}", told.stderr);
+
+    let output = project.alch(["state", "history", "--json"]).code(12);
+    let messages = output.messages();
+    let listed = messages.iter().find(|event| event["type"] == "history");
+    let listed = &listed.unwrap()["deployments"];
+    assert_eq!(
+        listed[0],
+        serde_json::json!({ "id": newest, "damaged": true })
+    );
+    assert_eq!(listed[1]["id"], oldest);
+    let diagnostic = messages.iter().find(|event| event["type"] == "diagnostic");
+    assert!(
+        diagnostic.unwrap().to_string().contains(newest),
+        "{messages:?}"
+    );
+
+    // The logs are files of their own: both can still be read.
+    for (id, code) in [(newest, 12), (oldest, 12)] {
+        let log = project.alch(["scope", "logs", id]).code(code);
+        assert!(log.stdout.contains("change_summary"), "{}", log.stdout);
+        assert!(log.stderr.contains(advice), "{}", log.stderr);
+    }
+    let inspected = project.alch(["scope", "inspect"]).code(12);
+    assert!(inspected.stdout.contains("serial      2"), "{inspected:?}");
+    project.alch(["scope", "cleanup"]).success();
+    project.alch(["state", "history"]).success();
+    project.alch(["scope", "logs"]).success();
+}
+
+#[test]
+fn what_is_left_of_a_destroyed_stage_is_no_stage_and_no_damage() {
+    let project = deployed();
+    project.alch(["destroy", "--yes"]).success();
+    // Beside the history of the stage, and nothing else.
+    let left = std::fs::read_dir(project.path(".alchemy/shop/dev")).unwrap();
+    let mut left: Vec<String> = left
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["deployments", "logs", "removed.json"]);
+    for command in [
+        &["scope", "list"][..],
+        &["stages"],
+        &["scope", "validate", "--all"],
+        &["scope", "cleanup", "--all", "--force"],
+    ] {
+        let told = project.alch(command).success();
+        assert!(!told.stdout.contains("shop/dev"), "{command:?}: {told:?}");
+    }
+    let mark = ".alchemy/shop/dev/removed.json";
+    let whole = project.read(mark);
+
+    // A damaged one is told, and set aside as its error says.
+    project.file(mark, &whole[..whole.len() / 2]);
+    for command in [&["run"][..], &["plan"], &["scope", "validate"]] {
+        let told = project.alch(command).code(12);
+        assert!(told.stderr.contains("removed.json"), "{told:?}");
+        assert!(told.stderr.contains("alch scope cleanup"), "{told:?}");
+        assert!(!told.stderr.contains("rebuild"), "{told:?}");
+    }
+    project
+        .alch(["scope", "cleanup", "--app", "shop", "--stage", "dev"])
+        .success();
+    project.alch(["scope", "validate", "--all"]).success();
+    project.alch(["run"]).success();
+    settled(&project);
+}
+
+#[test]
+fn a_damaged_record_of_a_run_is_set_aside_where_the_stage_is_gone_too() {
+    let project = deployed();
+    project.alch(["destroy", "--yes"]).success();
+    let deployments = walk(&project.path(".alchemy/shop/dev/deployments"));
+    std::fs::write(&deployments[0], "not what was written").unwrap();
+    project.alch(["state", "history"]).code(12);
+    project.alch(["scope", "cleanup"]).success();
+    project.alch(["state", "history"]).success();
+    project.alch(["scope", "validate", "--all"]).success();
+    project.alch(["run"]).success();
+    settled(&project);
+}
+
+#[test]
+fn rebuild_takes_the_exact_records_of_a_reset_stage_from_its_backups() {
+    let script = r#"
+alchemy("shop");
+KV("cache", #{ title: "chosen-name" });
+RandomString("token", #{ length: 16 });
+File("note", #{ path: "note.txt", content: "written once" });
+"#;
+    let project = Project::with_script("alchemy(\"shop\"); KV(\"gone\");");
+    project.alch(["run"]).success();
+    project.file("alchemy.run.rhai", script);
+    project.alch(["run"]).success();
+    let record = |id: &str| -> Value {
+        let path = format!(".alchemy/shop/dev/resources/{id}/state.json");
+        let text = project.read(&path);
+        serde_json::from_str::<Value>(&text).unwrap()["record"].clone()
+    };
+    let before: Vec<Value> = ["cache", "token", "note"].map(record).into();
+    project.alch(["scope", "reset", "--yes"]).success();
+    project.alch(["scope", "rebuild", "--yes"]).success();
+    for (id, before) in ["cache", "token", "note"].into_iter().zip(before) {
+        let mut after = record(id);
+        // All but that the next run sets it to what the script says.
+        assert_eq!(after["status"], "updating", "{id}");
+        after["status"] = before["status"].clone();
+        assert_eq!(after, before, "{id}");
+        assert_eq!(after["adopted"], Value::Null, "{id}");
+    }
+    // What was deleted before the reset, and what is declared no more, stays away.
+    assert_eq!(
+        names(&project),
+        ["shop/dev/cache", "shop/dev/token", "shop/dev/note"]
+    );
+    let run = project.alch(["run"]).success();
+    assert!(run.last_line().starts_with("0 created"), "{}", run.stderr);
+    settled(&project);
+
+    // An object that is gone is not believed to be there because a backup has it; one that no backup has is found by its name.
+    project.alch(["scope", "reset", "--yes"]).success();
+    std::fs::remove_file(project.path("note.txt")).unwrap();
+    std::fs::remove_dir_all(project.path(".alchemy/shop/dev/backups")).unwrap();
+    project.alch(["scope", "rebuild", "--yes"]).code(4);
+    assert_eq!(names(&project), ["shop/dev/cache"]);
+}

@@ -223,10 +223,10 @@ alchemy("theirs");
 CustomDomain("api.example.com", #{ adopt: true, worker: "api", zoneId: "[ID]" });
 
 // cloudflare::DnsRecords: 1
-DnsRecords("example.com", #{ adopt: true, records: [#{ content: "192.0.2.3", name: "new.example.com", ttl: 60, "type": "A" }], zoneId: "[ID]" });
+DnsRecords("example.com-dnsrecords", #{ adopt: true, records: [#{ content: "192.0.2.3", name: "new.example.com", ttl: 60, "type": "A" }], zoneId: "[ID]" });
 
 // cloudflare::QueueConsumer: 1
-QueueConsumer("jobs", #{ adopt: true, queue: "[ID]", scriptName: "api" });
+QueueConsumer("jobs-queueconsumer", #{ adopt: true, queue: "[ID]", scriptName: "api" });
 
 // cloudflare::Route: 1
 Route("shop.example.com", #{ adopt: true, pattern: "shop.example.com/*", script: "api", zoneId: "[ID]" });

@@ -59,6 +59,7 @@ alchemy("theirs");
 let zone = Zone("example.com");
 let jobs = Queue("jobs");
 let orders = Queue("orders");
+KV("api-values", #{ name: "api-dev" });
 Worker("api", #{
     script: "export class Flow {} export default { fetch() {}, queue() {} }",
     bindings: #{ FLOW: Workflow("flow", #{ className: "Flow" }), JOBS: jobs },
@@ -86,12 +87,15 @@ fn a_draft_and_the_imports_that_it_advises_stand_together() {
     snapbox::assert_data_eq!(
         without_ids(&scan.stdout),
         str![[r#"
-// 13 objects on target cloudflare that no state here knows. `alch run` with these lines adopts them.
+// 14 objects on target cloudflare that no state here knows. `alch run` with these lines adopts them.
 alchemy("my-app");
 
 // cloudflare::CustomDomain: 2
 // `api.example.com` comes with the import of the Worker `api-dev`
 CustomDomain("room.example.com", #{ adopt: true, worker: "room-dev", zoneId: "[ID]" });
+
+// cloudflare::KVNamespace: 1
+KV("api", #{ adopt: true });
 
 // cloudflare::Queue: 2
 Queue("jobs", #{ adopt: true });
@@ -106,7 +110,7 @@ QueueConsumer("orders-queueconsumer", #{ adopt: true, queue: "[ID]", scriptName:
 Route("example.com-room", #{ adopt: true, pattern: "example.com/room/*", script: "room-dev", zoneId: "[ID]" });
 
 // cloudflare::Worker: 3
-// alch import Worker api-dev --app my-app --target cloudflare
+// alch import Worker api-dev api-worker --app my-app --target cloudflare
 // `page-dev` cannot be imported: it serves static assets, which no call gives back
 //   declare it with `assets: "./folder"` and `adopt: true`, and `alch run` takes it over
 // `room-dev` cannot be imported: it owns the Durable Object class `Room` (binding `ROOM`), which is a resource of its own

@@ -139,7 +139,7 @@ impl Project {
             Ok::<_, StateError>(
                 kept.contains(stage)
                     || locks.iter().any(|lock| lock.stage == *stage)
-                    || !self.store.deployments(stage, 1).await?.is_empty(),
+                    || !self.store.history(stage, 1).await?.is_empty(),
             )
         })?;
         match is_known {
@@ -150,7 +150,16 @@ impl Project {
 
     /// The error that a stage has no state.
     pub(super) fn no_stage(&self, stage: &StagePath) -> Result<CliError, CliError> {
-        Ok(CliError::no_stage(stage, &self.stages()?))
+        let error = CliError::no_stage(stage, &self.stages()?);
+        let removed = self.runtime.block_on(self.store.removed(stage))?;
+        Ok(match removed {
+            Some(removed) => error.with_note(format!(
+                "it was removed at {:.0}, after serial {}",
+                removed.at,
+                removed.serial.saturating_sub(1)
+            )),
+            None => error,
+        })
     }
 }
 

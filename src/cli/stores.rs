@@ -1,7 +1,8 @@
 //! Which store holds the state of an application: the `.alchemy` folder, or a bucket.
 //!
 //! What a script declares (`stateStore: s3(..)`) counts most, then what was remembered of a script or of `alch state
-//! migrate-store`, then `$ALCHEMY_STATE_STORE`, then what was remembered of that, then the folder. A bucket is remembered in
+//! migrate-store`, then `$ALCHEMY_STATE_STORE`, then what was remembered of that, then the folder. A variable that names another
+//! store than `migrate-store` brought the state to is refused, not passed over. A bucket is remembered in
 //! `.alchemy/stores/<app>.json`, without secrets, so that commands that do not read the script find it.
 
 mod memory;
@@ -26,13 +27,17 @@ use crate::{
     script::StoreDeclaration,
     secret::Redactor,
     state::{
-        BucketFault, BucketStore, FileStore, SharedStore, StateError,
+        BucketFault, BucketStore, FileStore, OtherStore, SharedStore, StateError,
         bucket::{BucketConfig, BucketKeys, ConfigError},
     },
 };
 
 /// What `$ALCHEMY_STATE_STORE` and `--to` call the folder.
 const LOCAL: &str = "local";
+/// Names a store by its address.
+const STORE_VARIABLE: &str = "ALCHEMY_STATE_STORE";
+/// Names a bucket of R2, where the keys of one are there too.
+const BUCKET_VARIABLE: &str = "R2_BUCKET_NAME";
 
 /// Where state is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,8 +119,11 @@ impl Stores {
         let wanted = self.wanted()?;
         let mut routes = Vec::new();
         for (app, found) in remembered {
-            let choice = self.weigh(None, wanted.clone(), Some(found));
-            routes.push((app, self.route(&choice)?));
+            let route = match self.ignored(&app, wanted.as_ref(), Some(&found)) {
+                Some(stores) => Route::Refused(stores),
+                None => self.route(&self.weigh(None, wanted.clone(), Some(found)))?,
+            };
+            routes.push((app, route));
         }
         let others = match &wanted {
             Some(choice) => self.route(choice)?,
@@ -131,6 +139,49 @@ impl Stores {
             .location)
     }
 
+    /// The store that has the state of an application, whatever else the environment names: for the command that brings it
+    /// somewhere else.
+    pub(super) fn own(&self, app: &AppName) -> Result<(Location, SharedStore), CliError> {
+        let choice = self.weigh(None, self.wanted()?, memory::read(&self.root, app)?);
+        match self.route(&choice)? {
+            Route::Store(store) => Ok((choice.location, store)),
+            Route::Closed(label) => Err(routed::closed(&label).into()),
+            Route::Refused(stores) => Err(StateError::OtherStore(stores).into()),
+        }
+    }
+
+    /// What the environment asks for in vain: a command brought the state elsewhere. A script that declares its store counts
+    /// more than either, and is no such case.
+    pub(super) fn ignored_for(&self, app: &AppName) -> Result<Option<Box<OtherStore>>, CliError> {
+        let remembered = memory::read(&self.root, app)?;
+        Ok(self.ignored(app, self.wanted()?.as_ref(), remembered.as_ref()))
+    }
+
+    fn ignored(
+        &self,
+        app: &AppName,
+        wanted: Option<&Choice>,
+        remembered: Option<&Remembered>,
+    ) -> Option<Box<OtherStore>> {
+        let wanted = &wanted?.location;
+        let place = remembered
+            .filter(|found| found.by == DeclaredBy::Command)?
+            .location();
+        (place != *wanted).then(|| {
+            Box::new(OtherStore {
+                app: app.clone(),
+                variable: match self.environment.get(STORE_VARIABLE) {
+                    Some(_) => STORE_VARIABLE,
+                    None => BUCKET_VARIABLE,
+                },
+                named: wanted.label(),
+                named_url: wanted.url(),
+                place: place.label(),
+                place_url: place.url(),
+            })
+        })
+    }
+
     /// The store for a run of a script. Refuses one other than where the state is.
     pub(super) async fn for_run(
         &self,
@@ -140,9 +191,17 @@ impl Stores {
         let app = &stage.app;
         let declared = declared.map(|found| self.declared(found)).transpose()?;
         let remembered = memory::read(&self.root, app)?;
-        let choice = self.weigh(declared, self.wanted()?, remembered.clone());
+        let wanted = self.wanted()?;
+        let is_test = stage.stage.test_parts().is_some();
+        if !is_test
+            && declared.is_none()
+            && let Some(stores) = self.ignored(app, wanted.as_ref(), remembered.as_ref())
+        {
+            return Err(StateError::OtherStore(stores).into());
+        }
+        let choice = self.weigh(declared, wanted, remembered.clone());
         let route = self.route(&choice)?;
-        if stage.stage.test_parts().is_none() {
+        if !is_test {
             self.check_move(stage, &choice, &route, remembered.as_ref())
                 .await?;
         }
@@ -183,6 +242,7 @@ impl Stores {
         match self.route(&choice)? {
             Route::Store(store) => Ok((location, store)),
             Route::Closed(label) => Err(routed::closed(&label).into()),
+            Route::Refused(stores) => Err(StateError::OtherStore(stores).into()),
         }
     }
 
@@ -231,7 +291,7 @@ impl Stores {
 
     /// What the environment asks for.
     fn wanted(&self) -> Result<Option<Choice>, CliError> {
-        let location = match self.environment.get("ALCHEMY_STATE_STORE") {
+        let location = match self.environment.get(STORE_VARIABLE) {
             Some(url) => self
                 .parse(url)
                 .map_err(|error| error.with_note("from `$ALCHEMY_STATE_STORE`"))?,
@@ -239,7 +299,7 @@ impl Stores {
                 let complete = ["R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"]
                     .iter()
                     .all(|name| self.environment.get(name).is_some());
-                match self.environment.get("R2_BUCKET_NAME") {
+                match self.environment.get(BUCKET_VARIABLE) {
                     Some(bucket) if complete => self
                         .parse(&format!("r2://{bucket}"))
                         .map_err(|error| error.with_note("from `$R2_BUCKET_NAME`"))?,
@@ -424,6 +484,7 @@ impl Stores {
                         not_moved(store, &stage.app, &choice.location.url()).await
                     }
                     Route::Closed(label) => Err(routed::closed(label)),
+                    Route::Refused(stores) => Err(StateError::OtherStore(stores.clone())),
                 };
                 match stages {
                     Ok(stages) if stages.is_empty() => Ok(()),
@@ -448,7 +509,16 @@ impl Stores {
                     return Ok(());
                 }
                 match store.load(stage).await? {
-                    None => Err(elsewhere(&Location::Folder, "and not in")),
+                    None => match store.removed(stage).await? {
+                        // The copy here is older than that.
+                        Some(removed)
+                            if removed.lineage == local.lineage
+                                && removed.serial > local.serial =>
+                        {
+                            Ok(())
+                        }
+                        _ => Err(elsewhere(&Location::Folder, "and not in")),
+                    },
                     Some(there)
                         if there.lineage == local.lineage && there.serial < local.serial =>
                     {

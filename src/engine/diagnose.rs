@@ -245,6 +245,18 @@ pub fn state_diagnostic(error: &StateError) -> Diagnostic {
                 "local" => "go on there: take `stateStore` out of the script, and `ALCHEMY_STATE_STORE` out of the environment, in the project whose folder it is".to_owned(),
                 to => format!("go on there: declare it as `stateStore` in the script, or set `ALCHEMY_STATE_STORE=\"{to}\"`"),
             }),
+        StateError::OtherStore(stores) => {
+            Diagnostic::error(codes::OTHER_STORE, error.to_string())
+                .with_note("nothing was changed")
+                .with_help(format!(
+                    "to go on where the state is: take `{}` out of the environment, or set it to \"{}\"",
+                    stores.variable, stores.place_url
+                ))
+                .with_help(format!(
+                    "to bring the state over: `alch state migrate-store --app {} --to \"{}\"`",
+                    stores.app, stores.named_url
+                ))
+        }
         StateError::TooNew { .. } => Diagnostic::error(codes::TOO_NEW, error.to_string())
             .with_help("use the newer alch"),
         StateError::Bucket { fault, .. } => bucket_diagnostic(error, *fault),
@@ -285,11 +297,12 @@ impl Damage {
             };
         }
         // `<app>/<stage>/backups/<name>`; an application or a stage may have the name of such a folder.
-        match HISTORY.contains(&folder)
-            && !matches!(name, "app.json" | "state.json" | "journal.wal")
-        {
-            true => Self::History,
-            false => Self::State,
+        match name {
+            "app.json" | "state.json" | "journal.wal" => Self::State,
+            // What is left of a stage that was removed.
+            "removed.json" => Self::History,
+            _ if HISTORY.contains(&folder) => Self::History,
+            _ => Self::State,
         }
     }
 }

@@ -29,6 +29,7 @@ use super::{
     failure::RunError,
     node::Graph,
     options::{Phase, RunOptions, World},
+    rebuild::BackedUp,
     recover::close_open_intents,
     stakes::at_stake,
 };
@@ -60,6 +61,8 @@ pub struct Run {
     pub(super) made: Made,
     /// What there is of kinds of which a plan may adopt objects.
     pub(super) lists: Lists,
+    /// What backups have, for a rebuild.
+    pub(super) backed_up: tokio::sync::OnceCell<BackedUp>,
 }
 
 /// The part of a stage's header that must be durable before the first change that rests on it.
@@ -177,6 +180,7 @@ impl Run {
             plan_index: OnceLock::new(),
             made: Made::default(),
             lists: Lists::default(),
+            backed_up: tokio::sync::OnceCell::new(),
             finished: tokio::sync::Mutex::new(None),
         });
         let looks = run.options.refresh && matches!(run.options.phase, Phase::Up | Phase::Plan);

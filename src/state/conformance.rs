@@ -386,6 +386,80 @@ conformance! {
         assert_eq!(names(&load(&store).await.unwrap()), ["app/dev/b"]);
     }
 
+    a_removed_stage_leaves_its_place_in_its_history => |subject| {
+        let store = (subject.reopen)();
+        assert!(store.removed(&stage("app/dev")).await.unwrap().is_none());
+        let session = open(&store).await;
+        session.append(vec![put("app/dev/s/a", 1)]).await.unwrap();
+        session.checkpoint(header(&["app/dev/s/a"])).await.unwrap();
+        assert!(store.removed(&stage("app/dev")).await.unwrap().is_none(), "{}", subject.name);
+        session.append(vec![removed("app/dev/s/a")]).await.unwrap();
+        let last = StageHeader { deployment: Some("01B".to_owned()), ..header(&[]) };
+        session.checkpoint(last).await.unwrap();
+        let before = load(&store).await.unwrap();
+        session.remove_stage().await.unwrap();
+        session.release().await.unwrap();
+
+        let store = (subject.reopen)();
+        let left = store.removed(&stage("app/dev")).await.unwrap().unwrap();
+        assert_eq!((&left.lineage, left.deployment.as_deref()), (&before.lineage, Some("01B")), "{}", subject.name);
+        assert!(left.serial > before.serial, "{}", subject.name);
+        assert!(load(&store).await.is_none());
+        assert!(store.stages(&stage("app/dev").app).await.unwrap().is_empty());
+        assert_eq!(store.all_stages(&stage("app/dev").app).await.unwrap(), [stage("app/dev")]);
+        assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty());
+        // Neither a run that comes to nothing nor one that only looks changes that.
+        let session = open(&store).await;
+        assert!(session.take_state().is_empty());
+        session.checkpoint(StageHeader::default()).await.unwrap();
+        session.release().await.unwrap();
+        assert!(store.clean_up(&stage("app/dev"), true, request()).await.unwrap().is_empty(), "{}", subject.name);
+        assert_eq!(store.removed(&stage("app/dev")).await.unwrap(), Some(left.clone()), "{}", subject.name);
+
+        // What is made anew goes on after it, in the same history.
+        let session = open(&store).await;
+        session.append(vec![put("app/dev/b", 1)]).await.unwrap();
+        drop(session);
+        let store = (subject.reopen)();
+        let session = open(&store).await;
+        session.checkpoint(header(&["app/dev/b"])).await.unwrap();
+        session.release().await.unwrap();
+        let anew = load(&store).await.unwrap();
+        assert_eq!(anew.lineage, left.lineage, "{}", subject.name);
+        assert!(anew.serial > left.serial, "{}: {} after {}", subject.name, anew.serial, left.serial);
+        assert!(store.removed(&stage("app/dev")).await.unwrap().is_none());
+        assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty(), "{}", subject.name);
+    }
+
+    that_a_stage_was_removed_is_taken_over_and_forgotten => |subject| {
+        let lineage = "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned();
+        let store = (subject.reopen)();
+        for serial in [1, 7] {
+            let session = store.receive(&stage("app/dev"), lineage.clone(), serial, request()).await.unwrap();
+            session.append(vec![replaced(&stage("app/dev"), &[])]).await.unwrap();
+            session.checkpoint(StageHeader::default()).await.unwrap();
+            session.remove_stage().await.unwrap();
+            session.release().await.unwrap();
+            let left = store.removed(&stage("app/dev")).await.unwrap().unwrap();
+            assert_eq!((&left.lineage, left.serial), (&lineage, serial + 1), "{}", subject.name);
+            assert!(load(&store).await.is_none(), "{}", subject.name);
+            assert!(store.validate(&stage("app/dev")).await.unwrap().is_empty(), "{}", subject.name);
+        }
+        // A repair of what is not there goes on after it too.
+        let nothing = store.salvage(&stage("app/dev")).await.unwrap().snapshot;
+        let (session, _) = store.set_aside(&stage("app/dev"), &nothing, request()).await.unwrap();
+        session.append(vec![replaced(&stage("app/dev"), &[("app/dev/a", 1)])]).await.unwrap();
+        session.checkpoint(header(&["app/dev/a"])).await.unwrap();
+        session.release().await.unwrap();
+        assert!(load(&store).await.unwrap().serial > 8, "{}", subject.name);
+        let session = open(&store).await;
+        session.append(vec![removed("app/dev/a")]).await.unwrap();
+        assert!(session.forget_stage().await.is_ok(), "{}", subject.name);
+        session.release().await.unwrap();
+        assert!(store.removed(&stage("app/dev")).await.unwrap().is_none(), "{}", subject.name);
+        assert!(load(&store).await.is_none(), "{}", subject.name);
+    }
+
     a_backup_is_read_and_put_back_in_one_step => |subject| {
         let store = (subject.reopen)();
         let session = open(&store).await;

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    BackupName, Deployment, JournalEntry, LockHolder, LockRequest, LockStatus, Retention, Salvage,
-    Session, Snapshot, StageHeader, StageState, StateError, Store,
+    BackupName, Deployment, JournalEntry, LockHolder, LockRequest, LockStatus, Removed, Retention,
+    Salvage, Session, Snapshot, StageHeader, StageState, StateError, Store,
 };
 use crate::{
     model::{AppName, StagePath},
@@ -33,6 +33,7 @@ pub struct MemoryStore {
 struct Data {
     lineages: BTreeMap<AppName, String>,
     stages: BTreeMap<StagePath, StageState>,
+    removed: BTreeMap<StagePath, Removed>,
     deployments: BTreeMap<StagePath, BTreeMap<String, Deployment>>,
     /// By stage, oldest first; and the last checkpoint, which the next one backs up.
     backups: BTreeMap<StagePath, Vec<Snapshot>>,
@@ -91,7 +92,11 @@ impl MemoryStore {
             acquired_at: self.clock.now(),
             heartbeat: 0,
         };
-        let state = data.stages.get(stage).cloned().unwrap_or_default();
+        let state = data.stages.get(stage).cloned();
+        let state = state.unwrap_or_else(|| StageState {
+            serial: data.removed.get(stage).map_or(0, |found| found.serial),
+            ..StageState::default()
+        });
         data.locks.insert(
             stage.clone(),
             Lock {
@@ -152,7 +157,8 @@ impl Store for MemoryStore {
 
     async fn all_stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
         let data = locked(&self.data);
-        let stages: BTreeSet<&StagePath> = data.stages.keys().chain(data.backups.keys()).collect();
+        let kept = data.stages.keys().chain(data.backups.keys());
+        let stages: BTreeSet<&StagePath> = kept.chain(data.removed.keys()).collect();
         let stages = stages.into_iter().filter(|stage| stage.app == *app);
         Ok(stages.cloned().collect())
     }
@@ -163,6 +169,12 @@ impl Store for MemoryStore {
             state.check_here(stage)?;
         }
         Ok(state)
+    }
+
+    async fn removed(&self, stage: &StagePath) -> Result<Option<Removed>, StateError> {
+        let data = locked(&self.data);
+        let found = data.removed.get(stage);
+        Ok(found.filter(|_| !data.stages.contains_key(stage)).cloned())
     }
 
     async fn open(
@@ -359,11 +371,13 @@ impl MemorySession {
             .lineages
             .entry(self.stage.app.clone())
             .or_insert_with(|| self.store.ids.ulid(self.store.clock.now()));
+        let removed = &data.removed;
         let state = data
             .stages
             .entry(self.stage.clone())
             .or_insert_with(|| StageState {
                 lineage: lineage.clone(),
+                serial: removed.get(&self.stage).map_or(0, |found| found.serial),
                 ..StageState::default()
             });
         state.epoch = self.holder.epoch;
@@ -465,12 +479,13 @@ impl Session for MemorySession {
     }
 
     async fn remove_stage(&self) -> Result<(), StateError> {
+        let at = self.store.clock.now();
         self.write(|data| {
-            if data
-                .stages
-                .get(&self.stage)
-                .is_none_or(StageState::is_empty)
-            {
+            let state = data.stages.get(&self.stage);
+            if state.is_none_or(StageState::is_empty) {
+                let removed = state.map(|state| Removed::of(state, at));
+                data.removed
+                    .extend(removed.map(|removed| (self.stage.clone(), removed)));
                 data.stages.remove(&self.stage);
                 data.checkpoints.remove(&self.stage);
                 data.backups.remove(&self.stage);
@@ -486,6 +501,13 @@ impl Session for MemorySession {
                 })
             }
         })?
+    }
+
+    async fn forget_stage(&self) -> Result<(), StateError> {
+        self.remove_stage().await?;
+        self.write(|data| {
+            data.removed.remove(&self.stage);
+        })
     }
 
     async fn release(&self) -> Result<(), StateError> {

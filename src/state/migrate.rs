@@ -26,6 +26,8 @@ pub(crate) enum Role {
     Application,
     /// The stage record of the file store.
     Stage,
+    /// What is left of a stage that was removed, in the file store.
+    Removal,
     /// The record of one resource, in the file store.
     Record,
     /// A backup, an export, or a replacement in the journal.

@@ -32,7 +32,7 @@ pub use lease::Lease;
 pub use memory::MemoryStore;
 pub use record::{
     Deployment, Intent, JournalEntry, KeyCheck, LockHolder, LockStatus, OldObject, Operation,
-    Record, StageHeader, StageState, Status,
+    Record, Removed, StageHeader, StageState, Status,
 };
 pub use snapshot::{BackupName, Salvage, Snapshot, SnapshotError};
 
@@ -92,6 +92,9 @@ pub enum StateError {
         /// The address of the other store.
         to: String,
     },
+    /// The environment names another store than the one that the state was brought to by a command.
+    #[error("{0}")]
+    OtherStore(Box<OtherStore>),
     /// Written by a newer alch.
     #[error("`{place}` was written in format {found}; this alch reads up to {known}")]
     TooNew {
@@ -125,6 +128,26 @@ pub enum StateError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Two stores of one application: the one that has its state, and the one that the environment names.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "`${variable}` names {named}, but state of {app} is in {place}, where `alch state migrate-store` brought it"
+)]
+pub struct OtherStore {
+    /// The application.
+    pub app: AppName,
+    /// The variable of the environment.
+    pub variable: &'static str,
+    /// What it names, for people.
+    pub named: String,
+    /// The same as an address.
+    pub named_url: String,
+    /// Where the state is, for people.
+    pub place: String,
+    /// The same as an address.
+    pub place_url: String,
 }
 
 /// Why a bucket could not be used.
@@ -226,6 +249,15 @@ pub trait Store: Send + Sync {
     /// [`StateError::Corrupt`], [`StateError::Moved`] and the others.
     async fn load(&self, stage: &StagePath) -> Result<Option<StageState>, StateError>;
 
+    /// What is known of a stage that was removed and has not been made again; `None` also where that was forgotten.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn removed(&self, stage: &StagePath) -> Result<Option<Removed>, StateError> {
+        tracing::trace!(%stage, "this store forgets what was removed");
+        Ok(None)
+    }
+
     /// Takes the stage for one run, recovers what a crashed run left, and makes the stage where there is none.
     ///
     /// # Errors
@@ -263,6 +295,19 @@ pub trait Store: Send + Sync {
         stage: &StagePath,
         limit: usize,
     ) -> Result<Vec<Deployment>, StateError>;
+
+    /// As [`Store::deployments`], with why a record cannot be read in its place: a damaged one does not hide the others.
+    ///
+    /// # Errors
+    /// [`StateError`] when the records cannot be listed, or the store does not answer.
+    async fn history(
+        &self,
+        stage: &StagePath,
+        limit: usize,
+    ) -> Result<Vec<Result<Deployment, StateError>>, StateError> {
+        let whole = self.deployments(stage, limit).await?;
+        Ok(whole.into_iter().map(Ok).collect())
+    }
 
     /// The backups of a stage, newest first.
     ///
@@ -380,11 +425,20 @@ pub trait Session: Send + Sync {
     /// As [`Session::append`].
     async fn drop_backups(&self) -> Result<(usize, usize), StateError>;
 
-    /// Removes all files of a stage whose last resource is gone.
+    /// Removes all files of a stage whose last resource is gone, but its history and that it was removed: see [`Removed`].
     ///
     /// # Errors
     /// As [`Session::append`].
     async fn remove_stage(&self) -> Result<(), StateError>;
+
+    /// As [`Session::remove_stage`], and forgets that there ever was one: for a copy that is the state no more, and for whoever
+    /// asks for it.
+    ///
+    /// # Errors
+    /// As [`Session::append`].
+    async fn forget_stage(&self) -> Result<(), StateError> {
+        self.remove_stage().await
+    }
 
     /// Gives the lock back.
     ///

@@ -342,6 +342,35 @@ impl StageState {
     }
 }
 
+/// What outlives a stage that was removed: its place in the history that it was of. Older copies of it, in other stores, are
+/// compared with that as with any state, and a stage of the same name goes on after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// That of its application.
+    pub lineage: String,
+    /// One more than that of its last state.
+    pub serial: u64,
+    /// When it was removed.
+    pub at: Timestamp,
+    /// The last deployment, which is the destroy that emptied it where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+}
+
+impl Removed {
+    /// Of a stage that is being removed.
+    #[must_use]
+    pub fn of(state: &StageState, at: Timestamp) -> Self {
+        Self {
+            lineage: state.lineage.clone(),
+            // One that was never folded is at 0, which stands for no state.
+            serial: state.serial.max(1) + 1,
+            at,
+            deployment: state.header.deployment.clone(),
+        }
+    }
+}
+
 /// Who holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockHolder {

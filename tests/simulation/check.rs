@@ -53,7 +53,7 @@ pub(crate) struct Memory {
     standing: BTreeSet<String>,
     /// Every secret that any program has held.
     secrets: BTreeSet<String>,
-    /// The files that the last step left whole.
+    /// The files that the last run which came to its end left whole.
     whole: BTreeSet<PathBuf>,
 }
 
@@ -73,7 +73,7 @@ impl Memory {
         let (old, new) = (old.unwrap_or(&empty), new.unwrap_or(&empty));
         nothing_finished_is_lost(new, ended)?;
         durable(simulation, step, ended)?;
-        self.files_stay_whole(simulation, step)?;
+        self.files_stay_whole(simulation, step, ended)?;
         self.note_kept(old);
         self.note_kept(new);
         let objects: Vec<Object> = simulation
@@ -109,7 +109,7 @@ impl Memory {
     }
 
     /// I3: a process that dies leaves whole what was whole: the files of the last checkpoint can be read without its journal.
-    fn files_stay_whole(&mut self, simulation: &Simulation, step: &Step) -> Verdict {
+    fn files_stay_whole(&mut self, simulation: &Simulation, step: &Step, ended: &Ended) -> Verdict {
         let files = simulation.disk.files();
         let is_whole = |path: &PathBuf| {
             let read = |bytes: &Vec<u8>| serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
@@ -125,11 +125,17 @@ impl Memory {
         {
             return Err(format!("I3: {} is torn", path.display()));
         }
-        let records = files.keys().filter(|path| {
-            let is_record = path.extension().is_some_and(|end| end == "json");
-            is_record && is_whole(path)
-        });
-        self.whole = records.cloned().collect();
+        if matches!(ended.result, Some(Ok(_))) {
+            let records = files.keys().filter(|path| {
+                let is_record = path.extension().is_some_and(|end| end == "json");
+                is_record && is_whole(path)
+            });
+            self.whole = records.cloned().collect();
+        } else {
+            // What it may have written besides belongs to no checkpoint.
+            let stands = |path: &PathBuf| files.contains_key(path) && is_whole(path);
+            self.whole.retain(stands);
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! and what is not checked where it is not installed.
 
 mod deaths;
+mod destroyed;
 mod errors;
 mod hang;
 mod link;

@@ -192,14 +192,18 @@ error[E0424]: state of shop/dev is in `s3://team/FOLDER?endpoint=http://SERVER` 
     colleague.env("ALCHEMY_STATE_STORE", &to);
     let run = colleague.alch(["plan"]).success();
     assert!(!run.stdout.contains("+ cache"), "{}", run.stdout);
+    project.env("ALCHEMY_STATE_STORE", &to);
     project.alch(["run"]).success();
 
     // A move that was cut short after the marks goes on; one that was never begun is refused.
     std::fs::remove_dir_all(project.path(".alchemy/stores")).unwrap();
     project.env("ALCHEMY_STATE_STORE", &from);
-    project
+    let moved = project
         .alch(["state", "migrate-store", "--to", &to])
         .success();
+    let still = "`ALCHEMY_STATE_STORE` still names";
+    assert!(moved.stdout.contains(still), "{}", moved.stdout);
+    project.env("ALCHEMY_STATE_STORE", &to);
     let run = project.alch(["run"]).success();
     assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
 
@@ -207,6 +211,7 @@ error[E0424]: state of shop/dev is in `s3://team/FOLDER?endpoint=http://SERVER` 
     project
         .alch(["state", "migrate-store", "--to", &from])
         .success();
+    project.env("ALCHEMY_STATE_STORE", &from);
     let run = project.alch(["run"]).success();
     assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
     project.alch(["scope", "validate", "--all"]).success();
@@ -256,4 +261,72 @@ error[E0501]: `foo` is no address of a bucket: it begins with `s3://` or `r2://`
  = help: a store is `local`, `s3://bucket/prefix?endpoint=URL&region=NAME`, or `r2://bucket/prefix`
 
 "#]]);
+}
+
+#[test]
+fn another_store_in_the_environment_than_the_one_it_was_brought_to_is_refused() {
+    let Some(server) = s3::server() else { return };
+    let (used, named) = (folder(), folder());
+    let (store, other) = (
+        address(&server.endpoint, &used),
+        address(&server.endpoint, &named),
+    );
+    let mut project = Project::with_script(SHOP);
+    with_keys(&mut project);
+    project.alch(["run"]).success();
+    project
+        .alch(["state", "migrate-store", "--to", &store])
+        .success();
+    let before = project.read(".alchemy/stores/shop.json");
+    project.env("ALCHEMY_STATE_STORE", &other);
+    told(
+        project.alch(["state", "ls", "--app", "shop"]),
+        server,
+        &used,
+    )
+    .replacing(&named, "OTHER")
+    .check(str![[r#"
+exit 1
+-- stderr
+error[E0422]: `$ALCHEMY_STATE_STORE` names `s3://team/OTHER`, but state of shop is in `s3://team/FOLDER`, where `alch state migrate-store` brought it
+ = note: nothing was changed
+ = help: to go on where the state is: take `ALCHEMY_STATE_STORE` out of the environment, or set it to "s3://team/FOLDER?endpoint=http://SERVER"
+ = help: to bring the state over: `alch state migrate-store --app shop --to "s3://team/OTHER?endpoint=http://SERVER"`
+
+"#]]);
+    for command in [
+        &["run"][..],
+        &["plan"],
+        &["destroy", "--yes"],
+        &["scope", "list"],
+        &["state", "push", "--to", &other],
+    ] {
+        let refused = project.alch(command).code(1);
+        assert!(
+            refused.stderr.contains("error[E0422]"),
+            "{command:?}: {}",
+            refused.stderr
+        );
+    }
+    project.env("ALCHEMY_STATE_STORE", "local");
+    let refused = project.alch(["run"]).code(1);
+    assert!(
+        refused.stderr.contains(
+            "`$ALCHEMY_STATE_STORE` names the project's `.alchemy` folder, but state of shop is in"
+        ),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(project.read(".alchemy/stores/shop.json"), before);
+
+    // Both ways out that it names.
+    project.env("ALCHEMY_STATE_STORE", &store);
+    let run = project.alch(["run"]).success();
+    assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
+    project.env("ALCHEMY_STATE_STORE", &other);
+    project
+        .alch(["state", "migrate-store", "--app", "shop", "--to", &other])
+        .success();
+    let run = project.alch(["run"]).success();
+    assert!(run.last_line().ends_with("0 API calls)"), "{}", run.stderr);
 }

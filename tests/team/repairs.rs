@@ -150,3 +150,115 @@ fn a_damaged_lock_and_damaged_history_are_mended_as_their_errors_say() {
         after.stderr
     );
 }
+
+#[test]
+fn a_checkpoint_that_is_missing_in_the_bucket_is_in_every_listing() {
+    let Some(server) = s3::server() else { return };
+    let folder = folder();
+    let mut project = project_at(TWO, &address(&server.endpoint, &folder));
+    project.alch(["run"]).success();
+    project.alch(["run", "--stage", "prod"]).success();
+    let store = bucket(server);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let remove = |key: &str| {
+        let key = Path::parse(format!("{folder}/shop/{key}")).unwrap();
+        runtime.block_on(async { store.delete(&key).await.unwrap() });
+    };
+
+    remove("states/dev.json");
+    let listed = project.alch(["scope", "list"]).code(12);
+    let row = |name: &str| {
+        let mut lines = listed.stdout.lines();
+        lines
+            .find(|line| line.starts_with(name))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(row("shop/dev").ends_with("unreadable"), "{listed:?}");
+    assert!(row("shop/prod").ends_with('2'), "{listed:?}");
+    let advice = "help: `alch scope rebuild --app shop --stage dev` puts it together again";
+    for command in [&["scope", "validate", "--all"][..], &["stages"]] {
+        let told = project.alch(command).code(12);
+        assert!(
+            told.stderr.contains("states/dev.json` is missing")
+                || told.stderr.contains("it is missing"),
+            "{}",
+            told.stderr
+        );
+    }
+    let elsewhere = address(&server.endpoint, &super::folder());
+    let migrate = ["state", "migrate-store", "--to", &elsewhere];
+    let refused = project.alch(migrate).code(12);
+    assert!(refused.stderr.contains(advice), "{}", refused.stderr);
+    assert_eq!(
+        project
+            .read(".alchemy/stores/shop.json")
+            .matches(&folder)
+            .count(),
+        1
+    );
+
+    // As the advice says; then all is well again.
+    project
+        .alch([
+            "scope", "rebuild", "--app", "shop", "--stage", "dev", "--yes",
+        ])
+        .success();
+    project.alch(["scope", "validate", "--all"]).success();
+    project.alch(["run"]).success();
+    let after = project.alch(["run"]).success();
+    assert!(after.last_line().ends_with("0 API calls)"), "{after:?}");
+
+    // Without its lock as well: the backups say that there was one.
+    remove("states/dev.json");
+    remove("locks/dev.json");
+    let listed = project.alch(["scope", "list"]).code(12);
+    assert!(listed.stdout.contains("unreadable"), "{listed:?}");
+    // An application without its record is one still.
+    remove("app.json");
+    project.env("ALCHEMY_STATE_STORE", &address(&server.endpoint, &folder));
+    std::fs::remove_dir_all(project.path(".alchemy/stores")).unwrap();
+    let listed = project.alch(["scope", "list"]).code(12);
+    assert!(listed.stdout.contains("shop/prod"), "{listed:?}");
+}
+
+#[test]
+fn a_damaged_record_of_a_run_in_the_bucket_hides_no_other() {
+    let Some(server) = s3::server() else { return };
+    let folder = folder();
+    let project = project_at(TWO, &address(&server.endpoint, &folder));
+    project.alch(["run"]).success();
+    project.file("alchemy.run.rhai", THREE);
+    project.alch(["run"]).success();
+    let store = bucket(server);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runs = Path::parse(format!("{folder}/shop/deployments/dev")).unwrap();
+    let damaged = runtime.block_on(async {
+        let listed = store.list_with_delimiter(Some(&runs)).await.unwrap();
+        let mut keys: Vec<Path> = listed.objects.into_iter().map(|of| of.location).collect();
+        keys.sort();
+        store.put(&keys[0], "half".into()).await.unwrap();
+        keys[0].filename().unwrap().to_owned()
+    });
+    let told = project.alch(["state", "history"]).code(12);
+    assert_eq!(told.stdout.lines().count(), 3, "{}", told.stdout);
+    assert!(told.stderr.contains(&damaged), "{}", told.stderr);
+    assert!(
+        told.stderr.contains("alch scope cleanup --app shop"),
+        "{}",
+        told.stderr
+    );
+    project.alch(["scope", "logs"]).code(12);
+    // The whole ones go along to another store, and what stays behind is said.
+    let elsewhere = address(&server.endpoint, &super::folder());
+    let moved = project
+        .alch(["state", "migrate-store", "--to", &elsewhere])
+        .success();
+    assert!(moved.stderr.contains(&damaged), "{}", moved.stderr);
+    let history = project.alch(["state", "history"]);
+    assert!(history.stderr.contains("error[E0422]"), "{history:?}");
+    let mut project = project;
+    project.env("ALCHEMY_STATE_STORE", &elsewhere);
+    let history = project.alch(["state", "history"]).success();
+    assert_eq!(history.stdout.lines().count(), 2, "{}", history.stdout);
+}

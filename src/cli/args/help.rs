@@ -45,10 +45,13 @@ pub(super) const IMPORT_HELP: &str = "\
 The application is `--app`, that of alchemy.run.rhai in this folder, or the only one with state. The object is \
 looked for by id, then by name (a secret of a store also as `STORE/NAME`), and is not touched. State marks it as \
 adopted: a destroy keeps it. The printed lines belong into the script before the next run; they were planned, and \
-the plan was empty. The modules of a Worker are written into a new folder beside the script. Its secrets stay as \
-they are (`keepBindings`): no call shows their values. A Worker with static assets or with Durable Object classes of \
-its own is not imported, but taken over by `alch run` with `adopt: true`. A secret that the lines need and no call \
-shows (the password of a Hyperdrive configuration) is taken from the environment, under the name that the refusal \
+the plan was empty.
+
+The modules of a Worker are written into a new folder beside the script. Its secrets stay as they are \
+(`keepBindings`): no call shows their values. A Worker with static assets or with Durable Object classes of its own \
+is not imported, but taken over by `alch run` with `adopt: true`.
+
+A secret that the lines need and no call shows (the password of a Hyperdrive configuration) is taken from the environment, under the name that the refusal \
 says, and the lines read it there in every run. DnsRecords takes the records of a zone that no state has, by its \
 domain or id, or those of one name in it.
 
@@ -215,8 +218,9 @@ Examples:
 
 pub(super) const REBUILD_HELP: &str = "\
 Takes, in this order: what is whole of the stage's files; records that only a backup has and whose object is still \
-there; and objects of the script's resources that the provider finds by name and mark. It makes, changes and deletes \
-no object. What was found at the provider is set to what the script says by the next run.
+there; and objects of the script's resources that the provider finds by name and mark. Where the stage can be read, \
+as after a reset, it stays as it is, and only what the script declares and the stage lacks is added in the same way. \
+It makes, changes and deletes no object. What was found is set to what the script says by the next run.
 
 Examples:
   alch scope rebuild --stage prod
@@ -231,7 +235,9 @@ Examples:
 
 pub(super) const CLEANUP_HELP: &str = "\
 Never removes a record that state lists, nor the lock of a run that lives. Damaged backups and records of finished \
-runs are set aside: they are kept in a folder `damaged-..` among the backups.
+runs are set aside: they are kept in a folder `damaged-..` among the backups. That a stage was removed is kept in \
+mind, so that an older copy of it in another store is not taken for its state, until a stage of that name is made \
+anew or `--force` names it.
 
 Examples:
   alch scope cleanup --all

@@ -81,7 +81,7 @@ pub struct CleanupArgs {
     #[arg(long, conflicts_with = "stage")]
     pub all: bool,
     /// Also what may still be of use: damaged files that were set aside, backups but the newest, histories beyond the
-    /// last 50 deployments, and stages without resources.
+    /// last 50 deployments, stages without resources, and that a stage was removed, where it is named.
     #[arg(long)]
     pub force: bool,
 }

@@ -82,11 +82,23 @@ fn clean(
     let store = &project.store;
     project.runtime.block_on(async {
         let mut removed = store.clean_up(stage, force, request.clone()).await?;
+        let was_removed = match store.removed(stage).await {
+            Ok(found) => found.is_some(),
+            Err(StateError::Corrupt { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
         let is_empty = match store.load(stage).await {
             Ok(state) => state.is_some_and(|state| state.is_empty()),
             Err(StateError::Corrupt { .. }) => false,
             Err(error) => return Err(error.into()),
         };
+        if force && was_removed {
+            let session = store.open(stage, request.clone()).await?;
+            let result = session.forget_stage().await;
+            session.release().await?;
+            result?;
+            removed.push(format!("{stage} (that it was removed)"));
+        }
         if force && is_empty {
             let session = store.open(stage, request).await?;
             let result = session.remove_stage().await;

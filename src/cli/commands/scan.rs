@@ -20,6 +20,7 @@ use crate::{
     model::{AppName, Diagnostic, ScopePath, StagePath, diagnostic::codes},
     provider::{Observation, Provider, ProviderError},
     script::functions_of,
+    state::Record,
     util::text::plural,
 };
 
@@ -115,7 +116,7 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
     );
     let app_name = draft::literal(&stage.app.as_str().into());
     text.push_str(&format!("alchemy({app_name});\n"));
-    let mut taken = BTreeSet::new();
+    let mut taken = declared(&records, &stage);
     let mut shown = Vec::new();
     for (kind, provider, objects) in &groups {
         text.push_str(&format!("\n// {kind}: {}\n", objects.len()));
@@ -129,10 +130,11 @@ pub(in crate::cli) fn run(context: &Context, args: &ScanArgs) -> Result<Exit, Cl
                 continue;
             }
             if provider.has_content() {
+                let name = named(seen, function, &stage, &mut taken);
                 text.push_str(&draft::comment(&format!(
-                    "alch import {} {} {wherefrom}",
+                    "alch import {} {}{name} {wherefrom}",
                     plain(kind),
-                    seen.physical_name,
+                    draft::argument(&seen.physical_name),
                 )));
                 shown.push(json!({ "kind": kind, "id": seen.id, "name": seen.physical_name }));
                 continue;
@@ -234,6 +236,32 @@ fn imported(groups: &[Group]) -> Vec<Imported<'_>> {
             free.map(|(seen, _)| (kind.as_ref(), provider.as_ref(), seen))
         })
         .collect()
+}
+
+/// The ids that the stage has outside of scopes, as they are compared.
+fn declared(records: &[Arc<Record>], stage: &StagePath) -> BTreeSet<String> {
+    let own = records.iter().map(|record| &record.fqn);
+    own.filter(|fqn| fqn.stage() == *stage && fqn.scope() == ScopePath::root())
+        .map(|fqn| fqn.id().to_lowercase())
+        .collect()
+}
+
+/// The name that an import is to give the resource, where the one that it gives by itself is taken.
+fn named(
+    seen: &Observation,
+    function: &str,
+    stage: &StagePath,
+    taken: &mut BTreeSet<String>,
+) -> String {
+    let id = |taken: &mut BTreeSet<String>| {
+        let name = seen.physical_name.as_str();
+        id_for(name, function, stage.stage.as_str(), taken)
+    };
+    let (free, own) = (id(taken), id(&mut BTreeSet::new()));
+    match free == own {
+        true => String::new(),
+        false => format!(" {}", draft::argument(free.as_str())),
+    }
 }
 
 /// The arguments with which an import goes where the draft goes.

@@ -12,7 +12,9 @@ use crate::{
         Context,
         args::{ScopeCommand, StageArgs},
         commands::{
-            backups, cleanup, history, rebuild,
+            backups, cleanup,
+            history::{self, Entry},
+            rebuild,
             state::{display, records_of},
         },
         error::CliError,
@@ -113,9 +115,7 @@ fn inspect(context: &Context, args: &StageArgs) -> Result<Exit, CliError> {
     let project = Project::find(context)?;
     let (stage, _) = project.stage(context, args)?;
     let state = project.load(&stage)?;
-    let recent = project
-        .runtime
-        .block_on(project.store.deployments(&stage, RECENT))?;
+    let (recent, exit) = history::read(context, &project, &stage, RECENT)?;
     let key = state
         .header
         .key
@@ -136,7 +136,7 @@ fn inspect(context: &Context, args: &StageArgs) -> Result<Exit, CliError> {
             "physical_name": intent.physical_name,
             "at": intent.at.to_string(),
         })).collect::<Vec<_>>(),
-        "deployments": recent,
+        "deployments": history::items(&recent),
     });
     let mut text = format!("stage       {stage}\n");
     for (name, value) in [
@@ -163,7 +163,14 @@ fn inspect(context: &Context, args: &StageArgs) -> Result<Exit, CliError> {
             intent.at
         ));
     }
-    for deployment in &recent {
+    for entry in &recent {
+        let deployment = match entry {
+            Entry::Whole(deployment) => deployment,
+            Entry::Unreadable(id) => {
+                text.push_str(&format!("deployment  {id} is unreadable\n"));
+                continue;
+            }
+        };
         text.push_str(&format!(
             "deployment  {} {} by {}@{}, {}\n",
             deployment.finished_at,
@@ -174,7 +181,7 @@ fn inspect(context: &Context, args: &StageArgs) -> Result<Exit, CliError> {
         ));
     }
     context.ui.result("stage", fields, text.trim_end());
-    Ok(Exit::Success)
+    Ok(exit)
 }
 
 fn state(context: &Context, args: &StageArgs, scope: Option<&str>) -> Result<Exit, CliError> {

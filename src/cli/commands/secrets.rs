@@ -232,7 +232,8 @@ async fn forget(session: &dyn Session, nothing: Snapshot) -> Result<(), StateErr
         .append(vec![JournalEntry::Replaced(Arc::new(nothing))])
         .await?;
     session.checkpoint(header).await?;
-    session.remove_stage().await
+    // The stage itself goes on in another store.
+    session.forget_stage().await
 }
 
 /// What the stages are to be sealed with.

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
-use super::{BucketFault, StateError};
+use super::{BucketFault, OtherStore, StateError};
 use crate::{
     model::{AppName, StagePath},
     state::{
-        BackupName, Deployment, LockRequest, LockStatus, Salvage, Session, SharedStore, Snapshot,
-        StageState, Store,
+        BackupName, Deployment, LockRequest, LockStatus, Removed, Salvage, Session, SharedStore,
+        Snapshot, StageState, Store,
     },
 };
 
@@ -18,6 +18,8 @@ pub(super) enum Route {
     Store(SharedStore),
     /// A bucket without credentials.
     Closed(String),
+    /// One that the environment disagrees about.
+    Refused(Box<OtherStore>),
 }
 
 impl Route {
@@ -25,6 +27,7 @@ impl Route {
         match self {
             Self::Store(store) => Ok(store),
             Self::Closed(label) => Err(closed(label)),
+            Self::Refused(stores) => Err(StateError::OtherStore(stores.clone())),
         }
     }
 }
@@ -101,6 +104,10 @@ impl Store for Routed {
         self.of_stage(stage)?.load(stage).await
     }
 
+    async fn removed(&self, stage: &StagePath) -> Result<Option<Removed>, StateError> {
+        self.of_stage(stage)?.removed(stage).await
+    }
+
     async fn open(
         &self,
         stage: &StagePath,
@@ -127,6 +134,14 @@ impl Store for Routed {
         limit: usize,
     ) -> Result<Vec<Deployment>, StateError> {
         self.of_stage(stage)?.deployments(stage, limit).await
+    }
+
+    async fn history(
+        &self,
+        stage: &StagePath,
+        limit: usize,
+    ) -> Result<Vec<Result<Deployment, StateError>>, StateError> {
+        self.of_stage(stage)?.history(stage, limit).await
     }
 
     async fn backups(&self, stage: &StagePath) -> Result<Vec<BackupName>, StateError> {

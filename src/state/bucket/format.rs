@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     model::{AppName, Fqn, StagePath},
     state::{
-        Deployment, Intent, JournalEntry, LockHolder, Record, StageHeader, StageState, StateError,
+        Deployment, Intent, JournalEntry, LockHolder, Record, Removed, StageHeader, StageState,
+        StateError,
         file::envelope::{seal, unseal},
         migrate::{self, Role, Unreadable, Versioned},
         record::FORMAT,
@@ -99,6 +100,9 @@ pub(super) struct StateRecord {
     /// Names of the backups, oldest first, so that nobody has to list them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) backups: Vec<String>,
+    /// Where the stage was removed: how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) removed: Option<Removed>,
 }
 
 impl StateRecord {

@@ -64,11 +64,6 @@ impl Keys {
         self.app(app).join(folder)
     }
 
-    fn of_stage(&self, stage: &StagePath, folder: &str) -> Path {
-        self.folder(&stage.app, folder)
-            .join(escape(stage.stage.as_str()))
-    }
-
     pub(super) fn app_record(&self, app: &AppName) -> Path {
         self.app(app).join("app.json")
     }
@@ -79,6 +74,16 @@ impl Keys {
 
     pub(super) fn states(&self, app: &AppName) -> Path {
         self.folder(app, "states")
+    }
+
+    /// The journals of all stages.
+    pub(super) fn journals(&self, app: &AppName) -> Path {
+        self.folder(app, "journal")
+    }
+
+    /// The backups of all stages.
+    pub(super) fn all_backups(&self, app: &AppName) -> Path {
+        self.folder(app, "backups")
     }
 
     pub(super) fn lock(&self, stage: &StagePath) -> Path {
@@ -93,7 +98,7 @@ impl Keys {
 
     /// All segments of a stage.
     pub(super) fn journal(&self, stage: &StagePath) -> Path {
-        self.of_stage(stage, "journal")
+        self.journals(&stage.app).join(escape(stage.stage.as_str()))
     }
 
     /// The segments that go on from one checkpoint.
@@ -107,11 +112,13 @@ impl Keys {
     }
 
     pub(super) fn backups(&self, stage: &StagePath) -> Path {
-        self.of_stage(stage, "backups")
+        self.all_backups(&stage.app)
+            .join(escape(stage.stage.as_str()))
     }
 
     pub(super) fn deployments(&self, stage: &StagePath) -> Path {
-        self.of_stage(stage, "deployments")
+        self.folder(&stage.app, "deployments")
+            .join(escape(stage.stage.as_str()))
     }
 }
 

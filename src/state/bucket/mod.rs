@@ -4,7 +4,7 @@
 //! <prefix>/store.json                                conditional writes were tried here
 //! <prefix>/<app>/app.json                            lineage
 //! <prefix>/<app>/locks/<stage>.json                  the lease: holder, epoch, heartbeat; whether it is held
-//! <prefix>/<app>/states/<stage>.json                 the checkpoint: header and all records in one object
+//! <prefix>/<app>/states/<stage>.json                 the checkpoint: header and all records in one object, or that the stage was removed
 //! <prefix>/<app>/journal/<stage>/<generation>/<sequence>.json   one group commit
 //! <prefix>/<app>/backups/<stage>/state-<time>.json   earlier checkpoints
 //! <prefix>/<app>/deployments/<stage>/<id>.json       history

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::StagePath,
-    state::{JournalEntry, StageState, StateError},
+    state::{JournalEntry, Removed, StageState, StateError},
 };
 
 /// How often a reader without the lock starts again because a checkpoint came between.
@@ -198,7 +198,12 @@ impl Place {
         }
         let (folders, _) = self.remote.folders(&self.keys.journal(&self.stage)).await?;
         let mut generations = folders.iter().filter_map(|key| key.filename());
-        match generations.all(|name| name.parse::<u64>() == Ok(0)) {
+        if !generations.all(|name| name.parse::<u64>() == Ok(0)) {
+            return Err(missing());
+        }
+        // They are of checkpoints, and whoever removes a stage leaves an object that says so.
+        let (asides, backups) = self.remote.folders(&self.keys.backups(&self.stage)).await?;
+        match asides.is_empty() && backups.is_empty() {
             true => Ok(()),
             false => Err(missing()),
         }
@@ -222,6 +227,17 @@ impl Place {
             ),
         };
         Err(self.damaged(&self.state_key(), problem))
+    }
+
+    /// How the stage was removed, where it was.
+    pub(super) async fn removed(&self) -> Result<Option<Removed>, StateError> {
+        if self.load().await?.is_some() {
+            return Ok(None);
+        }
+        let record = self.checkpoint().await?.map(|found| found.record);
+        Ok(record
+            .filter(|record| record.status == StageStatus::Removed)
+            .and_then(|record| record.removed))
     }
 
     /// Reads the stage without the lock.

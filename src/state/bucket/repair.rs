@@ -239,6 +239,7 @@ impl Writer {
                 records: Vec::new(),
                 open_intents: Vec::new(),
                 backups: backup_names(hold).await?,
+                removed: None,
             };
             let key = place.state_key();
             let bytes = encode(&place.remote.place(&key), &record)?;

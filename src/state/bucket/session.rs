@@ -338,6 +338,24 @@ impl BucketSession {
     }
 }
 
+impl BucketSession {
+    /// That the stage has no resources.
+    async fn check_empty(&self) -> Result<(), StateError> {
+        let output = self.core.output.lock().await;
+        if output.writer.state.is_empty() {
+            return Ok(());
+        }
+        Err(StateError::Io {
+            operation: "remove",
+            place: Core::stage_place(&output.writer),
+            source: std::io::Error::new(
+                std::io::ErrorKind::DirectoryNotEmpty,
+                "the stage still has resources",
+            ),
+        })
+    }
+}
+
 impl Drop for BucketSession {
     fn drop(&mut self) {
         self.stop_heartbeat();
@@ -434,19 +452,13 @@ impl Session for BucketSession {
     }
 
     async fn remove_stage(&self) -> Result<(), StateError> {
-        let output = self.core.output.lock().await;
-        if !output.writer.state.is_empty() {
-            return Err(StateError::Io {
-                operation: "remove",
-                place: Core::stage_place(&output.writer),
-                source: std::io::Error::new(
-                    std::io::ErrorKind::DirectoryNotEmpty,
-                    "the stage still has resources",
-                ),
-            });
-        }
-        drop(output);
+        self.check_empty().await?;
         self.core.write(async |writer| writer.remove().await).await
+    }
+
+    async fn forget_stage(&self) -> Result<(), StateError> {
+        self.check_empty().await?;
+        self.core.write(async |writer| writer.forget().await).await
     }
 
     async fn release(&self) -> Result<(), StateError> {

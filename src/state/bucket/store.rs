@@ -1,6 +1,7 @@
 //! The [`Store`] over a bucket.
 
 use std::{
+    collections::BTreeSet,
     path::{Path as FsPath, PathBuf},
     sync::Arc,
     time::Duration,
@@ -25,7 +26,7 @@ use crate::{
     model::{AppName, StageName, StagePath},
     state::{
         BackupName, BucketFault, Deployment, JournalEntry, LockHolder, LockRequest, LockStatus,
-        Retention, Salvage, Session, Snapshot, StageState, StateError, Store,
+        Removed, Retention, Salvage, Session, Snapshot, StageState, StateError, Store,
         file::{Process, Processes, SystemProcesses},
         record::FORMAT,
     },
@@ -441,6 +442,45 @@ impl BucketStore {
         }
     }
 
+    /// Stages without a checkpoint of which something else says that there was one: whoever lists stages has to hear of them.
+    async fn lost_stages(&self, app: &AppName) -> Result<Vec<StagePath>, StateError> {
+        let (states, locks) = (self.keys.states(app), self.keys.locks(app));
+        let (journals, backups) = (self.keys.journals(app), self.keys.all_backups(app));
+        let (states, locks, journals, backups) = futures::try_join!(
+            self.remote.list(&states),
+            self.remote.list(&locks),
+            self.remote.folders(&journals),
+            self.remote.folders(&backups),
+        )?;
+        let stage = |name: &str| {
+            let name = StageName::try_from(unescape(name)?).ok()?;
+            Some(StagePath::new(app.clone(), name))
+        };
+        let known: BTreeSet<StagePath> = states
+            .iter()
+            .filter_map(|(key, _)| stage(stem(key)?))
+            .collect();
+        let locked = locks.iter().filter_map(|(key, _)| stage(stem(key)?));
+        let folders = journals.0.iter().chain(&backups.0);
+        let candidates: BTreeSet<StagePath> = folders
+            .filter_map(|key| stage(key.filename()?))
+            .chain(locked)
+            .filter(|stage| !known.contains(stage))
+            .collect();
+        let mut lost = Vec::new();
+        for stage in candidates {
+            match self.place(&stage).load().await {
+                // A run that has only begun has a lock, and no more.
+                Ok(None) => {}
+                // Made between the two looks.
+                Ok(Some(_)) => lost.push(stage),
+                Err(StateError::Corrupt { .. } | StateError::TooNew { .. }) => lost.push(stage),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(lost)
+    }
+
     async fn is_live(&self, key: &Path, size: u64) -> Result<bool, StateError> {
         if size > LONGEST_REMOVED {
             return Ok(true);
@@ -478,12 +518,9 @@ impl Store for BucketStore {
             let Some(app) = name.and_then(|name| AppName::new(name).ok()) else {
                 continue;
             };
-            if self
-                .remote
-                .get(&self.keys.app_record(&app))
-                .await?
-                .is_some()
-            {
+            let record = self.remote.get(&self.keys.app_record(&app)).await?;
+            // One that lost its record is an application still.
+            if record.is_some() || !self.remote.list(&self.keys.states(&app)).await?.is_empty() {
                 apps.push(app);
             }
         }
@@ -502,6 +539,11 @@ impl Store for BucketStore {
                 stages.push(StagePath::new(app.clone(), stage));
             }
         }
+        let lost = self.lost_stages(app).await?;
+        stages.extend(
+            lost.into_iter()
+                .filter(|stage| stage.stage.test_parts().is_none()),
+        );
         stages.sort();
         Ok(stages)
     }
@@ -513,6 +555,7 @@ impl Store for BucketStore {
             .filter_map(|(key, _)| StageName::try_from(unescape(stem(key)?)?).ok())
             .map(|stage| StagePath::new(app.clone(), stage))
             .collect();
+        stages.extend(self.lost_stages(app).await?);
         stages.sort();
         Ok(stages)
     }
@@ -523,6 +566,10 @@ impl Store for BucketStore {
             state.check_here(stage)?;
         }
         Ok(state)
+    }
+
+    async fn removed(&self, stage: &StagePath) -> Result<Option<Removed>, StateError> {
+        self.place(stage).removed().await
     }
 
     async fn open(
@@ -650,6 +697,14 @@ impl Store for BucketStore {
         stage: &StagePath,
         limit: usize,
     ) -> Result<Vec<Deployment>, StateError> {
+        self.history(stage, limit).await?.into_iter().collect()
+    }
+
+    async fn history(
+        &self,
+        stage: &StagePath,
+        limit: usize,
+    ) -> Result<Vec<Result<Deployment, StateError>>, StateError> {
         let listed = self.remote.list(&self.keys.deployments(stage)).await?;
         let keys = listed
             .into_iter()
@@ -658,14 +713,14 @@ impl Store for BucketStore {
             .take(limit)
             .collect();
         let found = self.remote.get_all(keys).await?;
-        found
+        Ok(found
             .into_iter()
             .filter_map(|(key, seen)| seen.map(|seen| (key, seen)))
             .map(|(key, seen)| {
                 let place = self.remote.place(&key);
                 super::format::decode_deployment(&seen.bytes, &stage.to_string(), &place)
             })
-            .collect()
+            .collect())
     }
 
     async fn backups(&self, stage: &StagePath) -> Result<Vec<BackupName>, StateError> {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     model::Fqn,
-    state::{JournalEntry, Record, StageHeader, StageState, StateError, record::FORMAT},
+    state::{JournalEntry, Record, Removed, StageHeader, StageState, StateError, record::FORMAT},
 };
 
 /// How often recovery starts again because another writer came between.
@@ -42,6 +42,8 @@ pub(super) struct Writer {
     pub(super) sequence: u64,
     /// Entries since the checkpoint.
     pub(super) entries: usize,
+    /// Without state: how the stage was removed.
+    removed: Option<Removed>,
     /// Segments that the next checkpoint makes superfluous.
     superfluous: Vec<Path>,
 }
@@ -85,10 +87,14 @@ impl Writer {
             .as_ref()
             .map(|checkpoint| checkpoint.record.to_state())
             .unwrap_or_default();
+        let removed = checkpoint
+            .as_ref()
+            .and_then(|checkpoint| checkpoint.record.removed.clone());
         Self {
             hold,
             checkpoint,
             state,
+            removed,
             sequence: 0,
             entries: 0,
             superfluous: Vec::new(),
@@ -183,7 +189,10 @@ impl Writer {
         let record = AppRecord {
             format: FORMAT,
             app: stage.app.clone(),
-            lineage: remote.ids.ulid(remote.clock.now()),
+            lineage: match &self.removed {
+                Some(removed) if !removed.lineage.is_empty() => removed.lineage.clone(),
+                _ => remote.ids.ulid(remote.clock.now()),
+            },
         };
         let place = remote.place(&key);
         let bytes = encode(&place, &record)?;
@@ -241,11 +250,16 @@ impl Writer {
             records: state.records.values().cloned().collect(),
             open_intents: state.open_intents.values().cloned().collect(),
             backups,
+            removed: match status {
+                StageStatus::Removed => self.removed.clone(),
+                StageStatus::Live | StageStatus::Repairing => None,
+            },
         };
         let bytes = encode(&place.remote.place(&key), &record)?;
         let expect = expectation(self.checkpoint.as_ref());
         match place.remote.put(&key, &bytes, &expect).await? {
             Put::Done(tag) => {
+                self.removed.clone_from(&record.removed);
                 self.checkpoint = Some(Checkpoint {
                     record,
                     seen: Seen {
@@ -436,7 +450,8 @@ impl Writer {
         state.header = header;
         self.state.header.clone_from(&state.header);
         // Where the journal came to nothing, as after a refused create, a plan of this state still fits.
-        if state.serial == 0 || self.differs() {
+        let is_new = state.serial == 0 || !self.is_live();
+        if is_new || self.differs() {
             state.serial += 1;
         }
         self.write(state, StageStatus::Live, backup.names.clone())
@@ -449,6 +464,20 @@ impl Writer {
         if !self.exists() {
             return Ok(());
         }
+        let at = self.hold.place.remote.clock.now();
+        let removed = Removed::of(&self.state, at);
+        self.end(Some(removed)).await
+    }
+
+    /// Leaves of the stage only that there is none.
+    pub(super) async fn forget(&mut self) -> Result<(), StateError> {
+        match self.exists() || self.removed.is_some() {
+            true => self.end(None).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn end(&mut self, removed: Option<Removed>) -> Result<(), StateError> {
         let place = &self.hold.place;
         let folder = place.keys.backups(&place.stage);
         let backups = self
@@ -458,10 +487,11 @@ impl Writer {
             .collect();
         let state = StageState {
             lineage: self.state.lineage.clone(),
+            serial: removed.as_ref().map_or(0, |removed| removed.serial),
             ..StageState::default()
         };
+        self.removed = removed;
         self.write(state, StageStatus::Removed, Vec::new()).await?;
-        self.state = StageState::default();
         self.tidy(backups).await;
         Ok(())
     }

@@ -70,7 +70,8 @@ impl Writer {
                 .map_err(|error| io_error("sync", &self.layout.folder, error))?;
         }
         // Where the journal came to nothing, as after a refused create, a plan of this state still fits.
-        if index != self.index || header != self.header || self.state.serial == 0 {
+        let is_new = self.state.serial == 0 || self.repairs;
+        if index != self.index || header != self.header || is_new {
             self.state.serial += 1;
         }
         self.index = index;

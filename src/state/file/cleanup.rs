@@ -120,18 +120,26 @@ fn keep_damaged(
         .modified(first)
         .map_err(|error| io_error("look at", first, error))?;
     let name = aside_folder(at);
-    let mut aside = layout.backups().join(&name);
+    // Backups without a stage record would be the backups of a stage that lost it.
+    let has_state = disk
+        .exists(&layout.stage_record())
+        .map_err(|error| io_error("look for", &layout.stage_record(), error))?;
+    let parent = match has_state {
+        true => layout.backups(),
+        false => layout.deployments(),
+    };
+    let mut aside = parent.join(&name);
     let mut number = 2;
     while disk
         .exists(&aside)
         .map_err(|error| io_error("look for", &aside, error))?
     {
-        aside = layout.backups().join(format!("{name}-{number}"));
+        aside = parent.join(format!("{name}-{number}"));
         number += 1;
     }
     create_folder(disk, &aside)?;
     let mut moved = Vec::new();
-    let mut touched = BTreeSet::from([layout.backups(), aside.clone()]);
+    let mut touched = BTreeSet::from([parent, aside.clone()]);
     for from in damaged {
         let Some(file) = from.file_name() else {
             continue;

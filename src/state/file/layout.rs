@@ -20,19 +20,23 @@ const ROOT_NAMES: [&str; 4] = ["locks", "local", "pending", "stores"];
 pub(crate) const TESTS: &str = "test";
 /// File name of the note that a repair is going on, or was cut short.
 pub(crate) const REPAIR: &str = "repair.json";
+/// File name of what is left of a stage that was removed.
+pub(crate) const REMOVED: &str = "removed.json";
 /// Folder of resources within a scope, and the folders of a stage that are no scopes.
 pub(crate) const RESOURCES: &str = "resources";
 pub(crate) const BACKUPS: &str = "backups";
 pub(crate) const DEPLOYMENTS: &str = "deployments";
 pub(crate) const LOGS: &str = "logs";
 /// Names within an application's or stage's folder that are the layout's own.
-const OWN_NAMES: [&str; 10] = [
+const OWN_NAMES: [&str; 12] = [
     STATE,
     JOURNAL,
     REPAIR,
+    REMOVED,
     "state.json.tmp",
     "journal.wal.tmp",
     "repair.json.tmp",
+    "removed.json.tmp",
     RESOURCES,
     BACKUPS,
     DEPLOYMENTS,
@@ -145,6 +149,11 @@ impl StageLayout {
     /// `<app>/<stage>/repair.json`
     pub(crate) fn repair_note(&self) -> PathBuf {
         self.folder.join(REPAIR)
+    }
+
+    /// `<app>/<stage>/removed.json`
+    pub(crate) fn removal(&self) -> PathBuf {
+        self.folder.join(REMOVED)
     }
 
     /// `<app>/<stage>/backups`

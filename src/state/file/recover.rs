@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     envelope::{Checksum, corrupt, io_error, unseal},
     journal,
-    layout::{STATE, StageLayout, temporary},
+    layout::{DEPLOYMENTS, LOGS, REMOVED, STATE, StageLayout, temporary},
+    removal,
 };
 use crate::{
     model::{AppName, Fqn, StagePath},
@@ -380,18 +381,20 @@ fn prove_absence(
         let path = layout.journal();
         let found = journal::decode(bytes).map_err(|error| error.at(&stage.to_string(), &path))?;
         // A crash while the stage was made, or removed: nothing was in it.
-        return if found.header.serial == 0 && found.entries.is_empty() {
+        let begun = removal::read(disk, layout, stage)?.map_or(0, |removed| removed.serial);
+        return if [0, begun].contains(&found.header.serial) && found.entries.is_empty() {
             Ok(())
         } else {
             Err(missing())
         };
     }
+    removal::read(disk, layout, stage)?;
     let entries = disk
         .list(&layout.folder)
         .map_err(|error| io_error("list", &layout.folder, error))?;
     let harmless = |name: &str| {
-        matches!(name, "deployments" | "logs")
-            || [layout.stage_record(), layout.journal()]
+        matches!(name, DEPLOYMENTS | LOGS | REMOVED)
+            || [layout.stage_record(), layout.journal(), layout.removal()]
                 .iter()
                 .any(|path| temporary(path).file_name() == Some(name.as_ref()))
     };

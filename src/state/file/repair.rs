@@ -17,8 +17,9 @@ use super::{
     envelope::{io_error, unseal},
     files::{create_folder, rename, replace, sealed, sync_folder},
     journal,
-    layout::{BACKUPS, DEPLOYMENTS, LOGS, REPAIR, StageLayout, temporary},
+    layout::{BACKUPS, DEPLOYMENTS, LOGS, REMOVED, REPAIR, StageLayout, temporary},
     recover::{AppRecord, StageRecord, open_intents, read_if_present, read_versioned},
+    removal,
     validate::records_below,
     writer::Writer,
 };
@@ -228,7 +229,7 @@ fn move_stage(disk: &dyn Disk, layout: &StageLayout, target: &Path) -> Result<bo
         let path = layout.folder.join(&entry.name);
         match entry.text() {
             Some(BACKUPS | DEPLOYMENTS | LOGS) if entry.is_folder => {}
-            Some(REPAIR) => {}
+            Some(REPAIR | REMOVED) => {}
             _ if path == temporary(&layout.repair_note()) => {}
             _ if entry.is_folder => {
                 files_below(disk, &path, &mut files)?;
@@ -285,6 +286,7 @@ impl Writer {
             batch: 0,
             length: 0,
             journal: None,
+            removed: None,
             repairs: true,
         }
     }
@@ -314,5 +316,8 @@ pub(crate) fn highest(
         .iter()
         .find_map(|found| backup::read(disk, layout, stage, &found.name).ok());
     let backed_up = newest.map_or((0, 0), |backup| (backup.epoch, backup.serial));
-    Ok((saved.epoch.max(backed_up.0), saved.serial.max(backed_up.1)))
+    let removed = if_whole(removal::read(disk, layout, stage))?.flatten();
+    let removed = removed.map_or(0, |removed| removed.serial);
+    let serial = saved.serial.max(backed_up.1).max(removed);
+    Ok((saved.epoch.max(backed_up.0), serial))
 }

@@ -286,6 +286,21 @@ impl FileSession {
         }
     }
 
+    /// That the stage has no resources. A refusal writes nothing, so it does not end the session as a failed write does.
+    fn check_empty(&self) -> Result<(), StateError> {
+        if locked(&self.core.output).writer.state().is_empty() {
+            return Ok(());
+        }
+        Err(io_error(
+            "remove",
+            &self.core.layout.folder,
+            io::Error::new(
+                io::ErrorKind::DirectoryNotEmpty,
+                "the stage still has resources",
+            ),
+        ))
+    }
+
     /// Runs a write off the async threads, after the batches that wait.
     async fn write<T: Send + 'static>(
         &self,
@@ -430,19 +445,16 @@ impl Session for FileSession {
     }
 
     async fn remove_stage(&self) -> Result<(), StateError> {
-        // A refusal writes nothing, so it does not end the session as a failed write does.
-        if !locked(&self.core.output).writer.state().is_empty() {
-            return Err(io_error(
-                "remove",
-                &self.core.layout.folder,
-                io::Error::new(
-                    io::ErrorKind::DirectoryNotEmpty,
-                    "the stage still has resources",
-                ),
-            ));
-        }
+        self.check_empty()?;
         let at = self.core.clock.now();
         self.write(move |_, writer, disk| writer.remove_stage(disk, at))
+            .await
+    }
+
+    async fn forget_stage(&self) -> Result<(), StateError> {
+        self.check_empty()?;
+        let at = self.core.clock.now();
+        self.write(move |_, writer, disk| writer.forget_stage(disk, at))
             .await
     }
 

@@ -15,7 +15,7 @@ use super::{
     lock::{self, Attempt, DEFAULT_TTL},
     process::{Process, Processes, SystemProcesses},
     recover::{self, Loaded},
-    repair,
+    removal, repair,
     session::{Core, FileSession},
     validate,
     writer::Writer,
@@ -23,8 +23,8 @@ use super::{
 use crate::{
     model::{AppName, ResourceId, StageName, StagePath},
     state::{
-        BackupName, Deployment, LockHolder, LockRequest, LockStatus, Retention, Salvage, Session,
-        Snapshot, StageState, StateError, Store,
+        BackupName, Deployment, LockHolder, LockRequest, LockStatus, Removed, Retention, Salvage,
+        Session, Snapshot, StageState, StateError, Store,
         disk::{Disk, RealDisk, on_disk},
         migrate::{self, Role},
     },
@@ -379,6 +379,17 @@ impl Store for FileStore {
         ))
     }
 
+    async fn removed(&self, stage: &StagePath) -> Result<Option<Removed>, StateError> {
+        let (layout, stage) = (self.layout(stage), stage.clone());
+        on_disk(&self.disk, move |disk| {
+            match recover::read_stage(disk, &layout, &stage)? {
+                Some(_) => Ok(None),
+                None => removal::read(disk, &layout, &stage),
+            }
+        })
+        .await
+    }
+
     async fn open(
         &self,
         stage: &StagePath,
@@ -462,19 +473,27 @@ impl Store for FileStore {
         stage: &StagePath,
         limit: usize,
     ) -> Result<Vec<Deployment>, StateError> {
+        self.history(stage, limit).await?.into_iter().collect()
+    }
+
+    async fn history(
+        &self,
+        stage: &StagePath,
+        limit: usize,
+    ) -> Result<Vec<Result<Deployment, StateError>>, StateError> {
         let (folder, stage) = (self.layout(stage).deployments(), stage.clone());
         on_disk(&self.disk, move |disk| {
             let entries = disk
                 .list(&folder)
                 .map_err(|error| io_error("list", &folder, error))?;
-            entries
+            Ok(entries
                 .iter()
                 .rev()
                 .filter_map(|entry| entry.text())
                 .filter(|name| name.ends_with(".json"))
                 .take(limit)
                 .map(|name| read_deployment(disk, &stage, &folder.join(name)))
-                .collect()
+                .collect())
         })
         .await
     }
@@ -592,6 +611,7 @@ fn kept_stages(disk: &dyn Disk, folder: &Path) -> Result<Vec<StageName>, StateEr
         if let Ok(stage) = StageName::new(layout::unescape(&name))
             && (exists(disk, &folder.join(layout::STATE))?
                 || exists(disk, &folder.join(layout::JOURNAL))?
+                || exists(disk, &folder.join(layout::REMOVED))?
                 || exists(disk, &folder.join(layout::BACKUPS))?)
         {
             names.push(stage);

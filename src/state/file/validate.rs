@@ -10,6 +10,7 @@ use super::{
     journal,
     layout::{BACKUPS, DEPLOYMENTS, JOURNAL, LOGS, RESOURCES, STATE, StageLayout},
     recover::{self, AppRecord, StageRecord, read_if_present, read_versioned, touches},
+    removal,
     store::read_deployment,
 };
 use crate::{
@@ -81,7 +82,7 @@ pub(crate) fn validate(
     Ok(problems)
 }
 
-/// The backups and the records of finished runs that cannot be read, and why.
+/// The backups and the records of finished runs that cannot be read, and that of the removal, and why.
 pub(super) fn unreadable_history(
     disk: &dyn Disk,
     layout: &StageLayout,
@@ -108,6 +109,9 @@ pub(super) fn unreadable_history(
                 found.push((path, error));
             }
         }
+    }
+    if let Err(error) = removal::read(disk, layout, stage) {
+        found.push((layout.removal(), error));
     }
     Ok(found)
 }

@@ -16,11 +16,12 @@ use super::{
     journal::{JournalHeader, Payloads, encode_batch, encode_new},
     layout::StageLayout,
     recover::{self, AppRecord, JournalState, Loaded, StageRecord, touches},
+    removal,
 };
 use crate::{
     model::{Fqn, StagePath},
     state::{
-        Deployment, JournalEntry, Record, StageHeader, StageState, StateError,
+        Deployment, JournalEntry, Record, Removed, StageHeader, StageState, StateError,
         disk::{AppendFile, Disk},
         record::FORMAT,
     },
@@ -48,6 +49,8 @@ pub(crate) struct Writer {
     /// Bytes of the journal.
     pub(super) length: u64,
     pub(super) journal: Option<Box<dyn AppendFile>>,
+    /// Without files: what is known of the stage that was removed.
+    pub(super) removed: Option<Removed>,
     /// Whether the stage was set aside and has to be made anew: see `repair`.
     pub(super) repairs: bool,
 }
@@ -62,8 +65,16 @@ impl Writer {
         loaded: Option<Loaded>,
     ) -> Result<Self, StateError> {
         let created = loaded.is_some();
+        let removed = match created {
+            true => None,
+            false => removal::read(disk, layout, stage)?,
+        };
+        let serial = removed.as_ref().map_or(0, |removed| removed.serial);
         let loaded = loaded.unwrap_or_else(|| Loaded {
-            state: StageState::default(),
+            state: StageState {
+                serial,
+                ..StageState::default()
+            },
             header: StageHeader::default(),
             index: BTreeMap::new(),
             touched: Vec::new(),
@@ -84,6 +95,7 @@ impl Writer {
             batch: loaded.batch,
             length: 0,
             journal: None,
+            removed,
             repairs: false,
         };
         match loaded.journal {
@@ -183,7 +195,8 @@ impl Writer {
         self.replace_journal(disk)?;
         self.write_stage_record(disk)?;
         self.created = true;
-        Ok(())
+        self.removed = None;
+        self.drop_removal(disk)
     }
 
     fn create_app(
@@ -199,7 +212,10 @@ impl Writer {
         let record = AppRecord {
             format: FORMAT,
             app: app.clone(),
-            lineage: new_lineage(),
+            lineage: match &self.removed {
+                Some(removed) if !removed.lineage.is_empty() => removed.lineage.clone(),
+                _ => new_lineage(),
+            },
         };
         match disk.create_exclusive(&path, &sealed(&path, &record)?.0) {
             Ok(()) => Ok(record),
