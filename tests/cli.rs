@@ -1,5 +1,10 @@
 //! The command line itself: help, version, mistakes in it, and what it says where there is no state.
 
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+};
+
 use snapbox::str;
 
 use crate::support::Project;
@@ -200,7 +205,7 @@ Exit codes:
     1  an error, such as a mistake in the script
     2  the command line does not make sense, or the script cannot be read
     2  with `plan --detailed-exitcode`: there are changes
-    3  credentials are missing, wrong or too weak
+    3  credentials or the password of secrets are missing, wrong or too weak
     4  some resources failed; what was done is recorded; the next run goes on
     5  a policy was violated
     6  the stage or scope has no state
@@ -421,6 +426,64 @@ error[E0404]: cannot write `[ROOT]/project/no/such/folder.ndjson`
  = note: No such file or directory (os error 2)
 
 "#]]);
+}
+
+#[test]
+fn a_json_file_that_gets_full_is_an_error_and_the_run_is_recorded_all_the_same() {
+    let project = Project::with_script("alchemy(\"shop\"); KV(\"cache\");");
+    project
+        .alch(["run", "--json-into", "/dev/full"])
+        .check(str![[r#"
+exit 1
+-- stderr
+alch: app shop, stage dev, phase up, target local
++ creating  cache (cloudflare::KVNamespace)
+  created   cache  cache-dev  [TIME]
+1 created, 0 updated, 0 deleted, 0 unchanged in [TIME] (critical path [TIME], 1 API call)
+error[E0404]: cannot write `/dev/full`: No space left on device (os error 28)
+ = note: what the command did is done; what it had to say is lost in part
+
+"#]]);
+    let listed = project.alch(["state", "ls"]).success();
+    assert!(listed.stdout.contains("shop/dev/cache"));
+    // Programs that read the other stream are told the same exit.
+    let output = project
+        .alch(["run", "--json", "--json-into", "/dev/full"])
+        .code(1);
+    let last = output.messages().pop().unwrap();
+    assert_eq!(
+        (&last["type"], &last["exit"]["code"]),
+        (&"exit".into(), &1.into())
+    );
+    assert_eq!(last["exit"]["class"], "error");
+    // A failure keeps its own exit.
+    project
+        .alch(["plan", "nowhere.rhai", "--json-into", "/dev/full"])
+        .code(2);
+}
+
+#[test]
+fn a_json_pipe_that_nobody_reads_any_more_is_an_error() {
+    let project = Project::with_script(
+        "alchemy(\"shop\"); KV(\"cache\"); while glob(\"go\").is_empty() { sleep(0.02); }",
+    );
+    let pipe = project.path("events");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let child = project.start(["run", "--json-into", "events"]);
+    let mut events = BufReader::new(File::open(&pipe).unwrap());
+    let mut line = String::new();
+    events.read_line(&mut line).unwrap();
+    assert!(line.contains("version"), "{line}");
+    drop(events);
+    project.file("go", "");
+    let output = project.output(child.wait_with_output().unwrap()).code(1);
+    assert!(
+        output.stderr.contains("events`: Broken pipe"),
+        "{}",
+        output.stderr
+    );
+    project.alch(["state", "ls"]).success();
 }
 
 #[test]

@@ -223,7 +223,7 @@ Worker("api", #{ script: "export default {}", bindings: #{ KEY: alchemy.secret("
     );
     project.alch(["run"]).success();
     project.alch(["destroy", "--yes"]).check(str![[r#"
-exit 1
+exit 3
 -- stderr
 alch: app shop, stage dev, phase destroy, target local
 error[E0408]: stage shop/dev was written with a password (key [..]), and none was given

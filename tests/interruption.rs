@@ -1,6 +1,7 @@
 //! Signals, closed streams and terminals that go away, in each phase of a run: documented exits, readable state, nothing left.
 //!
-//! The phases are held by a request that gets no answer, by a script that sleeps, by a bundler that never ends, by a lock.
+//! The phases are held by a request that gets no answer, by a script that sleeps, by a bundler that never ends, by a lock. Those
+//! in which a bucket with the state gives no answer are in `team::stops`.
 
 use std::{
     fs::File,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Six namespaces, one after the other.
 const CHAIN: &str = r#"
@@ -110,13 +111,14 @@ impl Setting {
     }
 }
 
-fn send(child: &Child, signal: Signal) {
+/// Sends a signal to a process.
+pub(crate) fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// Waits for the end of a process; kills it and ends the test when it does not come.
 #[track_caller]
-fn ended(project: &Project, mut child: Child, case: &str) -> Output {
+pub(crate) fn ended(project: &Project, mut child: Child, case: &str) -> Output {
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if begun.elapsed() > PATIENCE {
@@ -137,7 +139,7 @@ fn ended(project: &Project, mut child: Child, case: &str) -> Output {
 
 /// Waits until a process has said something on stderr.
 #[track_caller]
-fn until_said(child: &mut Child, what: &str) -> String {
+pub(crate) fn until_said(child: &mut Child, what: &str) -> String {
     let mut told = Vec::new();
     let mut stderr = child.stderr.take().unwrap();
     let mut byte = [0];

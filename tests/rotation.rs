@@ -63,7 +63,7 @@ vault/dev: 2 secrets sealed with the new key, and those of 1 backup
 
 "#]]);
     assert_ne!(key_id(&project, "dev"), old);
-    let refused = project.alch(["run"]).code(1);
+    let refused = project.alch(["run"]).code(3);
     assert!(
         refused.stderr.contains("error[E0407]"),
         "{}",
@@ -89,7 +89,7 @@ fn a_wrong_old_password_changes_nothing() {
         .alch(["secrets", "rotate"])
         .replacing(&id, "[KEY]")
         .check(str![[r#"
-exit 1
+exit 3
 -- stderr
 error[E0407]: wrong password for stage vault/dev (key [KEY])
  = note: nothing was changed
@@ -97,8 +97,34 @@ error[E0407]: wrong password for stage vault/dev (key [KEY])
 
 "#]]);
     project.env("ALCHEMY_PASSWORD", "");
-    project.alch(["secrets", "rotate"]).code(1);
+    project.alch(["secrets", "rotate"]).code(3);
     assert_eq!(project.state_files(), before);
+}
+
+#[test]
+fn both_passwords_may_come_from_a_file() {
+    let mut project = Project::with_script(SCRIPT);
+    let file = ["--env-file", "passwords.env"];
+    project.file(
+        "passwords.env",
+        "ALCHEMY_PASSWORD=\"correct horse\"\nALCHEMY_NEW_PASSWORD='battery staple'\n",
+    );
+    project.alch(["run"].iter().chain(&file)).success();
+    project.alch(["secrets", "rotate"]).code(2);
+    let rotate = ["secrets", "rotate"];
+    let rotated = project.alch(rotate.iter().chain(&file));
+    rotated.check(str![[r#"
+exit 0
+-- stdout
+vault/dev: 2 secrets sealed with the new key, and those of 1 backup
+
+"#]]);
+    // Variables of the process win over the file.
+    project.env("ALCHEMY_PASSWORD", "incorrect horse");
+    project.env("ALCHEMY_NEW_PASSWORD", "third");
+    project.alch(rotate.iter().chain(&file)).code(3);
+    project.env("ALCHEMY_PASSWORD", "battery staple");
+    unchanged(&project);
 }
 
 #[test]
@@ -108,9 +134,12 @@ fn a_new_password_must_be_given() {
 exit 2
 -- stderr
 error[E0501]: no new password is given
- = help: set `ALCHEMY_NEW_PASSWORD`, or pass `--to-key-file` to do without a password
+ = help: set `ALCHEMY_NEW_PASSWORD` in the environment or in an `--env-file`, or pass `--to-key-file` to do without a password
 
 "#]]);
+    // An empty one is none, as in `ALCHEMY_PASSWORD`.
+    project.env("ALCHEMY_NEW_PASSWORD", "");
+    project.alch(["secrets", "rotate"]).code(2);
     project.env("ALCHEMY_NEW_PASSWORD", "x");
     project
         .alch(["secrets", "rotate", "--stage", "prod"])

@@ -302,7 +302,7 @@ fn a_password_is_asked_for_by_the_name_of_the_stage() {
         &["plan", "--stage", "prod"],
         &["run", "--destroy", "--stage", "prod"],
     ] {
-        let output = project.alch(arguments).code(1);
+        let output = project.alch(arguments).code(3);
         assert!(!output.stderr.contains("horse"), "{}", output.stderr);
         assert!(
             output
@@ -316,7 +316,7 @@ fn a_password_is_asked_for_by_the_name_of_the_stage() {
         .alch(["run", "--stage", "prod"])
         .replacing(&id, "[KEY]")
         .check(str![[r#"
-exit 1
+exit 3
 -- stderr
 alch: app vault, stage prod, phase up, target local
 error[E0407]: wrong password for stage vault/prod (key [KEY])
@@ -334,7 +334,7 @@ error[E0407]: wrong password for stage vault/prod (key [KEY])
         .alch(["run", "--stage", "prod"])
         .replacing(&id, "[KEY]")
         .check(str![[r#"
-exit 1
+exit 3
 -- stderr
 alch: app vault, stage prod, phase up, target local
 error[E0408]: stage vault/prod was written with a password (key [KEY]), and none was given
@@ -372,7 +372,7 @@ fn without_a_password_a_key_file_is_made_and_then_needed() {
         .alch(["run"])
         .replacing(&id, "[KEY]")
         .check(str![[r#"
-exit 1
+exit 3
 -- stderr
 alch: app vault, stage dev, phase up, target local
 error[E0407]: key file `[ROOT]/home/.alchemy/state.key`: it is missing, and stage vault/dev was written with it (key [KEY]); restore it from a backup
@@ -390,7 +390,7 @@ error[E0407]: key file `[ROOT]/home/.alchemy/state.key`: it is missing, and stag
         .alch(["run"])
         .replacing(&id, "[KEY]")
         .check(str![[r#"
-exit 1
+exit 3
 -- stderr
 alch: app vault, stage dev, phase up, target local
 error[E0407]: the key file `[ROOT]/home/.alchemy/state.key` does not open stage vault/dev (key [KEY])
@@ -408,7 +408,7 @@ error[E0407]: the key file `[ROOT]/home/.alchemy/state.key` does not open stage 
         .alch(["run"])
         .replacing(&id, "[KEY]")
         .check(str![[r#"
-exit 1
+exit 3
 -- stderr
 alch: app vault, stage dev, phase up, target local
 error[E0407]: key file `[ROOT]/home/.alchemy/state.key`: it does not hold 64 hexadecimal digits; restore it from a backup

@@ -640,6 +640,9 @@ pub enum SecretsCommand {
         /// How long to wait for another run of a stage; before `$ALCHEMY_LOCK_TIMEOUT`.
         #[arg(long, value_name = "MILLISECONDS")]
         lock_timeout: Option<u64>,
+        /// A file of KEY=VALUE lines; variables of the process win over it.
+        #[arg(long, value_name = "FILE")]
+        env_file: Vec<PathBuf>,
         /// Use the key file (~/.alchemy/state.key) instead of a password.
         #[arg(long)]
         to_key_file: bool,

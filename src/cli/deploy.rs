@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
@@ -20,6 +21,9 @@ use crate::{
     model::{Diagnostic, diagnostic::codes},
     util::fs,
 };
+
+/// How long a run that is to stop at once waits for what threads of it cannot be told to leave.
+const PARTING: Duration = Duration::from_millis(200);
 
 /// A script on disk.
 pub(super) struct Script {
@@ -189,6 +193,10 @@ pub(super) fn deploy_stage(
     }
     if let Some(error) = result.error {
         context.ui.diagnostic(error);
+    }
+    if signals.exit().is_some() {
+        // A name that is still being looked up would be waited for.
+        runtime.shutdown_timeout(PARTING);
     }
     Ok(Deployed {
         exit,

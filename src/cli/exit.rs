@@ -49,7 +49,7 @@ exits! {
     /// `plan --detailed-exitcode` found changes.
     Changes = 2, "changes", "with `plan --detailed-exitcode`: there are changes";
     /// Credentials.
-    Authentication = 3, "authentication", "credentials are missing, wrong or too weak";
+    Authentication = 3, "authentication", "credentials or the password of secrets are missing, wrong or too weak";
     /// Some resources failed.
     Partial = 4, "partial", "some resources failed; what was done is recorded; the next run goes on";
     /// A policy said no.
@@ -84,7 +84,9 @@ impl Exit {
     pub fn of_code(code: ErrorCode) -> Self {
         match code {
             codes::USAGE | codes::NO_SCRIPT => Self::Usage,
-            codes::AUTHENTICATION => Self::Authentication,
+            codes::AUTHENTICATION | codes::WRONG_PASSWORD | codes::MISSING_PASSWORD => {
+                Self::Authentication
+            }
             codes::PROVIDER
             | codes::CONFLICT
             | codes::DEPENDENCY

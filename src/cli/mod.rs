@@ -33,9 +33,10 @@ use clap::{
 use serde_json::json;
 
 use crate::{
+    engine::Cancel,
     model::{Diagnostic, diagnostic::codes},
     secret::Redactor,
-    ui::{Detail, Ui, UiOptions, Verbosity, panics},
+    ui::{Detail, Ending, Ui, UiOptions, Unwritten, Verbosity, panics},
     util::{clock::SystemClock, text},
 };
 
@@ -51,6 +52,8 @@ struct Context {
     redactor: Redactor,
     /// The command line for locks and records.
     command_line: String,
+    /// How the user stops the command, where it watches for that.
+    cancel: Cancel,
 }
 
 /// Runs the program of this process.
@@ -100,6 +103,7 @@ fn run_redacted(
                 ui: Arc::clone(&ui),
                 redactor: redactor.clone(),
                 command_line: command_line(&arguments),
+                cancel: Cancel::default(),
             };
             let exit = dispatch(&context, cli.command);
             provoke_panic(&told);
@@ -126,21 +130,26 @@ fn run_redacted(
         }
         (None, None) => Exit::Usage,
     };
-    let reported = (json || globals.json_into.is_some()).then(|| (exit.code(), exit.class()));
-    let Some(problem) = ui.finish(reported) else {
-        return exit;
-    };
+    let told_of = |exit: Exit| (exit.code(), exit.class());
     // Results that nobody received are no success.
-    let error = CliError::new(
-        codes::STATE_IO,
-        format!("cannot write the output: {problem}"),
-    )
-    .with_note("what the command did is done; what it had to say is lost in part");
-    let failed = without_ui(error, redactor, &told);
-    match exit {
-        Exit::Success => failed,
+    let unless_told = match exit {
+        Exit::Success => Exit::Error,
         _ => exit,
+    };
+    let ending = (json || globals.json_into.is_some()).then(|| Ending {
+        exit: told_of(exit),
+        unwritten: told_of(unless_told),
+    });
+    let unwritten = ui.finish(ending);
+    if unwritten.is_empty() {
+        return exit;
     }
+    for Unwritten { what, error } in unwritten {
+        let error = CliError::new(codes::STATE_IO, format!("cannot write {what}: {error}"))
+            .with_note("what the command did is done; what it had to say is lost in part");
+        without_ui(error, redactor, &told);
+    }
+    unless_told
 }
 
 /// Panics with what `ALCH_DEBUG_PANIC` says, on a thread of its own and then on this one, once all secrets of the command are known:

@@ -104,6 +104,15 @@ impl Signals {
             _ => Some(Exit::Interrupted),
         }
     }
+
+    /// How a command ended that failed: after a second signal with the exit that this asks for.
+    #[must_use]
+    pub(super) fn stopped(&self, error: CliError) -> CliError {
+        match self.exit() {
+            Some(exit) => error.with_exit(exit),
+            None => error,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use self::{
@@ -87,6 +88,8 @@ pub(super) struct Stores {
     environment: Environment,
     redactor: Redactor,
     lease: Duration,
+    /// Ends all waiting for a bucket.
+    stop: CancellationToken,
 }
 
 impl Stores {
@@ -101,6 +104,7 @@ impl Stores {
             lease: lock_ttl(environment)?,
             environment: environment.clone(),
             redactor: context.redactor.clone(),
+            stop: context.cancel.hard.clone(),
         })
     }
 
@@ -434,6 +438,7 @@ impl Stores {
         let prefix = config.prefix().map_err(|error| config_error(&error))?;
         let store = BucketStore::new(client, &config.label(), prefix)
             .with_ttl(self.lease)
+            .stopped_by(self.stop.clone())
             .keeping_in(&self.root);
         Ok(Route::Store(Arc::new(store)))
     }

@@ -20,7 +20,7 @@ use crate::{
         settings::{Settings, Target},
         stores::Stores,
     },
-    engine::{Cancel, EventSink, Failure, Phase, Plan, Run, RunOptions, World},
+    engine::{Cancel, EventSink, Failure, Phase, Plan, Run, RunError, RunOptions, World},
     local::{Cloud, RouterOptions},
     model::{AppName, Diagnostic, SourceFile, StagePath, diagnostic::codes},
     provider::{
@@ -95,7 +95,7 @@ impl Host {
         arguments: Vec<String>,
     ) -> Self {
         let registry = Arc::new(Registry::new());
-        let cancel = Cancel::default();
+        let cancel = context.cancel.clone();
         let meter = Meter::default();
         let bundler = packages::bundler(context, folder, cancel.hard.clone());
         let client = local_client(folder, settings.local_latency);
@@ -389,7 +389,12 @@ impl RunLauncher {
         let declared = options.state_store.as_ref();
         let writes = run_options.phase.writes();
         let run = self.runtime.block_on(async {
-            let (store, chosen) = self.stores.for_run(&stage, declared).await?;
+            let (store, chosen) = tokio::select! {
+                biased;
+                found = self.stores.for_run(&stage, declared) => found?,
+                // Nothing but reads so far.
+                () = self.world.cancel.soft.cancelled() => return Err(RunError::Cancelled.into()),
+            };
             let world = World {
                 store,
                 ..self.world.clone()

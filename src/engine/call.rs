@@ -72,7 +72,12 @@ impl Run {
         timeout: std::time::Duration,
         future: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, FailureCause> {
-        if let Err(error) = self.lease.check().await {
+        let allowed = tokio::select! {
+            biased;
+            () = self.world.cancel.hard.cancelled() => return Err(FailureCause::Cancelled),
+            allowed = self.lease.check() => allowed,
+        };
+        if let Err(error) = allowed {
             return Err(self.poison(error).into());
         }
         tokio::select! {

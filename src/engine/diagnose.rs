@@ -319,7 +319,7 @@ fn bucket_diagnostic(error: &StateError, fault: BucketFault) -> Diagnostic {
         BucketFault::NoConditionalWrites => told
             .with_note("without conditional writes two runs would overwrite each other's state, so nothing was changed")
             .with_help("use a server that has them, such as Amazon S3, Cloudflare R2 or a recent MinIO"),
-        BucketFault::Unreachable => told
+        BucketFault::Unreachable | BucketFault::Stopped => told
             .with_note("nothing more was started after that")
             .with_help("run again when the bucket can be reached; what was begun is finished or looked up then"),
         BucketFault::Refused => told.with_help("look at the bucket's settings, then run again"),

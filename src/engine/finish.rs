@@ -21,7 +21,7 @@ use super::{
     failure::{Failure, FailureCause, RunError},
     node::{Graph, Node, NodeState},
     options::{DeleteOptions, Phase},
-    run::Run,
+    run::{Run, release},
 };
 
 impl Run {
@@ -297,7 +297,7 @@ impl Run {
     ) -> Result<Summary, RunError> {
         if let Some(session) = self.session.as_deref() {
             let written = self.write_end(session, &summary, command).await;
-            let released = session.release().await;
+            let released = release(&self.world, Some(session)).await;
             written?;
             released?;
         }

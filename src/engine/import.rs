@@ -15,7 +15,7 @@ use super::{
     node::{Decided, NodeState},
     operate::Job,
     resolve::props_hash,
-    run::Run,
+    run::{Run, release},
 };
 
 /// Why an object was not imported. State is as it was.
@@ -54,9 +54,9 @@ impl Run {
         seen: &Observation,
     ) -> Result<Summary, ImportError> {
         if let Err(error) = self.adopt_as_declared(declaration, seen).await {
-            if let Some(session) = self.session.as_deref() {
-                session.release().await.map_err(RunError::from)?;
-            }
+            release(&self.world, self.session.as_deref())
+                .await
+                .map_err(RunError::from)?;
             return Err(error);
         }
         Ok(self.conclude_unswept("import").await?)

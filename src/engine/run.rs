@@ -127,7 +127,8 @@ impl Run {
             let state = session.take_state();
             (Some(session), state)
         } else {
-            (None, world.store.load(&stage).await?.unwrap_or_default())
+            let state = reading(&world, world.store.load(&stage)).await?;
+            (None, state.unwrap_or_default())
         };
         let prepared = prepare(
             &world,
@@ -141,7 +142,7 @@ impl Run {
         let keyring = match prepared {
             Ok(keyring) => keyring,
             Err(error) => {
-                release(session.as_deref()).await?;
+                release(&world, session.as_deref()).await?;
                 return Err(error);
             }
         };
@@ -186,7 +187,7 @@ impl Run {
         if (looks || matches!(run.options.phase, Phase::Drift | Phase::Repair))
             && let Err(error) = run.look().await
         {
-            release(run.session.as_deref()).await?;
+            release(&run.world, run.session.as_deref()).await?;
             return Err(error);
         }
         Ok(run)
@@ -254,7 +255,7 @@ impl Run {
 }
 
 async fn require_stage(world: &World, stage: &StagePath) -> Result<(), RunError> {
-    let others = world.store.stages(&stage.app).await?;
+    let others = reading(world, world.store.stages(&stage.app)).await?;
     // The stages of tests are not listed.
     if others.contains(stage) || stage.stage.test_parts().is_some() {
         return Ok(());
@@ -269,7 +270,7 @@ async fn require_stage(world: &World, stage: &StagePath) -> Result<(), RunError>
 async fn check_spelling(world: &World, stage: &StagePath) -> Result<(), RunError> {
     let spelling = |path: &StagePath| text::sanitise(&path.stage.plain()).replace('_', "-");
     let own = spelling(stage);
-    let stages = world.store.stages(&stage.app).await?;
+    let stages = reading(world, world.store.stages(&stage.app)).await?;
     match stages
         .into_iter()
         .find(|other| other != stage && spelling(other) == own)
@@ -367,9 +368,30 @@ async fn prepare(
     Ok(keyring)
 }
 
-async fn release(session: Option<&dyn Session>) -> Result<(), StateError> {
-    match session {
-        Some(session) => session.release().await,
-        None => Ok(()),
+/// Gives the lock back, and says so where that could not be done.
+pub(super) async fn release(
+    world: &World,
+    session: Option<&dyn Session>,
+) -> Result<(), StateError> {
+    let Some(session) = session else {
+        return Ok(());
+    };
+    let released = session.release().await;
+    if let Some(left) = session.left() {
+        let warning = Diagnostic::warning(codes::BUCKET, left);
+        world.events.emit(Event::Diagnostic(Box::new(warning)));
+    }
+    released
+}
+
+/// Reads state before anything is begun: the first signal ends it.
+async fn reading<T>(
+    world: &World,
+    read: impl Future<Output = Result<T, StateError>>,
+) -> Result<T, RunError> {
+    tokio::select! {
+        biased;
+        found = read => Ok(found?),
+        () = world.cancel.soft.cancelled() => Err(RunError::Cancelled),
     }
 }

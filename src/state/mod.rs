@@ -161,8 +161,31 @@ pub enum BucketFault {
     NoConditionalWrites,
     /// No answer, or none but "later", for as long as it was tried.
     Unreachable,
+    /// The user did not want to wait for its answer any more.
+    Stopped,
     /// Anything else that it refused.
     Refused,
+}
+
+impl StateError {
+    /// The failure of a bucket with one more fact; any other as it is.
+    #[must_use]
+    pub fn adding(self, fact: &str) -> Self {
+        match self {
+            Self::Bucket {
+                operation,
+                place,
+                fault,
+                problem,
+            } => Self::Bucket {
+                operation,
+                place,
+                fault,
+                problem: format!("{problem}; {fact}"),
+            },
+            other => other,
+        }
+    }
 }
 
 impl From<crate::util::fs::FsError> for StateError {
@@ -422,6 +445,12 @@ pub trait Session: Send + Sync {
     /// # Errors
     /// [`StateError::Io`] when the lock file cannot be removed.
     async fn release(&self) -> Result<(), StateError>;
+
+    /// After a release: what became of the lock where it could not be given back, and why was said before or is the user's own
+    /// wish.
+    fn left(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A store shared by everything in a run.

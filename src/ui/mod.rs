@@ -17,5 +17,5 @@ pub mod table;
 
 pub use diff::Detail;
 pub use plain::Verbosity;
-pub use printer::{Ui, UiOptions};
+pub use printer::{Ending, Ui, UiOptions, Unwritten};
 pub use run_log::LogPath;

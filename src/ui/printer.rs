@@ -38,6 +38,9 @@ const CHANNEL: usize = 4_096;
 /// Text is collected up to this many bytes while more messages are waiting.
 const BATCH: usize = 64 * 1024;
 
+/// What errors call the standard output.
+const OUTPUT: &str = "the output";
+
 /// How the face looks.
 #[derive(Clone)]
 pub struct UiOptions {
@@ -75,7 +78,28 @@ enum Message {
     Log(LogPath),
     Result(Box<ResultMessage>),
     Flush(SyncSender<()>),
-    Finish(Option<Json>),
+    Finish(Option<Ending>),
+}
+
+/// An exit as programs are told it: its number and its word.
+pub type ExitTold = (u8, &'static str);
+
+/// How the program ends, for programs.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// Its exit when everything that it says arrives.
+    pub exit: ExitTold,
+    /// Its exit when the `--json-into` file could not be written.
+    pub unwritten: ExitTold,
+}
+
+/// Output that could not be written.
+#[derive(Debug)]
+pub struct Unwritten {
+    /// What: `the output`, or the file.
+    pub what: String,
+    /// Why not.
+    pub error: io::Error,
 }
 
 struct ResultMessage {
@@ -87,7 +111,7 @@ struct ResultMessage {
 /// The face of one invocation.
 pub struct Ui {
     sender: SyncSender<Message>,
-    thread: Mutex<Option<JoinHandle<Option<io::Error>>>>,
+    thread: Mutex<Option<JoinHandle<Vec<Unwritten>>>>,
     json: bool,
     wants_unchanged: bool,
     wants_hints: bool,
@@ -186,19 +210,21 @@ impl Ui {
         receiver.recv().ok();
     }
 
-    /// Writes what is left, says the exit code to programs, and ends the thread. Answers why stdout could not be written,
-    /// if it could not.
-    pub fn finish(&self, exit: Option<(u8, &'static str)>) -> Option<io::Error> {
-        let exit = exit.map(|(code, class)| json!({ "code": code, "class": class }));
-        self.send(Message::Finish(exit));
+    /// Writes what is left, says the exit code to programs, and ends the thread. Answers what could not be written.
+    pub fn finish(&self, ending: Option<Ending>) -> Vec<Unwritten> {
+        self.send(Message::Finish(ending));
         let thread = self
             .thread
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take()?;
-        match thread.join() {
-            Ok(problem) => problem,
-            Err(_) => Some(io::Error::other("the printing thread panicked")),
+            .take();
+        match thread.map(JoinHandle::join) {
+            None => Vec::new(),
+            Some(Ok(unwritten)) => unwritten,
+            Some(Err(_)) => vec![Unwritten {
+                what: OUTPUT.to_owned(),
+                error: io::Error::other("the printing thread panicked"),
+            }],
         }
     }
 }
@@ -213,11 +239,27 @@ impl EventSink for Ui {
     }
 }
 
+/// The `--json-into` file. After the first line that it does not take, nothing more is written into it.
+struct JsonFile {
+    path: PathBuf,
+    file: File,
+    problem: Option<io::Error>,
+}
+
+impl JsonFile {
+    fn write(&mut self, line: &str) {
+        if self.problem.is_none() {
+            let written = self.file.write_all(format!("{line}\n").as_bytes());
+            self.problem = written.err();
+        }
+    }
+}
+
 struct Printer {
     options: UiOptions,
     plain: Plain,
     output: Output,
-    json_into: Option<(PathBuf, Option<File>)>,
+    json_into: Option<JsonFile>,
     log: RunLog,
     live: bool,
 }
@@ -228,7 +270,11 @@ impl Printer {
             Some(path) => {
                 let file =
                     File::create(path).map_err(|source| FsError::new("write", path, source))?;
-                Some((path.clone(), Some(file)))
+                Some(JsonFile {
+                    path: path.clone(),
+                    file,
+                    problem: None,
+                })
             }
             None => None,
         };
@@ -251,7 +297,7 @@ impl Printer {
         })
     }
 
-    fn run(mut self, receiver: &Receiver<Message>) -> Option<io::Error> {
+    fn run(mut self, receiver: &Receiver<Message>) -> Vec<Unwritten> {
         let tick = if self.live {
             Duration::from_millis(100)
         } else {
@@ -283,9 +329,9 @@ impl Printer {
                     // Nobody waiting any more is fine.
                     done.send(()).ok();
                 }
-                Message::Finish(exit) => {
-                    if let Some(exit) = exit {
-                        self.json(|at| ndjson::line("exit", at, json!({ "exit": exit })));
+                Message::Finish(ending) => {
+                    if let Some(ending) = ending {
+                        self.end(ending);
                     }
                     break;
                 }
@@ -298,7 +344,42 @@ impl Printer {
         self.write(&mut lines);
         self.output.clear_status();
         self.output.flush();
-        self.output.problem.take()
+        let file = self.json_into.and_then(|file| {
+            Some(Unwritten {
+                what: format!("`{}`", file.path.display()),
+                error: file.problem?,
+            })
+        });
+        let output = self.output.problem.map(|error| Unwritten {
+            what: OUTPUT.to_owned(),
+            error,
+        });
+        file.into_iter().chain(output).collect()
+    }
+
+    /// The last message. The file gets it first, so that stdout can still say that the file is incomplete.
+    fn end(&mut self, ending: Ending) {
+        let line = |printer: &Self, (code, class): ExitTold| {
+            let exit = json!({ "exit": { "code": code, "class": class } });
+            let text = ndjson::line("exit", printer.options.clock.now(), exit);
+            printer.options.redactor.redact(&text).into_owned()
+        };
+        let text = line(self, ending.exit);
+        let log = self.log.line(&text);
+        self.complain(log);
+        let text = match &mut self.json_into {
+            None => text,
+            Some(file) => {
+                file.write(&text);
+                match file.problem {
+                    None => text,
+                    Some(_) => line(self, ending.unwritten),
+                }
+            }
+        };
+        if self.options.json {
+            self.output.push_redacted(Stream::Out, &text);
+        }
     }
 
     fn idle(&mut self) {
@@ -373,15 +454,8 @@ impl Printer {
         if self.options.json {
             self.output.push_redacted(Stream::Out, &text);
         }
-        let Some((path, file)) = &mut self.json_into else {
-            return;
-        };
-        if let Some(open) = file
-            && let Err(error) = open.write_all((text + "\n").as_bytes())
-        {
-            let complaint = format!("alch: cannot write `{}`: {error}", path.display());
-            *file = None;
-            self.output.push_redacted(Stream::Err, &complaint);
+        if let Some(file) = &mut self.json_into {
+            file.write(&text);
         }
     }
 

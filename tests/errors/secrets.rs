@@ -20,7 +20,7 @@ fn the_wrong_password_names_the_stage() {
     let mut project = deployed();
     project.env("ALCHEMY_PASSWORD", "battery staple");
     project.alch(["run", "--stage", "prod"]).check(str![[r#"
-exit 1
+exit 3
 -- stderr
 alch: app shop, stage prod, phase up, target local
 error[E0407]: wrong password for stage shop/prod (key [..])
@@ -40,7 +40,7 @@ fn the_missing_password_names_the_stage() {
     let mut project = deployed();
     project.env("ALCHEMY_PASSWORD", "");
     project.alch(["run", "--stage", "prod"]).check(str![[r#"
-exit 1
+exit 3
 -- stderr
 alch: app shop, stage prod, phase up, target local
 error[E0408]: stage shop/prod was written with a password (key [..]), and none was given

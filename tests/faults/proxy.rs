@@ -240,6 +240,11 @@ impl Request {
         format!("{} {}", self.method, parts.join("/"))
     }
 
+    /// Method and target, as they were sent.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+
     /// The whole answer of the cloud.
     pub(crate) fn forward(&self, upstream: SocketAddr) -> Option<Vec<u8>> {
         let mut stream = TcpStream::connect(upstream).ok()?;

@@ -28,6 +28,7 @@ pub(crate) fn place(path: &Path) -> &'static str {
         "app/dev" => "stage folder",
         "app/dev/state.json" => "stage record",
         "app/dev/journal.wal" => "journal",
+        "app/dev/removed.json" => "removal record",
         _ if text.starts_with("locks") => "lock",
         _ if text.starts_with("app/dev/backups/") => "backup",
         _ if text.starts_with("app/dev/backups") => "backups folder",

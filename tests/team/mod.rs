@@ -4,11 +4,13 @@
 mod deaths;
 mod destroyed;
 mod errors;
+mod hang;
 mod link;
 mod moving;
 mod network;
 mod races;
 mod repairs;
+mod stops;
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -41,7 +41,7 @@ fn what_was_done_is_kept_here_and_saved_by_the_next_run() {
 exit 0
 -- stderr
 alch: app shop, stage dev, phase up, target local
-warning[E0423]: saved what a run that lost its network had kept on this machine
+warning[E0423]: saved what a run that could not reach the bucket had kept on this machine
 0 created, 0 updated, 0 deleted, 1 unchanged in [TIME] (critical path [TIME], 0 API calls)
 
 "#]]);

@@ -187,8 +187,8 @@ Examples:
   alch scope unlock --stage prod --force   also when the holder may live";
 
 pub(super) const ROTATE_HELP: &str = "\
-The old password is `ALCHEMY_PASSWORD`, the new one `ALCHEMY_NEW_PASSWORD`; on a terminal the new one is asked for. \
-Each stage has all of the old key or all of the new one, whenever this is stopped; run it again to go on with the \
+The old password is `ALCHEMY_PASSWORD`, the new one `ALCHEMY_NEW_PASSWORD`, both from the environment or an \
+`--env-file`; on a terminal the new one is asked for. Each stage has all of the old key or all of the new one, whenever this is stopped; run it again to go on with the \
 rest. So have test stages, and backups, one after the other; `--prune-backups` removes backups instead, and what \
 repairs set aside. Afterwards nothing in the state folder opens with the old password; what could not be sealed anew \
 is named. No object is touched, and the next run changes nothing.
@@ -197,6 +197,7 @@ Examples:
   ALCHEMY_NEW_PASSWORD=.. alch secrets rotate      every stage of the project
   ALCHEMY_NEW_PASSWORD=.. alch secrets rotate --stage prod
   ALCHEMY_NEW_PASSWORD=.. alch secrets rotate --prune-backups
+  alch secrets rotate --env-file passwords.env
   alch secrets rotate --to-key-file                no password from now on";
 
 pub(super) const BACKUPS_HELP: &str = "\

@@ -62,7 +62,7 @@ pub(in crate::cli) fn run(context: &Context, args: &DestroyArgs) -> Result<Exit,
         let run = Run::start(world, stage, settings.key(None), options).await?;
         run.destroy().await
     });
-    let summary = summary.map_err(without_script)?;
+    let summary = summary.map_err(|error| signals.stopped(without_script(error)))?;
     settle(
         context,
         &project.runtime,

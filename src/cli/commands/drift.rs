@@ -61,10 +61,10 @@ pub(in crate::cli) fn run(context: &Context, args: &DriftArgs) -> Result<Exit, C
         };
         Ok::<_, CliError>((look, summary))
     });
+    let (look, summary) = ended.map_err(|error| signals.stopped(error))?;
     if let Some(exit) = signals.exit() {
         return Ok(exit);
     }
-    let (look, summary) = ended?;
     settle(
         context,
         &project.runtime,

@@ -1,6 +1,6 @@
 //! `alch secrets rotate`: the secrets of a stage under another password.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::{
     cli::{
         Context,
-        args::{SecretsCommand, StageArgs},
+        args::{RunFlags, SecretsCommand, StageArgs},
         error::CliError,
         exit::Exit,
         select::Project,
@@ -34,9 +34,11 @@ pub(in crate::cli) fn run(context: &Context, command: &SecretsCommand) -> Result
             app,
             stage,
             lock_timeout,
+            env_file,
             to_key_file,
             prune_backups,
         } => {
+            let context = &with_env_files(context, env_file)?;
             let stage = StageArgs {
                 app: app.clone(),
                 stage: stage.clone(),
@@ -45,6 +47,21 @@ pub(in crate::cli) fn run(context: &Context, command: &SecretsCommand) -> Result
             rotate_all(context, &stage, *to_key_file, *prune_backups)
         }
     }
+}
+
+/// The command with the variables of files: passwords, and what opens a bucket.
+fn with_env_files(context: &Context, files: &[PathBuf]) -> Result<Context, CliError> {
+    let flags = RunFlags {
+        env_file: files.to_vec(),
+        ..RunFlags::default()
+    };
+    Ok(Context {
+        environment: Settings::resolve(&context.environment, &flags, None)?.environment,
+        ui: Arc::clone(&context.ui),
+        redactor: context.redactor.clone(),
+        command_line: context.command_line.clone(),
+        cancel: context.cancel.clone(),
+    })
 }
 
 /// What became of a stage's present state.
@@ -243,7 +260,7 @@ fn new_material(
         None => {
             return Err(
                 CliError::usage("no new password is given").with_help(format!(
-                    "set `{NEW_PASSWORD}`, or pass `--to-key-file` to do without a password"
+                    "set `{NEW_PASSWORD}` in the environment or in an `--env-file`, or pass `--to-key-file` to do without a password"
                 )),
             );
         }

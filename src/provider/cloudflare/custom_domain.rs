@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
 use super::{
-    client::{Call, Client, encode},
+    by_id,
+    client::{Call, Client},
     names::naming_prop,
     props,
     route::{worker_name, worker_prop},
@@ -207,12 +208,7 @@ impl Provider for CustomDomain {
         context: &OperationContext,
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        let call = Call::get(format!("{PATH}/{}", encode(id)));
-        let answer = self.client.look(context, &call).await?;
-        answer
-            .map(|answer| outputs(&answer.result, &call.describe()))
-            .transpose()
+        by_id::read(&self.client, PATH, context, existing, outputs).await
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -238,9 +234,7 @@ impl Provider for CustomDomain {
         context: &OperationContext,
         existing: &Existing,
     ) -> Result<(), ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        let call = Call::delete(format!("{PATH}/{}", encode(id)));
-        self.client.look(context, &call).await.map(drop)
+        by_id::delete(&self.client, PATH, context, existing).await
     }
 
     fn lists_all(&self) -> bool {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
 use super::{
+    by_id,
     client::{Call, Client, encode},
     d1::{baseline, imports, migrations},
     error::after_creation,
@@ -219,12 +220,7 @@ impl Provider for D1Database {
         context: &OperationContext,
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        let call = Call::get(format!("{PATH}/{}", encode(id)));
-        let answer = self.client.look(context, &call).await?;
-        answer
-            .map(|answer| outputs(&answer.result, &call.describe()))
-            .transpose()
+        by_id::read(&self.client, PATH, context, existing, outputs).await
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -278,9 +274,7 @@ impl Provider for D1Database {
         context: &OperationContext,
         existing: &Existing,
     ) -> Result<(), ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        let call = Call::delete(format!("{PATH}/{}", encode(id)));
-        self.client.look(context, &call).await.map(drop)
+        by_id::delete(&self.client, PATH, context, existing).await
     }
 
     fn lists_all(&self) -> bool {

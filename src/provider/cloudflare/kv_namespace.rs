@@ -9,6 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value as Json, json};
 
 use super::{
+    by_id,
     client::{Call, Client, encode},
     error::after_creation,
     names::{NameRule, Naming, naming_prop},
@@ -212,12 +213,7 @@ impl Provider for KvNamespace {
         context: &OperationContext,
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        let call = Call::get(format!("{PATH}/{}", encode(id)));
-        let answer = self.client.look(context, &call).await?;
-        answer
-            .map(|answer| outputs(&answer.result, &call.describe()))
-            .transpose()
+        by_id::read(&self.client, PATH, context, existing, outputs).await
     }
 
     async fn create(&self, context: &OperationContext, props: &Map) -> Result<Map, ProviderError> {
@@ -259,9 +255,7 @@ impl Provider for KvNamespace {
         context: &OperationContext,
         existing: &Existing,
     ) -> Result<(), ProviderError> {
-        let id = props::known_output(&existing.outputs, "id", context.fqn.as_str())?;
-        let call = Call::delete(format!("{PATH}/{}", encode(id)));
-        self.client.look(context, &call).await.map(drop)
+        by_id::delete(&self.client, PATH, context, existing).await
     }
 
     fn lists_all(&self) -> bool {

@@ -8,6 +8,7 @@ pub mod account;
 mod against_local;
 mod ai_gateway;
 pub mod budget;
+mod by_id;
 pub mod client;
 pub mod custom_domain;
 mod d1;

@@ -1,8 +1,9 @@
 //! The hold on a stage: one small object that is only ever replaced, each time on condition that it still is as we know it.
 //!
-//! The holder renews it at a sixth of the lease. It measures its own lease on its monotonic clock, and renews before it writes
-//! anything once that runs low: a process that was stopped for long finds out that it lost the stage before it goes on. That
-//! is a courtesy; what refuses it for certain is the bucket (see `recover`).
+//! The holder renews it at a sixth of the lease. It measures its own lease on a clock that goes on while the machine sleeps, and
+//! renews before it writes anything once that runs low: a process that was stopped for long finds out that it lost the stage
+//! before it goes on. No write is sent in the last sixth of a lease, nor after it. That is the second line; what refuses such
+//! writes for certain is the bucket (see `recover`).
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,11 +15,12 @@ use object_store::path::Path;
 
 use super::{
     format::{LockRecord, LockState, encode},
-    remote::{Expect, Put, Remote, Tag},
+    remote::{Expect, Guard, Put, Remote, Tag},
 };
 use crate::{
     model::StagePath,
     state::{self, BucketFault, StateError, lease::Renewal},
+    util::text,
 };
 
 /// How many heartbeats a lease lasts.
@@ -26,6 +28,9 @@ const HEARTBEATS_PER_TTL: u32 = 6;
 
 /// How often the lock may turn out to be another version of our own.
 const REPLACE_TRIES: u32 = 5;
+
+/// How often a lease that ran low is renewed before a write, where each renewal is answered only when that one ran low, too.
+const ENSURE_TRIES: u32 = 3;
 
 /// A lock that is ours.
 pub(super) struct Lease {
@@ -46,9 +51,7 @@ struct Held {
 /// What the holder knows of its lease without asking.
 #[derive(Clone, Copy)]
 struct Watch {
-    /// When the last renewal that went well was sent, on the monotonic clock.
-    renewed: Duration,
-    /// The same moment on the clock that goes on while the machine sleeps.
+    /// When the last renewal that went well was sent, on the clock that goes on while the machine sleeps.
     confirmed: Duration,
     /// The epoch that took the stage over.
     lost_to: Option<u64>,
@@ -74,7 +77,6 @@ impl Lease {
             epoch: record.holder.epoch,
             held: tokio::sync::Mutex::new(Held { record, tag }),
             watch: Mutex::new(Watch {
-                renewed: sent,
                 confirmed,
                 lost_to: None,
             }),
@@ -97,25 +99,12 @@ impl Lease {
         }
     }
 
-    /// That the lease lasts for long enough to write something; renews it where it does not.
-    pub(super) async fn ensure(&self) -> Result<(), StateError> {
-        let watch = self.watch();
-        if let Some(theirs) = watch.lost_to {
-            return Err(self.fenced(theirs));
-        }
-        let age = self.remote.clock.monotonic().saturating_sub(watch.renewed);
-        let margin = self.ttl / HEARTBEATS_PER_TTL;
-        if age < self.ttl.saturating_sub(margin) {
-            return Ok(());
-        }
-        self.renew().await
-    }
-
     /// One heartbeat.
     pub(super) async fn renew(&self) -> Result<(), StateError> {
         let mut held = self.held.lock().await;
-        let mut record = held.record.clone();
-        record.holder.heartbeat += 1;
+        // Counted also where it fails: one that arrived unanswered must not be taken for the next one, which renews nothing then.
+        held.record.holder.heartbeat += 1;
+        let record = held.record.clone();
         self.replace(&mut held, record).await
     }
 
@@ -146,17 +135,13 @@ impl Lease {
         }
         let bytes = encode(&self.remote.place(&self.key), &record)?;
         for _ in 0..REPLACE_TRIES {
-            let sent = self.remote.clock.monotonic();
             let confirmed = self.remote.clock.since_boot();
             let expect = Expect::Version(held.tag.clone());
             let seen = match self.remote.put(&self.key, &bytes, &expect).await? {
                 Put::Done(tag) => {
                     held.tag = tag;
                     held.record = record;
-                    self.note(|watch| {
-                        watch.renewed = sent;
-                        watch.confirmed = confirmed;
-                    });
+                    self.note(|watch| watch.confirmed = confirmed);
                     return Ok(());
                 }
                 Put::Refused(seen) => seen,
@@ -192,6 +177,15 @@ impl Lease {
         )
     }
 
+    /// What becomes of a lock that cannot be given back.
+    pub(super) fn ends_by_itself(&self) -> String {
+        format!(
+            "the lock of {} is left as it is, and ends by itself within {}",
+            self.stage,
+            text::duration(self.ttl)
+        )
+    }
+
     /// Renews the lease until it is lost or the task is stopped.
     pub(super) async fn beat(self: Arc<Self>) {
         loop {
@@ -206,6 +200,35 @@ impl Lease {
                 Err(error) => tracing::warn!(stage = %self.stage, %error, "the heartbeat failed"),
             }
         }
+    }
+}
+
+#[async_trait]
+impl Guard for Lease {
+    /// That the lease lasts for long enough to write something; renews it where it does not.
+    async fn ensure(&self) -> Result<(), StateError> {
+        let margin = self.ttl / HEARTBEATS_PER_TTL;
+        for _ in 0..ENSURE_TRIES {
+            let watch = self.watch();
+            if let Some(theirs) = watch.lost_to {
+                return Err(self.fenced(theirs));
+            }
+            let age = self
+                .remote
+                .clock
+                .since_boot()
+                .saturating_sub(watch.confirmed);
+            if age < self.ttl.saturating_sub(margin) {
+                return Ok(());
+            }
+            self.renew().await?;
+        }
+        Err(StateError::Bucket {
+            operation: "write",
+            place: self.remote.place(&self.key),
+            fault: BucketFault::Unreachable,
+            problem: "every renewal of the lock came too late".to_owned(),
+        })
     }
 }
 
@@ -246,12 +269,24 @@ impl Renewal for Hold {
     }
 }
 
-/// Whether a failure is one of the network, after which a write may or may not have been done.
+/// Whether a failure is one of the network, or one of the user's patience with it, after which a write may or may not have been
+/// done.
 pub(super) fn is_unreachable(error: &StateError) -> bool {
     matches!(
         error,
         StateError::Bucket {
-            fault: BucketFault::Unreachable,
+            fault: BucketFault::Unreachable | BucketFault::Stopped,
+            ..
+        }
+    )
+}
+
+/// Whether a request failed because the user did not want to wait for it.
+pub(super) fn is_stopped(error: &StateError) -> bool {
+    matches!(
+        error,
+        StateError::Bucket {
+            fault: BucketFault::Stopped,
             ..
         }
     )

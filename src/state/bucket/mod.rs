@@ -45,10 +45,12 @@
 //!
 //! # When the answer is lost
 //!
-//! Requests are tried again, with back-off, after 5xx, 429 and time-outs, for 30 s at most. A conditional write whose first
+//! Requests are tried again, with back-off, after 5xx, 429 and time-outs, for 30 s or half a lease at most, whichever is shorter.
+//! Before each try of a write the holder looks at its own lease, and renews it first where it runs low. A conditional write whose first
 //! answer was lost is refused the second time; the object is then read back, and its bytes tell whose it is, as no two writes
 //! ever send the same. When the network stays away, the run ends, and what was done by then is kept on this machine
-//! (`pending`).
+//! (`pending`). So it is where the user does not want to wait: after the second Ctrl-C nothing is tried again, and requests under
+//! way have a moment to be answered.
 
 mod config;
 mod format;
@@ -60,6 +62,7 @@ mod read;
 mod remote;
 mod repair;
 mod session;
+mod stop;
 mod store;
 mod writer;
 

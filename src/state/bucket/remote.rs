@@ -1,5 +1,8 @@
 //! Requests to the bucket: bounded retries with back-off, errors in our words, and conditional writes whose outcome is found
 //! out when the answer was lost.
+//!
+//! A request with all its tries ends within its patience, which is half a lease at most, and soon after the user wants no more
+//! of it. Before each try of a write, whoever holds the stage is asked whether it still does.
 
 use std::{
     sync::{
@@ -9,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -16,9 +20,10 @@ use object_store::{
     Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion, path::Path,
 };
 
+use super::stop::Stop;
 use crate::{
     state::{BucketFault, StateError},
-    util::{clock::Clock, ids::Ids},
+    util::{clock::Clock, ids::Ids, text},
 };
 
 /// How often a request is tried at most.
@@ -26,6 +31,13 @@ const TRIES: u32 = 8;
 /// The first pause; each one is twice the one before, and a random part of it is left out.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is done with an object, as messages say it.
+const READ: &str = "read";
+const WRITE: &str = "write";
+const DELETE: &str = "delete";
+const LIST: &str = "list";
+
 /// How many objects are read at once.
 const READS_AT_ONCE: usize = 8;
 
@@ -95,6 +107,16 @@ impl Requests {
     }
 }
 
+/// What allows writes.
+#[async_trait]
+pub(super) trait Guard: Send + Sync {
+    /// That a write may be sent now.
+    ///
+    /// # Errors
+    /// Why it may not.
+    async fn ensure(&self) -> Result<(), StateError>;
+}
+
 /// A bucket, as this module asks for it.
 #[derive(Clone)]
 pub(super) struct Remote {
@@ -103,9 +125,13 @@ pub(super) struct Remote {
     pub(super) ids: Arc<dyn Ids>,
     /// `s3://bucket`, for messages.
     pub(super) label: Arc<str>,
-    /// For how long a request is tried again.
+    /// How long a request may take, all its tries included.
     pub(super) patience: Duration,
     pub(super) requests: Arc<Requests>,
+    /// When nobody waits for it any more.
+    pub(super) stop: Stop,
+    /// Asked before each try of a write.
+    pub(super) guard: Option<Arc<dyn Guard>>,
 }
 
 /// Why a try came to nothing.
@@ -118,7 +144,48 @@ enum Trouble {
     Lasting(BucketFault, String),
 }
 
+/// Why a try has no answer, or there is no other try.
+enum End {
+    /// It took too long.
+    Late,
+    /// The user does not want to wait.
+    Stopped,
+}
+
 impl Remote {
+    /// The same bucket for the writes of whoever has a hold on a stage.
+    pub(super) fn guarded(&self, guard: Arc<dyn Guard>) -> Self {
+        Self {
+            guard: Some(guard),
+            ..self.clone()
+        }
+    }
+
+    async fn ensure(&self) -> Result<(), StateError> {
+        match &self.guard {
+            Some(guard) => guard.ensure().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The same before another try of a request that was begun at `begin`: the tries so far may have lasted for longer than what
+    /// was left of the lease.
+    async fn ensure_again(
+        &self,
+        operation: &'static str,
+        key: &Path,
+        begin: Duration,
+    ) -> Result<(), StateError> {
+        let passed = self.clock.monotonic().saturating_sub(begin);
+        tokio::select! {
+            biased;
+            ensured = self.ensure() => ensured,
+            () = self.clock.sleep(self.patience.saturating_sub(passed)) => {
+                Err(self.given_up(operation, key, &End::Late, None))
+            }
+        }
+    }
+
     /// A key as messages name it.
     pub(super) fn place(&self, key: &Path) -> String {
         format!("{}/{key}", self.label)
@@ -139,8 +206,54 @@ impl Remote {
         }
     }
 
-    /// A pause before the next try; `None` when there has been enough trying.
-    async fn pause(&self, tries: u32, begin: Duration) -> Option<()> {
+    /// The error that a request came to nothing: for want of an answer, or because the user wanted no more of it.
+    fn given_up(
+        &self,
+        operation: &'static str,
+        key: &Path,
+        end: &End,
+        problem: Option<String>,
+    ) -> StateError {
+        let (fault, problem) = match (end, problem) {
+            (End::Late, Some(problem)) => (BucketFault::Unreachable, problem),
+            (End::Late, None) => (BucketFault::Unreachable, self.silence()),
+            (End::Stopped, Some(problem)) => (
+                BucketFault::Stopped,
+                format!("stopped before it was tried again ({problem})"),
+            ),
+            (End::Stopped, None) => (
+                BucketFault::Stopped,
+                "stopped before the bucket answered".to_owned(),
+            ),
+        };
+        self.error(operation, key, fault, problem)
+    }
+
+    fn silence(&self) -> String {
+        format!("no answer within {}", text::duration(self.patience))
+    }
+
+    /// One try of a request that was begun at `begin`.
+    async fn attempt<T>(
+        &self,
+        begin: Duration,
+        request: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<object_store::Result<T>, End> {
+        let clock = self.clock.as_ref();
+        if self.stop.is_over(clock) {
+            return Err(End::Stopped);
+        }
+        let passed = clock.monotonic().saturating_sub(begin);
+        tokio::select! {
+            biased;
+            answer = request => Ok(answer),
+            () = self.stop.over(clock) => Err(End::Stopped),
+            () = clock.sleep(self.patience.saturating_sub(passed)) => Err(End::Late),
+        }
+    }
+
+    /// A pause before the next try, unless there has been enough trying.
+    async fn pause(&self, tries: u32, begin: Duration) -> Result<(), End> {
         let mut random = [0_u8; 1];
         self.ids.fill(&mut random);
         let full = FIRST_PAUSE
@@ -148,32 +261,43 @@ impl Remote {
             .min(LONGEST_PAUSE);
         let pause = full / 2 + full * u32::from(random[0]) / 512;
         let passed = self.clock.monotonic().saturating_sub(begin);
-        if tries + 1 >= TRIES || passed + pause > self.patience {
-            return None;
+        if self.stop.is_asked() {
+            return Err(End::Stopped);
         }
-        self.clock.sleep(pause).await;
-        Some(())
+        if tries + 1 >= TRIES || passed + pause > self.patience {
+            return Err(End::Late);
+        }
+        tokio::select! {
+            biased;
+            () = self.stop.asked() => Err(End::Stopped),
+            () = self.clock.sleep(pause) => Ok(()),
+        }
     }
 
-    /// Asks until there is an answer that lasts.
+    /// Asks until there is an answer that lasts, or the time since `begin` is up.
     async fn ask<T, F>(
         &self,
         operation: &'static str,
         key: &Path,
         count: &AtomicU64,
+        begin: Duration,
         mut request: impl FnMut() -> F,
     ) -> Result<Option<T>, StateError>
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        let begin = self.clock.monotonic();
+        let changes = matches!(operation, WRITE | DELETE);
         let mut tries = 0;
         loop {
+            if changes && tries > 0 {
+                self.ensure_again(operation, key, begin).await?;
+            }
             count.fetch_add(1, Ordering::Relaxed);
-            let problem = match request().await {
-                Ok(value) => return Ok(Some(value)),
-                Err(error) if is_missing_object(&error) => return Ok(None),
-                Err(error) => match trouble(&error) {
+            let problem = match self.attempt(begin, request()).await {
+                Err(end) => return Err(self.given_up(operation, key, &end, None)),
+                Ok(Ok(value)) => return Ok(Some(value)),
+                Ok(Err(error)) if is_missing_object(&error) => return Ok(None),
+                Ok(Err(error)) => match trouble(&error) {
                     Trouble::Passing(problem) => problem,
                     Trouble::Refused => {
                         let problem = "an unexpected refusal".to_owned();
@@ -185,8 +309,8 @@ impl Remote {
                 },
             };
             tracing::debug!(%key, operation, problem, tries, "the bucket did not answer well");
-            if self.pause(tries, begin).await.is_none() {
-                return Err(self.error(operation, key, BucketFault::Unreachable, problem));
+            if let Err(end) = self.pause(tries, begin).await {
+                return Err(self.given_up(operation, key, &end, Some(problem)));
             }
             tries += 1;
         }
@@ -194,12 +318,17 @@ impl Remote {
 
     /// Reads an object.
     pub(super) async fn get(&self, key: &Path) -> Result<Option<Seen>, StateError> {
+        self.get_since(key, self.clock.monotonic()).await
+    }
+
+    async fn get_since(&self, key: &Path, begin: Duration) -> Result<Option<Seen>, StateError> {
         let read = || async move {
             let result = self.store.get(key).await?;
             let meta = result.meta.clone();
             Ok((result.bytes().await?, meta))
         };
-        let Some((bytes, meta)) = self.ask("read", key, &self.requests.reads, read).await? else {
+        let count = &self.requests.reads;
+        let Some((bytes, meta)) = self.ask(READ, key, count, begin, read).await? else {
             return Ok(None);
         };
         let tag = self.tag(key, meta.e_tag)?;
@@ -241,6 +370,7 @@ impl Remote {
         bytes: &Bytes,
         expect: &Expect,
     ) -> Result<Put, StateError> {
+        self.ensure().await?;
         let begin = self.clock.monotonic();
         let mut tries = 0;
         loop {
@@ -253,20 +383,18 @@ impl Remote {
             };
             self.requests.writes.fetch_add(1, Ordering::Relaxed);
             let options = PutOptions::from(mode);
-            let result = self
-                .store
-                .put_opts(key, bytes.clone().into(), options)
-                .await;
-            let problem = match result {
-                Ok(result) => return Ok(Put::Done(self.tag(key, result.e_tag)?)),
-                Err(error) => match trouble(&error) {
+            let request = self.store.put_opts(key, bytes.clone().into(), options);
+            let problem = match self.attempt(begin, request).await {
+                Err(end) => return Err(self.given_up(WRITE, key, &end, None)),
+                Ok(Ok(result)) => return Ok(Put::Done(self.tag(key, result.e_tag)?)),
+                Ok(Err(error)) => match trouble(&error) {
                     Trouble::Passing(problem) => problem,
                     Trouble::Lasting(fault, problem) => {
-                        return Err(self.error("write", key, fault, problem));
+                        return Err(self.error(WRITE, key, fault, problem));
                     }
                     // A refusal, or what the second try of a write meets whose first answer was lost.
                     Trouble::Refused => {
-                        let seen = self.get(key).await?;
+                        let seen = self.get_since(key, begin).await?;
                         match &seen {
                             Some(seen) if seen.bytes == *bytes => {
                                 return Ok(Put::Done(seen.tag.clone()));
@@ -282,9 +410,10 @@ impl Remote {
                 },
             };
             tracing::debug!(%key, problem, tries, "a write was not answered well");
-            if self.pause(tries, begin).await.is_none() {
-                return Err(self.error("write", key, BucketFault::Unreachable, problem));
+            if let Err(end) = self.pause(tries, begin).await {
+                return Err(self.given_up(WRITE, key, &end, Some(problem)));
             }
+            self.ensure_again(WRITE, key, begin).await?;
             tries += 1;
         }
     }
@@ -292,11 +421,12 @@ impl Remote {
     /// Writes an object whatever there is.
     pub(super) async fn overwrite(&self, key: &Path, bytes: &Bytes) -> Result<(), StateError> {
         let write = || self.store.put(key, bytes.clone().into());
-        let written = self.ask("write", key, &self.requests.writes, write).await?;
-        match written {
+        self.ensure().await?;
+        let (count, begin) = (&self.requests.writes, self.clock.monotonic());
+        match self.ask(WRITE, key, count, begin, write).await? {
             Some(_) => Ok(()),
             None => Err(self.error(
-                "write",
+                WRITE,
                 key,
                 BucketFault::Refused,
                 "it was not found".to_owned(),
@@ -321,8 +451,9 @@ impl Remote {
             }
             Ok(())
         };
-        self.ask("delete", &first, &self.requests.deletes, delete)
-            .await?;
+        self.ensure().await?;
+        let (count, begin) = (&self.requests.deletes, self.clock.monotonic());
+        self.ask(DELETE, &first, count, begin, delete).await?;
         Ok(())
     }
 
@@ -338,7 +469,8 @@ impl Remote {
         folder: &Path,
     ) -> Result<(Vec<Path>, Vec<(Path, u64)>), StateError> {
         let list = || self.store.list_with_delimiter(Some(folder));
-        let found = self.ask("list", folder, &self.requests.lists, list).await?;
+        let (count, begin) = (&self.requests.lists, self.clock.monotonic());
+        let found = self.ask(LIST, folder, count, begin, list).await?;
         let Some(found) = found else {
             return Ok(Default::default());
         };

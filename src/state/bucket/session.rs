@@ -10,8 +10,9 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{
     format::{LockState, encode},
-    lease::{Lease, is_unreachable},
+    lease::{Lease, is_stopped, is_unreachable},
     pending::{self, Pending},
+    remote::Guard as _,
     writer::Writer,
 };
 use crate::{
@@ -107,7 +108,7 @@ impl Failure {
         matches!(
             self,
             Self::Bucket {
-                fault: BucketFault::Unreachable,
+                fault: BucketFault::Unreachable | BucketFault::Stopped,
                 ..
             }
         )
@@ -298,6 +299,8 @@ pub(super) struct BucketSession {
     handed: Mutex<Option<StageState>>,
     heartbeat: Mutex<Option<JoinHandle<()>>>,
     notes: Vec<String>,
+    /// What became of the lock where it could not be given back.
+    left: Mutex<Option<String>>,
 }
 
 impl BucketSession {
@@ -314,6 +317,7 @@ impl BucketSession {
             handed: Mutex::new(Some(writer.state.clone())),
             heartbeat: Mutex::new(Some(heartbeat)),
             notes,
+            left: Mutex::default(),
             core: Arc::new(Core {
                 lease,
                 pending,
@@ -465,19 +469,27 @@ impl Session for BucketSession {
             true => LockState::Free,
             false => LockState::Left,
         };
-        let unreachable = output.failed.as_ref().is_some_and(Failure::keeps);
+        let was_told = output.failed.as_ref().is_some_and(Failure::keeps);
         // Whatever this session would still write comes too late.
         if output.failed.is_none() {
             output.failed = Some(Failure::Other("the session was released".to_owned()));
         }
         let generation = output.writer.generation();
         match self.core.lease.release(status, generation).await {
-            // That the bucket cannot be reached was said already; the lease ends by itself.
-            Err(error) if unreachable && is_unreachable(&error) => {
+            // That the bucket cannot be reached was said already, or is no news to whoever wanted it to stop.
+            Err(error) if is_unreachable(&error) && (was_told || is_stopped(&error)) => {
                 tracing::warn!(%error, "the lock could not be given back");
+                locked(&self.left).replace(self.core.lease.ends_by_itself());
                 Ok(())
+            }
+            Err(error) if is_unreachable(&error) => {
+                Err(error.adding(&self.core.lease.ends_by_itself()))
             }
             other => other,
         }
+    }
+
+    fn left(&self) -> Option<String> {
+        locked(&self.left).clone()
     }
 }

@@ -9,15 +9,17 @@ use std::{
 
 use async_trait::async_trait;
 use object_store::{ObjectStore, path::Path};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     format::{LockRecord, LockState, StageStatus, StateRecord, StoreRecord, decode, encode},
     keys::{Keys, stem, unescape},
-    lease::Lease,
+    lease::{Lease, is_unreachable},
     pending::{Kept, Pending, resolve},
     read::{Look, Place, generation_of},
     remote::{Expect, Put, Remote, Requests, Tag},
     session::BucketSession,
+    stop::Stop,
     writer::{Hold, Writer},
 };
 use crate::{
@@ -31,6 +33,7 @@ use crate::{
     util::{
         clock::{Clock, SystemClock},
         ids::{Ids, SystemIds},
+        text,
     },
 };
 
@@ -94,6 +97,8 @@ impl BucketStore {
                 label: label.into(),
                 patience: LONGEST_PATIENCE.min(DEFAULT_TTL / 2),
                 requests: Arc::default(),
+                stop: Stop::default(),
+                guard: None,
             },
             keys: Keys::new(prefix),
             process,
@@ -124,6 +129,14 @@ impl BucketStore {
     pub fn keeping_in(mut self, folder: &FsPath) -> Self {
         let whole = format!("{}/{}", self.remote.label, self.keys.root());
         self.pending = Some(Pending::new(folder, &whole));
+        self
+    }
+
+    /// Waits for no answer any more once `asked` is cancelled: nothing is tried again then, requests under way have a moment to
+    /// be answered, what was done is kept, and a lock that cannot be given back in that time is left to end by itself.
+    #[must_use]
+    pub fn stopped_by(mut self, asked: CancellationToken) -> Self {
+        self.remote.stop = Stop::at(asked);
         self
     }
 
@@ -239,17 +252,45 @@ impl BucketStore {
         let bytes = encode(&self.remote.place(&key), &record)?;
         let expect = Expect::as_seen(look.lock.as_ref().map(|(_, seen)| seen));
         let sent = self.remote.clock.monotonic();
-        match self.remote.put(&key, &bytes, &expect).await? {
+        let written = self.remote.put(&key, &bytes, &expect).await;
+        match written.map_err(|error| self.in_doubt(error))? {
             Put::Refused(_) => Ok(Err(())),
             Put::Done(tag) => {
+                let (epoch, session) = (record.holder.epoch, record.session.clone());
+                let lease = Lease::new(self.remote.clone(), &place.stage, key, record, tag, sent);
                 let hold = Hold {
-                    place: place.clone(),
-                    epoch: record.holder.epoch,
-                    session: record.session.clone(),
+                    place: Place {
+                        remote: self.remote.guarded(Arc::clone(&lease) as _),
+                        ..place.clone()
+                    },
+                    epoch,
+                    session,
                     keep: self.retention.backups,
                 };
-                let lease = Lease::new(self.remote.clone(), &place.stage, key, record, tag, sent);
                 Ok(Ok((lease, hold, look)))
+            }
+        }
+    }
+
+    /// The failure to take a lock, which may be ours all the same.
+    fn in_doubt(&self, error: StateError) -> StateError {
+        let ttl = text::duration(self.ttl);
+        match is_unreachable(&error) {
+            true => error.adding(&format!(
+                "if the lock was taken all the same, it ends by itself within {ttl}"
+            )),
+            false => error,
+        }
+    }
+
+    /// Gives back the lock of a stage that could not be opened. The failure is what the caller hears of, with what becomes of
+    /// the lock where that cannot be given back.
+    async fn back_out(lease: &Lease, generation: u64, error: StateError) -> StateError {
+        match lease.release(LockState::Left, generation).await {
+            Ok(()) => error,
+            Err(left) => {
+                tracing::warn!(error = %left, "the lock could not be given back");
+                error.adding(&lease.ends_by_itself())
             }
         }
     }
@@ -360,9 +401,9 @@ impl BucketStore {
         }
         self.forget(&kept).await?;
         let note = match moved_on.into_inner() {
-            false => "saved what a run that lost its network had kept on this machine",
+            false => "saved what a run that could not reach the bucket had kept on this machine",
             true => {
-                "another run has worked on the stage since a run here lost its network: its records stand, and what they do \
+                "another run has worked on the stage since a run here could not reach the bucket: its records stand, and what they do \
                  not know of is looked up"
             }
         };
@@ -396,10 +437,7 @@ impl BucketStore {
             }
             Err(error) => {
                 heartbeat.abort();
-                if let Err(error) = lease.release(LockState::Left, 0).await {
-                    tracing::warn!(%stage, %error, "the lock could not be given back");
-                }
-                Err(error)
+                Err(Self::back_out(&lease, 0, error).await)
             }
         }
     }
@@ -557,11 +595,7 @@ impl Store for BucketStore {
             ))),
             Err(error) => {
                 heartbeat.abort();
-                // The failure is what the caller hears of; the lease ends by itself where this does not end it.
-                if let Err(error) = lease.release(LockState::Left, generation).await {
-                    tracing::warn!(%stage, %error, "the lock could not be given back");
-                }
-                Err(error)
+                Err(Self::back_out(&lease, generation, error).await)
             }
         }
     }

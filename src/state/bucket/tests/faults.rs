@@ -7,7 +7,7 @@ use crate::state::{
 };
 
 /// A run of three resources. Answers the names whose making was begun, as their intents were durable.
-async fn run(session: &dyn Session) -> (Vec<&'static str>, Result<(), StateError>) {
+pub(super) async fn run(session: &dyn Session) -> (Vec<&'static str>, Result<(), StateError>) {
     let mut begun = Vec::new();
     let mut result = Ok(());
     for name in ["a", "b", "c"] {

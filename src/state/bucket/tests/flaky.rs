@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use object_store::{
     ObjectStore, ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult,
     Result, memory::InMemory, path::Path,
 };
+use tokio::time::Instant;
 
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,20 @@ pub(super) enum Fault {
     AnswerLost,
     /// The server is overloaded.
     Busy,
+    /// It does not arrive, and no answer comes either.
+    Silent,
+    /// It does not arrive, which shows after so long.
+    LostAfter(Duration),
+    /// It is done at once, and the answer takes so long.
+    AnswerAfter(Duration),
+}
+
+/// A change of the bucket, as it is asked for or done.
+#[derive(Debug, Clone)]
+pub(super) struct Write {
+    pub(super) key: String,
+    pub(super) at: Instant,
+    pub(super) is_done: bool,
 }
 
 /// Decides on a request by its number, counted from 0, and its key.
@@ -38,6 +54,7 @@ pub(super) struct Flaky {
     count: AtomicU64,
     spoil: Mutex<Option<Spoil>>,
     hook: Mutex<Option<(String, Hook)>>,
+    writes: Mutex<Vec<Write>>,
 }
 
 impl Flaky {
@@ -63,6 +80,19 @@ impl Flaky {
     /// Requests since [`Self::spoil`].
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
+    }
+
+    /// The changes since the last time that this was asked.
+    pub(super) fn take_writes(&self) -> Vec<Write> {
+        std::mem::take(&mut *self.writes.lock().unwrap())
+    }
+
+    fn note(&self, key: &str, is_done: bool) {
+        self.writes.lock().unwrap().push(Write {
+            key: key.to_owned(),
+            at: Instant::now(),
+            is_done,
+        });
     }
 
     /// Does something else first, once, when a key that holds `part` is written.
@@ -113,6 +143,16 @@ impl Flaky {
                 drop(request.await);
                 Err(failed("operation timed out"))
             }
+            Some(Fault::Silent) => std::future::pending().await,
+            Some(Fault::LostAfter(time)) => {
+                tokio::time::sleep(time).await;
+                Err(failed("operation timed out"))
+            }
+            Some(Fault::AnswerAfter(time)) => {
+                let answer = request.await;
+                tokio::time::sleep(time).await;
+                answer
+            }
         }
     }
 }
@@ -147,7 +187,14 @@ impl ObjectStore for Flaky {
         if let Some((_, hook)) = hook {
             hook().await;
         }
-        let request = self.inner.put_opts(location, payload, options);
+        self.note(location.as_ref(), false);
+        let request = async {
+            let result = self.inner.put_opts(location, payload, options).await;
+            if result.is_ok() {
+                self.note(location.as_ref(), true);
+            }
+            result
+        };
         self.through(location.as_ref(), request).await
     }
 
@@ -169,9 +216,11 @@ impl ObjectStore for Flaky {
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
         let number = self.count.fetch_add(1, Ordering::SeqCst);
+        self.note("delete", false);
         let spoil = self.spoil.lock().unwrap();
         match spoil.as_ref().and_then(|spoil| spoil(number, "delete")) {
             None => self.inner.delete_stream(locations),
+            Some(Fault::Silent) => stream::pending().boxed(),
             Some(_) => stream::once(
                 async {
                     Err(Error::Generic {

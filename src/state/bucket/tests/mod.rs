@@ -6,7 +6,9 @@ mod faults;
 mod fencing;
 mod flaky;
 mod formats;
+mod in_time;
 mod leases;
+mod stops;
 
 use std::{
     sync::{
