@@ -357,6 +357,47 @@ async fn a_crash_while_a_stage_is_removed_leaves_it_whole_or_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_finds_a_removed_stage_gone_finds_how_far_it_had_come() {
+    let before = [
+        Step::Append(vec![put("app/dev/s/a", 1)]),
+        Step::Checkpoint("first"),
+    ];
+    let remove = async |world: &World| {
+        let session = open(&world.start()).await?;
+        session.append(vec![removed("app/dev/s/a")]).await?;
+        session.remove_stage().await?;
+        session.release().await
+    };
+    let mut found_gone = 0;
+    for at in 1.. {
+        let mut struck = false;
+        for fault in CRASHES {
+            for loss in LOSSES {
+                let world = World::new();
+                run(&world, &before, &mut Model::new()).await.unwrap();
+                world.disk.strike(at, fault);
+                let ended = remove(&world).await.is_ok();
+                struck |= world.disk.is_down();
+                world.disk.reboot(loss);
+                let store = world.start();
+                let state = store.load(&dev()).await.unwrap();
+                assert!(!ended || state.is_none());
+                if state.is_none() {
+                    found_gone += 1;
+                    let left = store.removed(&dev()).await.unwrap();
+                    let left = left.unwrap_or_else(|| panic!("{fault:?} at {at}, {loss:?}"));
+                    assert_eq!(left.serial, 3, "{fault:?} at {at}, {loss:?}");
+                }
+            }
+        }
+        if !struck {
+            break;
+        }
+    }
+    assert!(found_gone > LOSSES.len(), "{found_gone}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn crashes_during_recovery_are_no_worse() {
     let steps = scenario();
     let count = effects_of(&steps).await;
