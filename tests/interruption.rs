@@ -8,7 +8,7 @@ use std::{
     io::{Read as _, Write as _},
     os::fd::{AsFd as _, OwnedFd},
     os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -114,6 +114,23 @@ impl Setting {
 /// Sends a signal to a process.
 pub(crate) fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// How a process at a terminal ended; kills it and ends the test when it does not.
+#[track_caller]
+fn left(child: &mut Child) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it does not end: are interrupts ignored where the tests run?");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Waits for the end of a process; kills it and ends the test when it does not come.
@@ -508,7 +525,7 @@ fn ctrl_c_at_a_question_changes_nothing_and_gives_the_terminal_back() {
     let mut child = at(&program, &setting.project, &["destroy"]);
     until_shown(&mut person, "to go on:");
     person.write_all(b"\x03").unwrap();
-    let status = child.wait().unwrap();
+    let status = left(&mut child);
     // No run had begun: the signal itself ended it.
     assert!(
         status.signal() == Some(2) || status.code() == Some(130),
@@ -540,7 +557,7 @@ fn ctrl_c_typed_during_a_run_stops_it_in_two_steps_and_gives_the_terminal_back()
         } else {
             setting.proxy.release();
         }
-        let code = child.wait().unwrap().code();
+        let code = left(&mut child).code();
         assert_eq!(code, Some(if twice { 130 } else { 8 }));
         assert_eq!(format!("{:?}", tcgetattr(program.as_fd()).unwrap()), before);
         setting.proxy.release();
@@ -563,7 +580,7 @@ fn a_terminal_that_goes_away_stops_the_run_in_good_order() {
     drop(program);
     drop(person);
     setting.proxy.release();
-    let code = child.wait().unwrap().code();
+    let code = left(&mut child).code();
     assert_eq!(code, Some(8));
     setting.resumes("after the terminal went");
 }
