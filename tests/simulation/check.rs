@@ -108,7 +108,8 @@ impl Memory {
         Ok(())
     }
 
-    /// I3: a process that dies leaves whole what was whole: the files of the last checkpoint can be read without its journal.
+    /// I3: a process that dies leaves whole what was whole: the files of the last checkpoint can be read without its journal, and
+    /// nothing looks damaged.
     fn files_stay_whole(&mut self, simulation: &Simulation, step: &Step, ended: &Ended) -> Verdict {
         let files = simulation.disk.files();
         let is_whole = |path: &PathBuf| {
@@ -120,10 +121,15 @@ impl Memory {
             Blow::Disk { .. } => true,
             Blow::Cloud { .. } | Blow::Stale { .. } => false,
         };
-        if !step.blows.iter().any(may_tear)
-            && let Some(path) = self.whole.iter().find(|path| !is_whole(path))
-        {
-            return Err(format!("I3: {} is torn", path.display()));
+        if !step.blows.iter().any(may_tear) {
+            if let Some(path) = self.whole.iter().find(|path| !is_whole(path)) {
+                return Err(format!("I3: {} is torn", path.display()));
+            }
+            let problems = match ended.died() {
+                true => simulation.problems(),
+                false => Vec::new(),
+            };
+            ensure!(problems.is_empty(), "I3: after a death: {problems:?}");
         }
         if matches!(ended.result, Some(Ok(_))) {
             let records = files.keys().filter(|path| {
