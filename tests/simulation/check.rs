@@ -2,7 +2,7 @@
 //!
 //! | | what it holds against what |
 //! | --- | --- |
-//! | I1 no orphan | every object that alch made is named by a record, an old object or an open intent, or was to be kept |
+//! | I1 no orphan | every object that alch made or changed is named by a record, an old object or an open intent, or was to be kept |
 //! | I2 no duplicate | a clean run leaves one object a resource, and nothing of its replacements |
 //! | I3 no silent loss | state is readable, what was said to be finished is in it, serial and epoch never go back, protected objects stand |
 //! | I4 convergence | one clean run brings cloud and state to what the program says, the next one calls and writes nothing |
@@ -85,6 +85,11 @@ impl Memory {
             .cloned()
             .collect();
         self.no_orphan(new, &objects)?;
+        // What somebody else made, and an adoption has begun to change, stays when the adoption is taken back.
+        let changed = objects
+            .iter()
+            .filter(|object| object.maker.is_none() && object.touched);
+        self.kept.extend(changed.map(|object| object.id.clone()));
         self.protected_stand(old, step, &objects)?;
         self.standing = objects.iter().map(|object| object.id.clone()).collect();
         order(old, step, ended)?;
@@ -154,8 +159,9 @@ impl Memory {
 
     fn no_orphan(&self, state: &StageState, objects: &[Object]) -> Verdict {
         for object in objects {
+            let is_foreign = object.maker.is_none() && !object.touched;
             ensure!(
-                object.maker.is_none() || self.kept.contains(&object.id) || is_known(state, object),
+                is_foreign || self.kept.contains(&object.id) || is_known(state, object),
                 "I1: nothing in state knows of {object:?}\n{}",
                 brief(state)
             );
@@ -380,8 +386,9 @@ fn is_known(state: &StageState, object: &Object) -> bool {
     let kind = object.kind.name();
     let by_name = |name: &str, instance: &str| {
         let mark = format!("{}-{instance}", stage());
-        object.name == name
-            && (object.kind != Kind::Note || object.mark.as_deref() == Some(mark.as_str()))
+        // What somebody else made has no mark of ours.
+        let is_marked = object.kind == Kind::Note && object.maker.is_some();
+        object.name == name && (!is_marked || object.mark.as_deref() == Some(mark.as_str()))
     };
     let of_record = |record: &Record| {
         *record.kind == *kind

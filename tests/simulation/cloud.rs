@@ -46,6 +46,8 @@ pub(crate) struct Object {
     pub(crate) created_at: Timestamp,
     /// The resource that made it; nobody knows that but the simulation. None for what somebody else made.
     pub(crate) maker: Option<Fqn>,
+    /// Whether alch has changed it since it was made.
+    pub(crate) touched: bool,
 }
 
 /// What there is.
@@ -120,6 +122,7 @@ impl Stock {
             uses: Vec::new(),
             created_at: at,
             maker: None,
+            touched: false,
         });
     }
 }
@@ -608,6 +611,7 @@ impl Provider for SimKind {
                     uses: Vec::new(),
                     created_at: view.now,
                     maker: Some(maker),
+                    touched: false,
                 };
                 // A note is made empty and filled by another request.
                 if kind != Kind::Note {
@@ -726,6 +730,7 @@ impl SimKind {
                 }
                 let object = stock.id_mut(&id).ok_or_else(not_found)?;
                 wanted.apply(object);
+                object.touched = true;
                 if kind == Kind::Thing {
                     object.name = name;
                 }

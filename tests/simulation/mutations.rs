@@ -103,6 +103,7 @@ fn sites(tally: &mut Tally) -> BTreeMap<Site, Vec<Seen>> {
         let effects = if IS_WHOLE { measured.effects } else { 0 };
         for effect in 1..=effects {
             look(Some(power(effect, Moment::Torn, Lost::Nothing)));
+            look(Some(power(effect, Moment::Before, Lost::Nothing)));
             look(Some(power(effect, Moment::After, Lost::Nothing)));
             look(Some(power(effect, Moment::After, Lost::Everything)));
         }

@@ -259,18 +259,15 @@ impl Written {
     }
 }
 
-/// Writes the record of a scope, unless it is there; one that says something else is replaced as a whole.
+/// Writes the record of a scope, unless it is there. One that a crash left torn needs no rename: nothing is read from it.
 fn write_scope_record(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     match disk.read(path) {
-        Ok(there) if there == bytes => Ok(()),
-        Ok(_) => {
-            let temporary = temporary(path);
-            write_file(disk, &temporary, bytes)?;
-            rename(disk, &temporary, path)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_file(disk, path, bytes),
-        Err(error) => Err(io_error("read", path, error)),
+        Ok(there) if there == bytes => return Ok(()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error("read", path, error)),
     }
+    write_file(disk, path, bytes)
 }
 
 fn removed_parent_is_there(disk: &dyn Disk, folder: &Path) -> bool {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     envelope::{corrupt, io_error},
-    files::{replace, sealed, sync_folder},
-    layout::StageLayout,
+    files::{rename, sealed, sync_folder, write_file},
+    layout::{StageLayout, temporary},
     recover::{read_if_present, read_versioned},
     writer::Writer,
 };
@@ -110,7 +110,12 @@ impl Writer {
                 stage: self.stage.clone(),
                 removed: removed.clone(),
             };
-            replace(disk, &path, &sealed(&path, &record)?.0)?;
+            let temporary = temporary(&path);
+            write_file(disk, &temporary, &sealed(&path, &record)?.0)?;
+            disk.sync_file(&temporary)
+                .map_err(|error| io_error("sync", &temporary, error))?;
+            // Durable with the journal, whose folder is the same, and which comes next.
+            rename(disk, &temporary, &path)?;
         }
         // An empty journal of serial 0 is the one thing that may stand without a stage record.
         self.write_journal(disk, 0, &[])?;
