@@ -30,6 +30,7 @@ mod drift_kinds;
 mod drift_values;
 mod drift_workers;
 mod durable;
+mod durable_unbound;
 mod economy;
 mod endings;
 mod errors;

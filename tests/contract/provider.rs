@@ -400,6 +400,7 @@ fn objects() {
         ],
         &[
             "DELETE workers/scripts/{script_name}",
+            "GET workers/durable_objects/namespaces",
             "GET workers/scripts/{script_name}/deployments",
             "GET workers/scripts/{script_name}/settings",
             "GET workers/scripts/{script_name}/subdomain",

@@ -219,6 +219,23 @@ impl ServedCloud {
         self.counter.seen().canned.push((path.to_owned(), list));
     }
 
+    /// Uploads a multipart body with the boundary `b` as another client would; answers the result.
+    #[track_caller]
+    pub(crate) fn upload(&self, method: &str, path: &str, body: &str) -> serde_json::Value {
+        let (host, token) = (self.address.to_string(), format!("Bearer {}", self.token));
+        let headers = [
+            ("host", host.as_str()),
+            ("authorization", token.as_str()),
+            ("content-type", "multipart/form-data; boundary=b"),
+        ];
+        let target = format!("/client/v4/accounts/local/{path}");
+        let port = self.address.port();
+        let (status, answer) = super::served::request(port, method, &target, &headers, body);
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        let mut answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        answer["result"].take()
+    }
+
     /// Calls the API as another client would.
     pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         use std::io::{Read as _, Write as _};

@@ -37,7 +37,7 @@ use tokio::sync::OnceCell;
 
 use self::{
     changes::Changes,
-    migrations::Deployed,
+    migrations::Known,
     modules::{Module, Sources},
 };
 use super::{
@@ -317,6 +317,7 @@ impl Worker {
         &self,
         context: &OperationContext,
         name: &str,
+        recorded: &[Known],
     ) -> Result<Option<Seen>, ProviderError> {
         let service = format!("workers/services/{}", encode(name));
         let Some(service) = self.get(context, service).await? else {
@@ -324,7 +325,8 @@ impl Worker {
         };
         let settings = self.settings(context, name).await?;
         let mut outputs = base_outputs(name);
-        if let Some(objects) = Deployed::read(name, &settings, None).output() {
+        let objects = self.all_objects(context, name, (&service, &settings), recorded);
+        if let Some(objects) = objects.await?.output() {
             outputs.insert(migrations::OUTPUT.to_owned(), objects);
         }
         let script = service
@@ -458,7 +460,10 @@ impl Provider for Worker {
         context: &OperationContext,
         existing: &Existing,
     ) -> Result<Option<Map>, ProviderError> {
-        let seen = self.look(context, &existing.physical_name).await?;
+        let recorded = migrations::recorded(&existing.outputs);
+        let seen = self
+            .look(context, &existing.physical_name, &recorded)
+            .await?;
         Ok(seen.map(|mut seen| {
             consumers::keep(&existing.outputs, &mut seen.outputs);
             seen.outputs
@@ -620,7 +625,7 @@ impl Provider for Worker {
         context: &OperationContext,
         _props: &Map,
     ) -> Result<Option<Found>, ProviderError> {
-        let seen = self.look(context, &context.physical_name).await?;
+        let seen = self.look(context, &context.physical_name, &[]).await?;
         Ok(seen.map(|seen| Found {
             ours: ours(context, &seen.tags),
             outputs: seen.outputs,

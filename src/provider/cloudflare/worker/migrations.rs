@@ -4,6 +4,9 @@
 //! and keeps its objects. The ids stand in tags of the script (`alchemy:do:<id>:<binding>`, the form that Alchemy uses), which
 //! are read back before each upload: state may be lost, and another client may have deployed meanwhile.
 //!
+//! A class lives on without a binding: another client may take the binding away, or never have made one. Such a class is found
+//! in the account's list of namespaces, which is asked where the bindings leave open what there is.
+//!
 //! Deleted are only classes that the outputs in state name: those were shown to the user, who consented.
 
 use std::collections::BTreeSet;
@@ -163,11 +166,41 @@ impl Deployed {
         }
     }
 
+    /// Whether a class may be there that no binding shows: one of `recorded`, or one that is `wanted` and else would be new.
+    pub(super) fn is_open(&self, wanted: &[Wanted], recorded: &[Known]) -> bool {
+        let is_bound = |class: &str| self.classes.iter().any(|known| known.class == class);
+        recorded.iter().any(|known| !is_bound(&known.class))
+            || !steps(wanted, &self.classes).new.is_empty()
+    }
+
+    /// Adds the classes of the script `name` that no binding shows, out of the account's `namespaces`. Their ids are those of
+    /// `recorded`: the tags name bindings.
+    pub(super) fn add_unbound(&mut self, name: &str, namespaces: &[Json], recorded: &[Known]) {
+        for namespace in namespaces {
+            let Some(class) = props::text(namespace, "class") else {
+                continue;
+            };
+            if props::text(namespace, "script") != Some(name)
+                || self.classes.iter().any(|known| known.class == class)
+            {
+                continue;
+            }
+            let recorded = recorded.iter().find(|known| known.class == class);
+            let known = Known {
+                ids: recorded.map(|known| known.ids.clone()).unwrap_or_default(),
+                class: class.to_owned(),
+                sqlite: namespace.get("use_sqlite").and_then(Json::as_bool),
+            };
+            // What state knows goes before a class that somebody else bound in its place.
+            self.classes.insert(0, known);
+        }
+    }
+
     /// Takes over what state knows of the same classes and the API does not tell.
     fn completed(mut self, recorded: &[Known]) -> Self {
         for known in &mut self.classes {
             if let Some(recorded) = recorded.iter().find(|other| other.class == known.class) {
-                known.sqlite = recorded.sqlite;
+                known.sqlite = known.sqlite.or(recorded.sqlite);
             }
         }
         self
@@ -179,6 +212,9 @@ impl Deployed {
             let mut map = Map::from([("className".to_owned(), Value::from(known.class.as_str()))]);
             if let Some(id) = known.ids.first() {
                 map.insert("id".to_owned(), Value::from(id.as_str()));
+            }
+            if let Some(sqlite) = known.sqlite {
+                map.insert("sqlite".to_owned(), Value::Bool(sqlite));
             }
             Value::Map(map)
         };
@@ -217,7 +253,12 @@ fn steps(wanted: &[Wanted], deployed: &[Known]) -> Steps {
         .collect();
     let mut unmatched = Vec::new();
     for wanted in distinct {
-        match left.iter().position(|known| known.ids.contains(&wanted.id)) {
+        let of_id = |known: &&&Known| known.ids.contains(&wanted.id);
+        let mut same = left.iter().filter(of_id);
+        let same = same.find(|known| known.class == wanted.class);
+        let found = same.or_else(|| left.iter().find(of_id)).copied();
+        let position = found.and_then(|found| left.iter().position(|known| *known == found));
+        match position {
             Some(position) => {
                 let known = left.swap_remove(position);
                 if known.class != wanted.class {
@@ -305,9 +346,9 @@ impl Migration {
                 .with_help("set it back, or declare another class under another id"));
             }
         }
-        steps
-            .deleted
-            .retain(|class| recorded.iter().any(|known| known.class == *class));
+        // Another client may have bound other classes since, so that the difference to what is there deletes more.
+        let told = self::steps(&wanted, &recorded).deleted;
+        steps.deleted.retain(|class| told.contains(class));
         Ok(Self {
             steps,
             old_tag: deployed.tag,

@@ -158,3 +158,53 @@ fn ids_that_a_tag_cannot_hold_are_hashed() {
     assert!(plain("räume").starts_with("hash-"));
     assert_ne!(plain("räume"), plain("räuma"));
 }
+
+#[test]
+fn classes_that_no_binding_shows_are_what_state_says_they_are() {
+    let first = upload(
+        None,
+        json!({ "A": { "id": "a", "className": "Room" } }),
+        true,
+    );
+    let known = recorded(&first.1);
+    // Somebody bound another class in its place.
+    let mut settings = settings(&first.0);
+    settings["bindings"][0]["class_name"] = json!("Theirs");
+    let namespace = |script: &str, class: &str, sqlite: bool| json!({ "script": script, "class": class, "use_sqlite": sqlite });
+    let there = [
+        namespace("api", "Theirs", true),
+        namespace("api", "Room", true),
+        namespace("web", "Hall", true),
+    ];
+    let migrations = |bindings: Json| {
+        let wanted = wanted(Some("api"), &bound(bindings)).unwrap();
+        let mut deployed = Deployed::read("api", &settings, Some("v1"));
+        assert!(deployed.is_open(&wanted, &known));
+        deployed.add_unbound("api", &there, &known);
+        assert!(!deployed.is_open(&wanted, &known) || wanted[0].class == "New");
+        let mut metadata = json!({ "tags": [] });
+        let migration = Migration::new(wanted, deployed, &first.1)?;
+        migration.write(&mut metadata);
+        Ok::<_, ProviderError>(metadata["migrations"].take())
+    };
+    let told = |bindings: Json| migrations(bindings).map_err(|error| error.message);
+    let one = |id: &str, class: &str| json!({ "A": { "id": id, "className": class } });
+    assert_eq!(told(one("a", "Room")), Ok(Json::Null));
+    assert_eq!(
+        told(one("a", "Hall")),
+        Ok(
+            json!({ "old_tag": "v1", "new_tag": "v2", "renamed_classes": [{ "from": "Room", "to": "Hall" }] })
+        )
+    );
+    // The other class is nobody's loss: nobody was asked about it.
+    assert_eq!(
+        told(one("new", "New")),
+        Ok(
+            json!({ "old_tag": "v1", "new_tag": "v2", "new_sqlite_classes": ["New"], "deleted_classes": ["Room"] })
+        )
+    );
+    assert_eq!(
+        told(json!({ "A": { "id": "a", "className": "Room", "sqlite": false } })),
+        Err("binding `A`: `sqlite` of the Durable Object class `Room` cannot change: a class keeps its storage for life".to_owned())
+    );
+}
