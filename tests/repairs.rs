@@ -709,3 +709,23 @@ File("note", #{ path: "note.txt", content: "written once" });
     project.alch(["scope", "rebuild", "--yes"]).code(4);
     assert_eq!(names(&project), ["shop/dev/cache"]);
 }
+
+#[test]
+fn rebuild_runs_no_test_of_the_script() {
+    let project = Project::with_script(
+        r#"
+        let app = alchemy("shop");
+        KV("cache");
+        alchemy.test("smoke", || { KV("made-by-the-test"); });
+        "#,
+    );
+    project.alch(["run"]).success();
+    let record = project.path(".alchemy/shop/dev/state.json");
+    std::fs::write(&record, "{").unwrap();
+    let rebuilt = project.alch(["scope", "rebuild", "--yes"]).success();
+    assert!(
+        !rebuilt.stderr.contains("made-by-the-test") && !rebuilt.stderr.contains("smoke"),
+        "{}",
+        rebuilt.stderr
+    );
+}

@@ -36,6 +36,8 @@ use crate::{
 const LOCAL: &str = "local";
 /// Names a store by its address.
 const STORE_VARIABLE: &str = "ALCHEMY_STATE_STORE";
+/// Why a store is refused that has an older copy of a stage that was removed.
+const REMOVED: &str = "later than what there is of it in";
 /// Names a bucket of R2, where the keys of one are there too.
 const BUCKET_VARIABLE: &str = "R2_BUCKET_NAME";
 
@@ -148,6 +150,40 @@ impl Stores {
             Route::Closed(label) => Err(routed::closed(&label).into()),
             Route::Refused(stores) => Err(StateError::OtherStore(stores).into()),
         }
+    }
+
+    /// The store that runs refuse `to` for, as it is ahead there: that which is remembered, else the folder.
+    pub(super) async fn ahead_of(
+        &self,
+        app: &AppName,
+        to: &Location,
+        store: &SharedStore,
+    ) -> Result<Option<(Location, SharedStore)>, CliError> {
+        let location = memory::read(&self.root, app)?
+            .map_or(Location::Folder, |remembered| remembered.location());
+        let choice = Choice {
+            location,
+            by: None,
+            keys: None,
+        };
+        if choice.location == *to {
+            return Ok(None);
+        }
+        let Route::Store(left) = self.route(&choice)? else {
+            return Ok(None);
+        };
+        for stage in left.all_stages(app).await? {
+            let here = match version(&left, &stage).await {
+                Err(StateError::Moved { .. }) | Ok(None) => continue,
+                Err(error) => return Err(error.into()),
+                Ok(Some(here)) => here,
+            };
+            let there = version(store, &stage).await?;
+            if there.is_none_or(|there| there.0 == here.0 && there.1 < here.1) {
+                return Ok(Some((choice.location, left)));
+            }
+        }
+        Ok(None)
     }
 
     /// What the environment asks for in vain: a command brought the state elsewhere. A script that declares its store counts
@@ -452,24 +488,19 @@ impl Stores {
         remembered: Option<&Remembered>,
     ) -> Result<(), CliError> {
         let elsewhere = |place: &Location, why: &str| {
-            CliError::new(
-                codes::OTHER_STORE,
-                format!(
-                    "state of {} is in {}, {why} {}",
-                    match why {
-                        "not in" => stage.app.to_string(),
-                        _ => stage.to_string(),
-                    },
-                    place.label(),
-                    choice.location.label()
-                ),
-            )
-            .with_note("nothing was changed")
-            .with_help(format!(
-                "bring it over: `alch state migrate-store --app {} --to \"{}\"`",
-                stage.app,
-                choice.location.url()
-            ))
+            let (place, here) = (place.label(), choice.location.label());
+            let message = match why {
+                "not in" => format!("state of {} is in {place}, {why} {here}", stage.app),
+                REMOVED => format!("{stage} was removed in {place}, {why} {here}"),
+                _ => format!("state of {stage} is in {place}, {why} {here}"),
+            };
+            CliError::new(codes::OTHER_STORE, message)
+                .with_note("nothing was changed")
+                .with_help(format!(
+                    "bring it over: `alch state migrate-store --app {} --to \"{}\"`",
+                    stage.app,
+                    choice.location.url()
+                ))
         };
         match remembered.map(Remembered::location) {
             Some(before) if before == choice.location => Ok(()),
@@ -487,7 +518,15 @@ impl Stores {
                     Route::Refused(stores) => Err(StateError::OtherStore(stores.clone())),
                 };
                 match stages {
-                    Ok(stages) if stages.is_empty() => Ok(()),
+                    Ok(stages) if stages.is_empty() => match (&old, route) {
+                        (Route::Store(old), Route::Store(store)) => {
+                            match is_removed_since(old, store, stage).await? {
+                                true => Err(elsewhere(&before, REMOVED)),
+                                false => Ok(()),
+                            }
+                        }
+                        _ => Ok(()),
+                    },
                     Ok(_) => Err(elsewhere(&before, "not in")),
                     Err(error) => Err(CliError::from(error).with_help(format!(
                         "where that store is gone for good, remove `{}`",
@@ -499,10 +538,25 @@ impl Stores {
                 let (Location::Bucket(_), Route::Store(store)) = (&choice.location, route) else {
                     return Ok(());
                 };
-                let local = match self.files().load(stage).await {
-                    // It was brought away from here; whether this is where it went is told by what is there.
-                    Err(StateError::Moved { .. }) | Ok(None) => return Ok(()),
+                let files = self.files();
+                let local = match files.load(stage).await {
+                    // It was brought away from here: to this store, or to where it was brought again from there.
+                    Err(StateError::Moved { to, .. }) if to == choice.location.url() => {
+                        return Ok(());
+                    }
+                    Err(error @ StateError::Moved { .. }) => {
+                        return match version(store, stage).await? {
+                            Some(_) => Ok(()),
+                            None => Err(error.into()),
+                        };
+                    }
                     Err(error) => return Err(error.into()),
+                    Ok(None) => {
+                        return match is_removed_since(&files, store, stage).await? {
+                            true => Err(elsewhere(&Location::Folder, REMOVED)),
+                            false => Ok(()),
+                        };
+                    }
                     Ok(Some(local)) => local,
                 };
                 if local.is_empty() {
@@ -529,6 +583,34 @@ impl Stores {
             }
         }
     }
+}
+
+/// How far a store knows a stage to have come: the lineage and the serial of its state, or of its removal.
+async fn version(
+    store: &SharedStore,
+    stage: &StagePath,
+) -> Result<Option<(String, u64)>, StateError> {
+    if let Some(state) = store.load(stage).await? {
+        return Ok(Some((state.lineage, state.serial)));
+    }
+    let removed = store.removed(stage).await?;
+    Ok(removed.map(|removed| (removed.lineage, removed.serial)))
+}
+
+/// Whether a stage was removed in one store, and what another has of it is older than that.
+async fn is_removed_since(
+    left: &SharedStore,
+    store: &SharedStore,
+    stage: &StagePath,
+) -> Result<bool, StateError> {
+    let Some(removed) = left.removed(stage).await? else {
+        return Ok(false);
+    };
+    let there = version(store, stage).await?;
+    Ok(
+        there
+            .is_some_and(|(lineage, serial)| lineage == removed.lineage && serial < removed.serial),
+    )
 }
 
 /// The stages of an application but for the copies that a move to the store at `address` left.

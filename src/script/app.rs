@@ -119,7 +119,8 @@ fn secret(host: &Host, context: &NativeCallContext, value: &Dynamic) -> Outcome<
 /// `test(id, closure)`: the closure in a run of its own, in a stage of its own, which is destroyed before and afterwards.
 fn test(host: &Host, context: &NativeCallContext, id: &str, function: &FnPtr) -> Outcome<Dynamic> {
     let outer = host.run("test")?;
-    if outer.options().phase != Phase::Up {
+    // A rebuild makes nothing, and a test would.
+    if outer.options().phase != Phase::Up || outer.options().rebuild {
         return Ok(Dynamic::UNIT);
     }
     let id = scope::resource_id(id)?;

@@ -229,3 +229,84 @@ fn a_copy_of_what_was_forgotten_in_the_bucket_is_told() {
     let looked = project.alch(["drift"]).code(7);
     assert!(looked.stdout.contains("cache"), "{looked:?}");
 }
+
+#[test]
+fn an_older_copy_in_another_store_is_not_gone_on_with() {
+    let Some(server) = s3::server() else { return };
+    let folder = folder();
+    let store = address(&server.endpoint, &folder);
+    let mut project = Project::with_script(SHOP);
+    with_keys(&mut project);
+    project.alch(["run"]).success();
+    project.alch(["state", "push", "--to", &store]).success();
+    project.alch(["destroy", "--yes"]).success();
+    project.env("ALCHEMY_STATE_STORE", &store);
+    told(project.alch(["run"]), server, &folder).check(str![[r#"
+exit 1
+-- stderr
+error[E0422]: shop/dev was removed in the project's `.alchemy` folder, later than what there is of it in `s3://team/FOLDER`
+ --> alchemy.run.rhai:1:1
+  |
+1 | alchemy("shop"); KV("cache");
+  | ^^^^^^^
+  |
+  = note: nothing was changed
+  = help: bring it over: `alch state migrate-store --app shop --to "s3://team/FOLDER?endpoint=http://SERVER"`
+
+"#]]);
+    for command in [&["plan"][..], &["destroy", "--yes"], &["drift", "--repair"]] {
+        let refused = project.alch(command).code(1);
+        assert!(refused.stderr.contains("E0422"), "{command:?}: {refused:?}");
+    }
+    // The way out that is advised.
+    project
+        .alch(["state", "migrate-store", "--app", "shop", "--to", &store])
+        .success();
+    made_anew(&project);
+
+    // From one bucket to another.
+    let other = format!("{folder}-other");
+    let next = address(&server.endpoint, &other);
+    project.alch(["state", "push", "--to", &next]).success();
+    project.alch(["destroy", "--yes"]).success();
+    project.env("ALCHEMY_STATE_STORE", &next);
+    project.alch(["run"]).code(1);
+}
+
+#[test]
+fn what_went_on_here_is_not_destroyed_from_an_older_copy() {
+    let Some(server) = s3::server() else { return };
+    let folder = folder();
+    let store = address(&server.endpoint, &folder);
+    let mut project = Project::with_script(SHOP);
+    with_keys(&mut project);
+    project.alch(["run"]).success();
+    project.alch(["state", "push", "--to", &store]).success();
+    project.file("alchemy.run.rhai", MORE);
+    project.alch(["run"]).success();
+    project.env("ALCHEMY_STATE_STORE", &store);
+    told(project.alch(["destroy", "--yes"]), server, &folder).check(str![[r#"
+exit 1
+-- stderr
+error[E0422]: state of shop/dev is in the project's `.alchemy` folder, newer than in `s3://team/FOLDER`
+ = note: nothing was changed
+ = help: bring it over: `alch state migrate-store --app shop --to "s3://team/FOLDER?endpoint=http://SERVER"`
+
+"#]]);
+    project.env("ALCHEMY_STATE_STORE", "local");
+    settled(&project);
+
+    // A copy that was left behind lets nobody begin in a third store.
+    project
+        .alch(["state", "migrate-store", "--to", &store])
+        .success();
+    std::fs::remove_dir_all(project.path(".alchemy/stores")).unwrap();
+    let third = address(&server.endpoint, &format!("{folder}-third"));
+    project.env("ALCHEMY_STATE_STORE", &third);
+    let refused = project.alch(["run"]).code(1);
+    assert!(refused.stderr.contains("E0424"), "{refused:?}");
+    project.env("ALCHEMY_STATE_STORE", &store);
+    settled(&project);
+    project.alch(["destroy", "--yes"]).success();
+    gone(&project);
+}

@@ -28,6 +28,10 @@ pub(in crate::cli) fn run(context: &Context, args: &DestroyArgs) -> Result<Exit,
     let project = Project::find(context)?;
     let settings = Settings::resolve(&context.environment, &args.flags, Some(&project.folder))?;
     let stage = StagePath::new(project.app(args.app.as_deref())?, settings.stage(None)?);
+    // As runs do: what an older copy lists may be somebody else's by now.
+    let (_, chosen) = project
+        .runtime
+        .block_on(project.stores.for_run(&stage, None))?;
     let state = project.load(&stage)?;
     ask(context, args, &stage, &state)?;
 
@@ -59,10 +63,13 @@ pub(in crate::cli) fn run(context: &Context, args: &DestroyArgs) -> Result<Exit,
     let options = host.run_options(context, &settings, target, start);
     let summary = project.runtime.block_on(async {
         let world = host.world(Arc::clone(&project.store));
-        let run = Run::start(world, stage, settings.key(None), options).await?;
-        run.destroy().await
+        let run = Run::start(world, stage, settings.key(None), options)
+            .await
+            .map_err(without_script)?;
+        chosen.remember()?;
+        run.destroy().await.map_err(without_script)
     });
-    let summary = summary.map_err(|error| signals.stopped(without_script(error)))?;
+    let summary = summary.map_err(|error| signals.stopped(error))?;
     settle(
         context,
         &project.runtime,

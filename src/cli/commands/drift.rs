@@ -28,6 +28,12 @@ pub(in crate::cli) fn run(context: &Context, args: &DriftArgs) -> Result<Exit, C
     let project = Project::find(context)?;
     let settings = Settings::resolve(&context.environment, &args.flags, Some(&project.folder))?;
     let stage = StagePath::new(project.app(args.app.as_deref())?, settings.stage(None)?);
+    if args.repair {
+        // As runs do: an older copy must not say what objects are to be.
+        project
+            .runtime
+            .block_on(project.stores.for_run(&stage, None))?;
+    }
     let state = project.load(&stage)?;
     let target = match (settings.target_flag, &state.header.target) {
         (None, Some(name)) => Target::parse(name, "the stage's state")?,

@@ -167,7 +167,12 @@ pub(in crate::cli) fn migrate(context: &Context, args: &MigrateArgs) -> Result<E
     let (any, settings) = project.stage(context, &stage_args)?;
     let app = any.app;
     let (location, store) = project.stores.named(&args.to)?;
-    let own = project.stores.own(&app)?;
+    let mut own = project.stores.own(&app)?;
+    if own.0 == location {
+        // Named by the environment already, and runs refuse it there.
+        let ahead = project.stores.ahead_of(&app, &location, &store);
+        own = project.runtime.block_on(ahead)?.unwrap_or(own);
+    }
     let from = Side {
         location: own.0,
         store: own.1,
