@@ -729,3 +729,30 @@ fn rebuild_runs_no_test_of_the_script() {
         rebuilt.stderr
     );
 }
+
+#[test]
+fn an_export_from_before_does_not_bring_a_removed_stage_back_by_itself() {
+    let project = Project::with_script("alchemy(\"shop\"); KV(\"cache\");");
+    project.alch(["run"]).success();
+    project
+        .alch(["state", "export", "-o", "one.json"])
+        .success();
+    project.file(
+        "alchemy.run.rhai",
+        "alchemy(\"shop\"); KV(\"cache\"); KV(\"more\");",
+    );
+    project.alch(["run"]).success();
+    project.alch(["destroy", "--yes"]).success();
+    let refused = project
+        .alch(["state", "import", "one.json", "--yes"])
+        .code(11);
+    assert!(
+        refused
+            .stderr
+            .contains("`one.json` is state 1 of shop/dev, which was removed at 4"),
+        "{refused:?}"
+    );
+    project
+        .alch(["state", "import", "one.json", "--yes", "--force"])
+        .success();
+}

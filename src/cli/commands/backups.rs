@@ -189,15 +189,22 @@ pub(super) fn import(context: &Context, args: &PutArgs, path: &Path) -> Result<E
     let (stage, settings) = project.stage(context, &selected)?;
     let present = Present::look(&project, &stage)?;
     belongs(&project, &stage, &snapshot, &shown, args.force)?;
-    if let Present::Whole(state) = &present
-        && snapshot.serial < state.serial
+    let later = match &present {
+        Present::Whole(state) => Some((state.serial, "is at")),
+        Present::Absent => {
+            let removed = project.runtime.block_on(project.store.removed(&stage))?;
+            removed.map(|removed| (removed.serial, "was removed at"))
+        }
+        Present::Damaged(_) => None,
+    };
+    if let Some((serial, how)) = later.filter(|(serial, _)| snapshot.serial < *serial)
         && !args.force
     {
         return Err(CliError::new(
             codes::STALE_PLAN,
             format!(
-                "`{shown}` is state {} of {stage}, which is at {} now",
-                snapshot.serial, state.serial
+                "`{shown}` is state {} of {stage}, which {how} {serial}",
+                snapshot.serial
             ),
         )
         .with_note("nothing was changed")

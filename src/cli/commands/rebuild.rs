@@ -95,7 +95,7 @@ fn from_files(
     let saved = state.records.len();
     let mut origin = vec![format!("{} from its own files", plural(saved, "resource"))];
     let mut gone: Vec<Fqn> = Vec::new();
-    let mut taken = 0;
+    let mut taken: Vec<Fqn> = Vec::new();
     if let Some((name, backup)) = backups::newest(project, stage)? {
         if !salvage.has_index {
             state.header.clone_from(&backup.header);
@@ -117,7 +117,7 @@ fn from_files(
                 context, project, settings, stage, &state, candidates, &mut gone,
             )?,
         };
-        taken = checked.len();
+        taken.extend(checked.iter().map(|record| record.fqn.clone()));
         for record in checked {
             let mut record = Record::clone(&record);
             // The backup is older than the object may be: the next run sets it to what the script says.
@@ -126,8 +126,8 @@ fn from_files(
             }
             state.records.insert(record.fqn.clone(), Arc::new(record));
         }
-        if taken > 0 {
-            origin.push(format!("{taken} from `{name}`"));
+        if !taken.is_empty() {
+            origin.push(format!("{} from `{name}`", taken.len()));
         }
     }
     if matches!(present, Present::Absent) && state.is_empty() {
@@ -165,6 +165,12 @@ fn from_files(
         }),
         format!("{stage}: {}", origin.join(", ")),
     );
+    for fqn in &taken {
+        context.ui.note(format!(
+            "{}: taken from a backup; when the script does not declare it, the next run deletes its object (`alch state rm` forgets it instead)",
+            fqn.within_stage()
+        ));
+    }
     for fqn in &gone {
         context.ui.note(format!(
             "{}: only a backup has it, and its object is gone; left out",
