@@ -336,9 +336,9 @@ fn no_canary_gets_out_while_the_password_changes() {
     aviary.run("secrets rotate", &[]);
     aviary.look();
     aviary.project.env("ALCHEMY_PASSWORD", "neither of the two");
-    all(aviary.deploy(&[]), &[1]);
+    all(aviary.deploy(&[]), &[3]);
     aviary.project.env("ALCHEMY_NEW_PASSWORD", "nor this one");
-    all(aviary.run("secrets rotate", &[]), &[1]);
+    all(aviary.run("secrets rotate", &[]), &[3]);
     aviary
         .project
         .env("ALCHEMY_PASSWORD", &canary("NEWPASSWORD"));

@@ -251,7 +251,7 @@ for i in 0..40 {
         "alchemy.run.rhai",
         script.replace("correct horse", "wrong horse"),
     );
-    project.alch(["run"]).code(1);
+    project.alch(["run"]).code(3);
     project.file("alchemy.run.rhai", script);
     project.alch(["run", "--concurrency", "50"]).success();
     assert_eq!(salt(&project), before);
