@@ -47,13 +47,10 @@ impl Machine {
                 };
             }
         }
-        // Where only a process died, what it had not synced may still be lost when the power fails later.
-        if loss != Loss::Nothing {
-            self.durable = self.tree.clone();
-            self.pending.clear();
-            for content in self.contents.values_mut() {
-                content.durable = content.bytes.clone();
-            }
+        self.durable = self.tree.clone();
+        self.pending.clear();
+        for content in self.contents.values_mut() {
+            content.durable = content.bytes.clone();
         }
         self.guards.clear();
         self.fault = None;
